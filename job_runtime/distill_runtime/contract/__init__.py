@@ -1,0 +1,83 @@
+"""What a stage is told and what it answers: the only code that the operator and the runtime share.
+
+* `parameters`: the blocks of parameters that a custom resource and a stage's contract have in common, each
+  defined once, with its description and its ranges.
+* `stages`: the contract of each stage, a JSON file mounted into its Pod.
+* `report`: the progress a stage serves over HTTP while it runs, and the result it leaves when it ends.
+* `artifact`: the manifest that describes a finished directory on the volume.
+
+Imports pydantic and the standard library, nothing else, so that it loads in milliseconds everywhere.
+"""
+
+from distill_runtime.contract.artifact import ArtifactFile, ArtifactReference, Manifest
+from distill_runtime.contract.base import Model, Parameters
+from distill_runtime.contract.parameters import (
+    Benchmark,
+    Checkpoint,
+    FilterParameters,
+    ModelSource,
+    PackParameters,
+    Parallelism,
+    PromptSource,
+    Protocol,
+    Sampling,
+    TeacherParameters,
+    Training,
+)
+from distill_runtime.contract.report import (
+    EXIT_DONE,
+    EXIT_RETRY,
+    EXIT_TERMINATED,
+    EXIT_WRONG_INPUT,
+    Progress,
+    Result,
+)
+from distill_runtime.contract.stages import (
+    PROGRESS_PORT,
+    Contract,
+    EvalContract,
+    FilterContract,
+    GenerateContract,
+    Owner,
+    PackContract,
+    Rendezvous,
+    StageName,
+    TrainContract,
+    parse_contract,
+)
+
+__all__ = [
+    "EXIT_DONE",
+    "EXIT_RETRY",
+    "EXIT_TERMINATED",
+    "EXIT_WRONG_INPUT",
+    "PROGRESS_PORT",
+    "ArtifactFile",
+    "ArtifactReference",
+    "Benchmark",
+    "Checkpoint",
+    "Contract",
+    "EvalContract",
+    "FilterContract",
+    "FilterParameters",
+    "GenerateContract",
+    "Manifest",
+    "Model",
+    "ModelSource",
+    "Owner",
+    "PackContract",
+    "PackParameters",
+    "Parallelism",
+    "Parameters",
+    "Progress",
+    "PromptSource",
+    "Protocol",
+    "Rendezvous",
+    "Result",
+    "Sampling",
+    "StageName",
+    "TeacherParameters",
+    "TrainContract",
+    "Training",
+    "parse_contract",
+]

@@ -1,0 +1,46 @@
+"""Artifacts: directories on the volume, described by `manifest.json`, which is written last.
+
+A stage writes into `<output>.partial`, writes the manifest there, and renames the directory to `<output>`. So a
+directory without the suffix is complete by construction. The digest of an artifact is the sha256 of the bytes of
+its manifest, which in turn lists the sha256 of every file.
+"""
+
+from typing import Annotated
+
+from pydantic import Field, JsonValue
+
+from distill_runtime.contract.base import Model
+
+Sha256 = Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$")]
+
+MANIFEST_NAME = "manifest.json"
+PARTIAL_SUFFIX = ".partial"
+
+
+class ArtifactFile(Model):
+    """One file of an artifact."""
+
+    path: str = Field(description="Path relative to the artifact's directory, with forward slashes.")
+    bytes: int = Field(ge=0, description="Size in bytes.")
+    sha256: Sha256 = Field(description="Digest of the content.")
+
+
+class ArtifactReference(Model):
+    """Where an artifact is and what it must be: a consumer refuses one whose digest differs."""
+
+    uri: str = Field(description="Path of the directory, relative to the volume.")
+    digest: Sha256 = Field(description="sha256 of the artifact's manifest.json.")
+
+
+class Manifest(Model):
+    """The content of `manifest.json`."""
+
+    stage: str = Field(description="Stage that wrote the artifact.")
+    files: tuple[ArtifactFile, ...] = Field(description="Every file but the manifest itself, sorted by path.")
+    counts: dict[str, int] = Field(
+        default_factory=dict, description="What went in, what came out, and what was rejected, by reason."
+    )
+    parameters: dict[str, JsonValue] = Field(default_factory=dict, description="The contract that the stage ran with.")
+    inputs: tuple[ArtifactReference, ...] = Field(default=(), description="The artifacts that it read.")
+    metrics: dict[str, float] = Field(default_factory=dict, description="Measured figures, such as the loss.")
+    versions: dict[str, str] = Field(default_factory=dict, description="Versions of the packages that matter.")

@@ -1,0 +1,233 @@
+"""Parameter blocks: each appears in a custom resource and in a stage's contract, and is defined here once."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from distill_runtime.contract.base import Parameters
+
+Uri = Annotated[str, Field(min_length=1, max_length=1024)]
+Column = Annotated[str, Field(min_length=1, max_length=256)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+BOXED_SYSTEM_PROMPT = "Please reason step by step, and put your final answer within \\boxed{}."
+PROMPT_PLACEHOLDER = "{prompt}"
+
+
+class PromptSource(Parameters):
+    """A table of problems with reference answers."""
+
+    uri: Uri = Field(
+        description="Where the rows are: a path on the claim (a file or a directory of jsonl, parquet or arrow files, "
+        "compressed or not), or a URL such as http://host/prompts.jsonl."
+    )
+    prompt_column: Column = Field(default="problem", description="Column that holds the problem.")
+    answer_column: Column = Field(
+        default="answer",
+        description="Column that holds the reference answer that generations are verified against.",
+    )
+    uuid_column: Column | None = Field(
+        default=None,
+        description="Column that identifies a prompt; rows that repeat a value are counted and asked once. "
+        "Default: the prompt's own text.",
+    )
+    limit: int | None = Field(default=None, ge=1, description="Use only the first so many rows.")
+
+
+class Sampling(Parameters):
+    """How the teacher samples."""
+
+    generations_per_prompt: int = Field(default=1, ge=1, le=256, description="Answers asked for each prompt.")
+    max_tokens: int = Field(
+        default=16384, ge=1, le=1_048_576, description="Longest answer in tokens; longer ones are truncated."
+    )
+    temperature: float = Field(default=0.6, ge=0, le=2, description="Sampling temperature.")
+    top_p: float = Field(default=0.95, gt=0, le=1, description="Nucleus sampling: total probability kept.")
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        le=2_147_483_647,
+        description="Seed sent with each request, plus the generation's index.",
+    )
+
+
+class TeacherParameters(Parameters):
+    """The teacher: OpenAI-compatible endpoints that answer the prompts."""
+
+    endpoints: tuple[Annotated[str, Field(pattern="^https?://", max_length=2048)], ...] = Field(
+        min_length=1,
+        max_length=64,
+        description="Base URLs of OpenAI-compatible servers, such as http://deepseek-r1.teachers:1025/v1. "
+        "Requests go to <endpoint>/chat/completions, to the least busy endpoint first.",
+    )
+    model: str = Field(min_length=1, max_length=256, description="Model name to send; it must be one the server knows.")
+    system_prompt: str = Field(
+        default="", max_length=65536, description="System message sent before each prompt; empty for none."
+    )
+    prompt_template: str = Field(
+        default=PROMPT_PLACEHOLDER,
+        max_length=65536,
+        pattern=r"\{prompt\}",
+        description="User message; {prompt} stands for the problem.",
+    )
+    sampling: Sampling = Field(default_factory=Sampling, description="How the teacher samples.")
+    max_concurrent_requests: int = Field(
+        default=100, ge=1, le=10_000, description="Requests under way at once, over all shards together."
+    )
+    request_timeout_seconds: int = Field(
+        default=3600, ge=1, le=86_400, description="Longest a single request may take."
+    )
+
+
+class FilterParameters(Parameters):
+    """Rejection sampling: which generations are kept."""
+
+    verifier: Literal["math-verify"] = Field(
+        default="math-verify",
+        description="How a generation's final answer is compared with the reference answer.",
+    )
+    on_truncated: Literal["drop", "keep"] = Field(
+        default="drop",
+        description="What becomes of a generation cut off by maxTokens (finish_reason length): "
+        "drop counts it as rejected, keep verifies it like any other.",
+    )
+    keep: Literal["all", "first", "shortest", "longest"] = Field(
+        default="all", description="Which of a prompt's correct generations are kept."
+    )
+    min_acceptance_rate: Fraction = Field(
+        default=0.0,
+        description="Fail when a smaller share of all generations is accepted, rather than train on what is left.",
+    )
+    verify_timeout_seconds: int = Field(
+        default=10, ge=1, le=600, description="Longest that verifying one generation may take."
+    )
+
+
+class TokenizerSource(Parameters):
+    """A tokenizer in HuggingFace's files."""
+
+    uri: Uri = Field(
+        description="A path on the claim of a directory with tokenizer.json (or vocab.json and merges.txt) and "
+        "tokenizer_config.json, whose chat template is used."
+    )
+
+
+class PackParameters(Parameters):
+    """Tokenisation and sequence packing."""
+
+    tokenizer: TokenizerSource = Field(description="Tokenizer of the model that will be trained.")
+    sequence_length: int = Field(ge=16, le=1_048_576, description="Length of a packed sequence in tokens.")
+    max_sample_tokens: int | None = Field(
+        default=None,
+        ge=16,
+        le=1_048_576,
+        description="Longest sample in tokens; longer ones are rejected, never cut. Default: sequenceLength.",
+    )
+    system_prompt: str = Field(
+        default=BOXED_SYSTEM_PROMPT,
+        max_length=65536,
+        description="System message put before each sample; empty for none.",
+    )
+    seed: int = Field(default=42, ge=0, le=2_147_483_647, description="Seed of the order of packed sequences.")
+
+
+class ModelSource(Parameters):
+    """Base weights in HuggingFace's files."""
+
+    uri: Uri = Field(
+        description="A path on the claim of a directory with config.json, the tokenizer's files and, unless "
+        "initialization is random, *.safetensors."
+    )
+    initialization: Literal["pretrained", "random"] = Field(
+        default="pretrained",
+        description="pretrained loads the weights; random starts from scratch with the architecture of config.json.",
+    )
+
+
+class Training(Parameters):
+    """Hyperparameters of the fine-tuning."""
+
+    epochs: int = Field(default=3, ge=1, le=1000, description="Passes over the packed data.")
+    max_steps: int | None = Field(default=None, ge=1, description="Stop after so many steps, whatever epochs says.")
+    batch_size: int = Field(
+        default=1,
+        ge=1,
+        le=65536,
+        description="Packed sequences that each data-parallel rank takes in a step (of each micro-batch, "
+        "with pipeline parallelism).",
+    )
+    learning_rate: float = Field(default=5e-5, gt=0, le=1, description="Peak learning rate.")
+    final_learning_rate: float = Field(
+        default=0.0, ge=0, le=1, description="Learning rate at the end of the schedule; not used by constant."
+    )
+    learning_rate_schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="linear", description="How the learning rate falls after the warm-up."
+    )
+    warmup_ratio: Fraction = Field(default=0.1, description="Share of all steps over which the learning rate rises.")
+    weight_decay: float = Field(default=0.01, ge=0, le=1, description="AdamW's weight decay.")
+    adam_betas: tuple[Fraction, Fraction] = Field(default=(0.9, 0.95), description="AdamW's two decay rates.")
+    adam_epsilon: float = Field(default=1e-8, gt=0, le=1, description="AdamW's epsilon.")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this global norm.")
+    seed: int = Field(default=42, ge=0, le=2_147_483_647, description="Seed of initialisation and shuffling.")
+
+
+class Parallelism(Parameters):
+    """How the model is spread over devices; data parallel is devices / (tensor x pipeline x context)."""
+
+    tensor: int = Field(default=1, ge=1, le=1024, description="Devices that share each layer.")
+    pipeline: int = Field(default=1, ge=1, le=1024, description="Stages that the layers are split into.")
+    context: int = Field(default=1, ge=1, le=1024, description="Devices that share each sequence.")
+    sequence: bool = Field(default=False, description="Sequence parallelism within the tensor-parallel group.")
+    micro_batches: int = Field(default=1, ge=1, le=4096, description="Micro-batches of a step, for pipelining.")
+
+
+class Checkpoint(Parameters):
+    """When training state is saved."""
+
+    every_steps: int = Field(default=500, ge=1, description="Steps between two checkpoints.")
+    keep: int = Field(default=2, ge=1, le=100, description="Checkpoints kept; older ones are deleted.")
+
+
+class Benchmark(Parameters):
+    """The problems that the student is asked."""
+
+    name: str = Field(min_length=1, max_length=253, description="Name to report the score under, such as math-500.")
+    uri: Uri = Field(description="Where the problems are; as in DistillDataset's spec.source.prompts.uri.")
+    prompt_column: Column = Field(default="problem", description="Column that holds the problem.")
+    answer_column: Column = Field(default="answer", description="Column that holds the reference answer.")
+    limit: int | None = Field(default=None, ge=1, description="Use only the first so many problems.")
+
+
+class Protocol(Parameters):
+    """How the student is asked and scored: what makes two scores comparable."""
+
+    system_prompt: str = Field(
+        default=BOXED_SYSTEM_PROMPT, max_length=65536, description="System message; empty for none."
+    )
+    prompt_template: str = Field(
+        default=PROMPT_PLACEHOLDER,
+        max_length=65536,
+        pattern=r"\{prompt\}",
+        description="User message; {prompt} stands for the problem.",
+    )
+    samples_per_problem: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Answers asked for each problem; the score is pass@1, their mean.",
+    )
+    max_tokens: int = Field(default=32768, ge=1, le=1_048_576, description="Longest answer in tokens.")
+    temperature: float = Field(default=0.6, ge=0, le=2, description="Sampling temperature; 0 is greedy decoding.")
+    top_p: float = Field(default=0.95, gt=0, le=1, description="Nucleus sampling: total probability kept.")
+    seed: int = Field(default=42, ge=0, le=2_147_483_647, description="Seed of sampling.")
+    verifier: Literal["math-verify"] = Field(
+        default="math-verify", description="How an answer is compared with the reference answer."
+    )
+    max_concurrent_requests: int = Field(default=100, ge=1, le=10_000, description="Requests under way at once.")
+    request_timeout_seconds: int = Field(
+        default=3600, ge=1, le=86_400, description="Longest a single request may take."
+    )
+
+
+MindFormersOverrides = dict[str, JsonValue]
+"""Keys of the MindFormers YAML, merged last over what npu-distill writes."""

@@ -1,0 +1,152 @@
+"""The contract of each stage: one JSON file, mounted into its Pod or written by hand, says all that it needs.
+
+Every path in a contract is relative to the volume, which is where the claim is mounted (`/data` in a Pod, any
+directory on a laptop). What differs between the Pods of one Job comes from their environment: the index from
+JOB_COMPLETION_INDEX, the teacher's key from DISTILL_API_KEY. A contract never holds a secret.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from distill_runtime.contract.artifact import ArtifactReference
+from distill_runtime.contract.base import Model
+from distill_runtime.contract.parameters import (
+    Benchmark,
+    Checkpoint,
+    FilterParameters,
+    MindFormersOverrides,
+    ModelSource,
+    PackParameters,
+    Parallelism,
+    PromptSource,
+    Protocol,
+    TeacherParameters,
+    Training,
+)
+
+StageName = Literal["generate", "filter", "pack", "msrun", "eval"]
+
+PROGRESS_PORT = 9390
+"""Port of a stage Pod that serves /progress, /metrics and /healthz."""
+RENDEZVOUS_PORT = 8118
+"""Port of the first training Pod on which MindSpore's scheduler listens (msrun's default)."""
+CONTRACT_PATH = "/etc/npu-distill/contract.json"
+VOLUME_PATH = "/data"
+API_KEY_VARIABLE = "DISTILL_API_KEY"
+INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
+
+DeviceTarget = Literal["CPU", "Ascend"]
+
+
+class Owner(Model):
+    """The custom resource that a stage runs for; for logs and manifests only."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+class StageContract(Model):
+    """What all contracts have in common."""
+
+    owner: Owner | None = None
+    attempt: int = Field(default=1, ge=1, description="Counts the Jobs that the operator started for this stage.")
+    output: str = Field(min_length=1, description="Directory of the artifact, relative to the volume.")
+
+
+class GenerateContract(StageContract):
+    """Ask the teacher for chains of thought.
+
+    Reads the prompts, writes one generation a line under `output`. Each shard (the Pods of one Indexed Job) takes
+    the prompts whose position modulo `shards` is its index; their outputs are separate artifacts
+    `<output>/shard-<index>-of-<shards>`.
+    """
+
+    stage: Literal["generate"] = "generate"
+    prompts: PromptSource
+    teacher: TeacherParameters
+    shards: int = Field(default=1, ge=1)
+
+
+class FilterContract(StageContract):
+    """Verify generations against the reference answers and keep the right ones."""
+
+    stage: Literal["filter"] = "filter"
+    input: str = Field(description="The generate stage's output, relative to the volume.")
+    shards: int = Field(default=1, ge=1, description="Shards that generate was run with; all must be complete.")
+    filter: FilterParameters
+
+
+class PackContract(StageContract):
+    """Tokenise the kept generations and pack them into training sequences."""
+
+    stage: Literal["pack"] = "pack"
+    input: ArtifactReference
+    pack: PackParameters
+
+
+class Rendezvous(Model):
+    """Where the Pods of one training attempt meet."""
+
+    host: str = Field(description="Name of the first Pod.")
+    port: int = Field(default=RENDEZVOUS_PORT, ge=1, le=65535)
+
+
+class TrainContract(StageContract):
+    """Fine-tune with MindSpore and MindFormers; `python -m distill_runtime msrun` runs it.
+
+    Writes checkpoints and logs under `<output>.partial` and, at the end, HuggingFace-named safetensors with
+    config.json and the tokenizer as the artifact.
+    """
+
+    stage: Literal["msrun"] = "msrun"
+    dataset: ArtifactReference
+    model: ModelSource
+    training: Training
+    parallelism: Parallelism
+    checkpoint: Checkpoint
+    mindformers: MindFormersOverrides = Field(default_factory=dict)
+    device_target: DeviceTarget
+    nodes: int = Field(default=1, ge=1, description="Pods of the attempt.")
+    devices_per_node: int = Field(default=1, ge=1, description="Worker processes, one a device, in each Pod.")
+    rendezvous: Rendezvous | None = Field(default=None, description="Absent with one node.")
+
+
+class WeightsTarget(Model):
+    """Evaluate weights, served by the Pod itself."""
+
+    weights: ArtifactReference | None = Field(default=None, description="Fine-tuned weights, checked by digest.")
+    uri: str | None = Field(default=None, description="Any model directory on the volume.")
+    device_target: DeviceTarget
+    devices: int = Field(default=1, ge=1)
+
+
+class EndpointTarget(Model):
+    """Evaluate a model that is served elsewhere."""
+
+    url: str = Field(pattern="^https?://")
+    model: str
+
+
+class EvalContract(StageContract):
+    """Serve the student, ask it the benchmark's problems, score its answers."""
+
+    stage: Literal["eval"] = "eval"
+    target: WeightsTarget | EndpointTarget
+    benchmark: Benchmark
+    protocol: Protocol
+
+
+Contract = GenerateContract | FilterContract | PackContract | TrainContract | EvalContract
+
+_ADAPTER: TypeAdapter[Contract] = TypeAdapter(Annotated[Contract, Field(discriminator="stage")])
+
+
+def parse_contract(text: str | bytes) -> Contract:
+    """Parse a contract file.
+
+    Raises:
+        pydantic.ValidationError: naming each field that is wrong.
+    """
+    return _ADAPTER.validate_json(text)

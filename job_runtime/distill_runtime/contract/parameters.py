@@ -70,7 +70,7 @@ class TeacherParameters(Parameters):
         pattern=r"\{prompt\}",
         description="User message; {prompt} stands for the problem.",
     )
-    sampling: Sampling = Field(default_factory=Sampling, description="How the teacher samples.")
+    sampling: Sampling = Field(default=Sampling(), description="How the teacher samples.")
     max_concurrent_requests: int = Field(
         default=100, ge=1, le=10_000, description="Requests under way at once, over all shards together."
     )

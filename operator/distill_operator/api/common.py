@@ -1,0 +1,199 @@
+"""What the three kinds have in common: references, storage, accelerators, conditions, stages."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+from pydantic import ConfigDict, Field
+
+from distill_operator.api.rules import Rule, with_rules
+from distill_runtime.contract import Model
+
+GROUP = "npu-distill.io"
+VERSION = "v1alpha1"
+NAME_LIMIT = 40
+"""Longest name of a custom resource: a Pod's host name adds stage, attempt and index and has 63 characters."""
+
+DnsName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+
+
+class ObjectReference(Model):
+    """Another object of the same namespace."""
+
+    name: DnsName = Field(description="Its name.")
+
+
+class Storage(Model):
+    """Where inputs are read and artifacts are written."""
+
+    claim_name: DnsName = Field(
+        description="PersistentVolumeClaim that every stage mounts; ReadWriteMany where Pods run on several nodes."
+    )
+    path: str = Field(
+        default="npu-distill",
+        min_length=1,
+        max_length=512,
+        description="Directory on the claim for artifacts; they go to <path>/<namespace>/<name>/<stage>-<hash>.",
+        json_schema_extra=with_rules(
+            Rule(
+                "!self.startsWith('/') && !self.split('/').exists(part, part == '..')",
+                "path is relative to the claim: no leading slash, no '..'",
+            )
+        ),
+    )
+
+
+class Accelerator(Model):
+    """The devices of a run."""
+
+    profile: DnsName = Field(
+        description="Accelerator profile of the operator's configuration: cpu, ascend-910b, ascend-910, ascend-a3, "
+        "or one of your own (values.yaml, profiles)."
+    )
+    nodes: int = Field(default=1, ge=1, le=1024, description="Nodes, one Pod on each.")
+    devices_per_node: int = Field(
+        default=1, ge=1, le=64, description="Devices of each node, one worker process a device."
+    )
+
+
+class StageState(StrEnum):
+    """Where a stage stands."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class Artifact(Model):
+    """A finished directory on the claim."""
+
+    uri: str = Field(description="Path on the claim.")
+    digest: str = Field(description="sha256 of its manifest.json, which lists the sha256 of every file.")
+
+
+class StageStatus(Model):
+    """How one stage is doing."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = Field(description="Name of the stage.")
+    state: StageState = Field(description="Pending, Running, Succeeded or Failed.")
+    attempt: int = Field(default=1, description="Counts the Jobs started for this stage.")
+    job: str | None = Field(default=None, description="Job of the latest attempt.")
+    started_at: datetime | None = Field(default=None, description="When the first attempt started.")
+    finished_at: datetime | None = Field(default=None, description="When the stage ended.")
+    done: int | None = Field(default=None, description="Units finished.")
+    total: int | None = Field(default=None, description="Units in all.")
+    unit: str | None = Field(default=None, description="What is counted.")
+    rate: float | None = Field(default=None, description="Units a second, recent.")
+    eta_seconds: int | None = Field(default=None, description="Seconds left at the recent rate.")
+    message: str | None = Field(default=None, description="What it does or waits for, or why it ended.")
+    reason: str | None = Field(default=None, description="Why it failed, as one word.")
+    counts: dict[str, int] = Field(
+        default_factory=dict, description="What went in, what came out, and what was rejected, by reason."
+    )
+    metrics: dict[str, float] = Field(default_factory=dict, description="Measured figures.")
+    artifact: Artifact | None = Field(default=None, description="What it wrote.")
+
+
+class Condition(Model):
+    """A condition in the Kubernetes API conventions' form; the three types are those that kstatus reads."""
+
+    type: str = Field(description="Ready, Reconciling or Stalled.")
+    status: str = Field(description="True, False or Unknown.", json_schema_extra={"enum": ["True", "False", "Unknown"]})
+    reason: str = Field(description="CamelCase word: the stage it is in, or why it does not go on.")
+    message: str = Field(description="What it waits for, or what went wrong and what to do.")
+    last_transition_time: datetime = Field(description="When the status last changed.")
+    observed_generation: int = Field(description="metadata.generation that this was said of.")
+
+
+class Status(Model):
+    """Status of every kind."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    observed_generation: int | None = Field(default=None, description="metadata.generation that this status is of.")
+    conditions: tuple[Condition, ...] = Field(
+        default=(),
+        description="Ready, Reconciling and Stalled.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    progress: str | None = Field(default=None, description="The running stage in a few words.")
+    stages: tuple[StageStatus, ...] = Field(
+        default=(),
+        description="The stages in their order.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    artifact: Artifact | None = Field(default=None, description="The final artifact.")
+
+    def condition(self, name: str) -> Condition | None:
+        """Give the condition of type `name`, if it has been set."""
+        return next((condition for condition in self.conditions if condition.type == name), None)
+
+    def stage(self, name: str) -> StageStatus | None:
+        """Give the status of stage `name`, if it has one."""
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+
+class Metadata(Model):
+    """The part of an object's metadata that the operator reads."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int = 1
+    deletion_timestamp: datetime | None = None
+
+
+class Column(Model):
+    """A column of `kubectl get`."""
+
+    name: str
+    json_path: str
+    type: str = "string"
+    description: str
+    priority: int = 0
+
+
+def ready_columns() -> tuple[Column, ...]:
+    """Columns that every kind starts with."""
+    ready = ".status.conditions[?(@.type=='Ready')]"
+    return (
+        Column(name="Ready", json_path=f"{ready}.status", description="Whether it is done and good."),
+        Column(name="Reason", json_path=f"{ready}.reason", description="The stage it is in, or why it stopped."),
+        Column(name="Progress", json_path=".status.progress", description="The running stage in a few words."),
+    )
+
+
+def message_columns() -> tuple[Column, ...]:
+    """Columns that every kind ends with."""
+    message = ".status.conditions[?(@.type=='Ready')].message"
+    return (
+        Column(name="Age", json_path=".metadata.creationTimestamp", type="date", description="Time since creation."),
+        Column(name="Message", json_path=message, description="What it waits for or what to do.", priority=1),
+    )
+
+
+Spec = TypeVar("Spec", bound=Model)
+KindStatus = TypeVar("KindStatus", bound=Status)
+
+
+class Resource(Model, Generic[Spec, KindStatus]):
+    """A custom resource of this group."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    plural: ClassVar[str]
+    short_names: ClassVar[tuple[str, ...]]
+    columns: ClassVar[tuple[Column, ...]]
+    summary: ClassVar[str]
+
+    metadata: Metadata
+    spec: Spec
+    status: KindStatus
+
+
+AnyResource = Resource[Any, Any]

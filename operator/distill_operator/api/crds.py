@@ -1,0 +1,70 @@
+"""The CustomResourceDefinitions of the three kinds."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from distill_operator.api.common import GROUP, NAME_LIMIT, VERSION, AnyResource
+from distill_operator.api.rules import Rule
+from distill_operator.api.schema import structural_schema
+
+CATEGORY = "distill"
+
+
+def custom_resource_definition(kind: type[AnyResource]) -> dict[str, Any]:
+    """Give the CustomResourceDefinition of `kind`, as `kubectl apply` takes it."""
+    name = kind.__name__
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{kind.plural}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": name,
+                "listKind": f"{name}List",
+                "plural": kind.plural,
+                "singular": name.lower(),
+                "shortNames": list(kind.short_names),
+                "categories": [CATEGORY],
+            },
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": [column.to_json() for column in kind.columns],
+                    "schema": {"openAPIV3Schema": _root_schema(kind)},
+                }
+            ],
+        },
+    }
+
+
+def _root_schema(kind: type[AnyResource]) -> dict[str, Any]:
+    name_limit = Rule(
+        f"size(self.metadata.name) <= {NAME_LIMIT}",
+        f"metadata.name must have at most {NAME_LIMIT} characters: Jobs and Pods append stage and attempt to it",
+    )
+    return {
+        "type": "object",
+        "description": kind.summary,
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": structural_schema(_model_of(kind, "spec")),
+            "status": structural_schema(_model_of(kind, "status")),
+        },
+        "x-kubernetes-validations": [name_limit.to_schema()],
+    }
+
+
+def _model_of(kind: type[AnyResource], field: str) -> type[BaseModel]:
+    model = kind.model_fields[field].annotation
+    assert isinstance(model, type)
+    assert issubclass(model, BaseModel)
+    return model

@@ -1,0 +1,122 @@
+"""DistillDataset: prompts in, verified and packed training data out."""
+
+from typing import ClassVar
+
+from pydantic import ConfigDict, Field
+
+from distill_operator.api.common import (
+    Column,
+    DnsName,
+    Resource,
+    Status,
+    Storage,
+    message_columns,
+    ready_columns,
+)
+from distill_operator.api.rules import Rule, immutable, with_rules
+from distill_runtime.contract import FilterParameters, Model, PackParameters, PromptSource, TeacherParameters
+
+
+class Source(Model):
+    """What the data set is made from."""
+
+    prompts: PromptSource = Field(description="Problems with reference answers, for the teacher to answer.")
+
+
+class SecretKeyReference(Model):
+    """A key of a Secret of the same namespace."""
+
+    name: DnsName = Field(description="Name of the Secret.")
+    key: str = Field(min_length=1, max_length=253, description="Key in its data.")
+
+
+class Teacher(TeacherParameters):
+    """The teacher, with what only the operator needs to know."""
+
+    model_config = ConfigDict(
+        json_schema_extra=with_rules(
+            Rule(
+                "self.sampling.generationsPerPrompt == 1 || self.sampling.temperature > 0.0",
+                "several generations at temperature 0 are all the same: raise sampling.temperature "
+                "or set sampling.generationsPerPrompt to 1",
+            ),
+        )
+    )
+
+    api_key_secret_ref: SecretKeyReference | None = Field(
+        default=None, description="Secret that holds the bearer token of the endpoints."
+    )
+    shards: int = Field(
+        default=1, ge=1, le=1000, description="Pods that ask at the same time, each with its share of the prompts."
+    )
+
+
+class Pack(PackParameters):
+    """Packing, with the rule that the schema alone cannot say."""
+
+    model_config = ConfigDict(
+        json_schema_extra=with_rules(
+            Rule(
+                "!has(self.maxSampleTokens) || self.maxSampleTokens <= self.sequenceLength",
+                "maxSampleTokens must not exceed sequenceLength: a sample must fit into one packed sequence",
+                field="maxSampleTokens",
+            )
+        )
+    )
+
+
+class DistillDatasetSpec(Model):
+    """What to make. All but suspend and priorityClassName is fixed at creation."""
+
+    model_config = ConfigDict(
+        json_schema_extra=with_rules(
+            *immutable("DistillDataset", "source", "teacher", "filter", "pack", "storage"),
+            Rule(
+                "self.teacher.shards <= self.teacher.maxConcurrentRequests",
+                "teacher.shards must not exceed teacher.maxConcurrentRequests: each shard needs at least one request",
+                field="teacher",
+            ),
+        )
+    )
+
+    source: Source = Field(description="What the data set is made from.")
+    teacher: Teacher = Field(description="Who answers the prompts.")
+    filter: FilterParameters = Field(
+        default=FilterParameters(), description="Rejection sampling: which generations are kept."
+    )
+    pack: Pack = Field(description="Tokenisation and sequence packing.")
+    storage: Storage = Field(description="Where inputs are read and artifacts are written.")
+    suspend: bool = Field(default=False, description="Stop and free all Pods; false again goes on where it was.")
+    priority_class_name: DnsName | None = Field(default=None, description="PriorityClass of Pods started from now on.")
+
+
+class DistillDatasetStatus(Status):
+    """How it is going, and what came out."""
+
+    prompts: int | None = Field(default=None, description="Prompts read.")
+    generations: int | None = Field(default=None, description="Generations asked for: prompts x generationsPerPrompt.")
+    kept: int | None = Field(default=None, description="Generations that passed the filter.")
+    rejected: dict[str, int] = Field(default_factory=dict, description="Generations rejected, by reason.")
+    acceptance_rate: float | None = Field(default=None, description="kept / generations.")
+    rows: int | None = Field(default=None, description="Packed sequences.")
+    tokens: int | None = Field(default=None, description="Tokens in the packed sequences, without padding.")
+
+
+class DistillDataset(Resource[DistillDatasetSpec, DistillDatasetStatus]):
+    """Prompts, a teacher and a verifier: the recipe of a training data set."""
+
+    plural: ClassVar[str] = "distilldatasets"
+    short_names: ClassVar[tuple[str, ...]] = ("dds",)
+    summary: ClassVar[str] = (
+        "A DistillDataset asks a teacher for chains of thought, keeps those whose final answer is right, "
+        "and packs them into training data."
+    )
+    columns: ClassVar[tuple[Column, ...]] = (
+        *ready_columns(),
+        Column(name="Kept", json_path=".status.kept", type="integer", description="Generations kept."),
+        Column(name="Acceptance", json_path=".status.acceptanceRate", type="number", description="kept / generations."),
+        Column(name="Tokens", json_path=".status.tokens", type="integer", description="Tokens to train on."),
+        *message_columns(),
+    )
+
+    status: DistillDatasetStatus = Field(default_factory=DistillDatasetStatus)

@@ -1,0 +1,131 @@
+"""FinetuneRun: packed data and base weights in, fine-tuned weights out."""
+
+from typing import ClassVar
+
+from pydantic import ConfigDict, Field, JsonValue
+
+from distill_operator.api.common import (
+    Accelerator,
+    Column,
+    DnsName,
+    ObjectReference,
+    Resource,
+    Status,
+    Storage,
+    message_columns,
+    ready_columns,
+)
+from distill_operator.api.rules import Rule, immutable, with_rules
+from distill_runtime.contract import Checkpoint, Model, ModelSource, Parallelism, Training
+
+
+class Restarts(Model):
+    """What happens when an attempt fails."""
+
+    max: int = Field(
+        default=3, ge=0, le=100, description="New attempts after failed ones, each from the last checkpoint."
+    )
+
+
+class Hyperparameters(Training):
+    """Training, with the rule that the schema alone cannot say."""
+
+    model_config = ConfigDict(
+        json_schema_extra=with_rules(
+            Rule(
+                "self.finalLearningRate <= self.learningRate",
+                "finalLearningRate must not exceed learningRate",
+                field="finalLearningRate",
+            )
+        )
+    )
+
+
+class FinetuneRunSpec(Model):
+    """What to train. All but suspend and priorityClassName is fixed at creation."""
+
+    model_config = ConfigDict(
+        json_schema_extra=with_rules(
+            *immutable(
+                "FinetuneRun",
+                "datasetRef",
+                "model",
+                "training",
+                "parallelism",
+                "mindformers",
+                "accelerator",
+                "checkpoint",
+                "restarts",
+                "storage",
+            ),
+            Rule(
+                "(self.accelerator.nodes * self.accelerator.devicesPerNode)"
+                " % (self.parallelism.tensor * self.parallelism.pipeline * self.parallelism.context) == 0",
+                "accelerator.nodes x accelerator.devicesPerNode must be a multiple of "
+                "parallelism.tensor x parallelism.pipeline x parallelism.context: change one of them",
+                field="parallelism",
+            ),
+            Rule(
+                "self.parallelism.pipeline == 1 || self.parallelism.microBatches >= self.parallelism.pipeline",
+                "parallelism.microBatches must be at least parallelism.pipeline, or stages of the pipeline stay idle",
+                field="parallelism",
+            ),
+            Rule(
+                "!self.parallelism.sequence || self.parallelism.tensor > 1",
+                "parallelism.sequence needs parallelism.tensor of at least 2",
+                field="parallelism",
+            ),
+        )
+    )
+
+    dataset_ref: ObjectReference = Field(description="DistillDataset to train on; the run waits until it is Ready.")
+    model: ModelSource = Field(description="Base model.")
+    training: Hyperparameters = Field(default=Hyperparameters(), description="Hyperparameters.")
+    parallelism: Parallelism = Field(default=Parallelism(), description="How the model is spread over the devices.")
+    mindformers: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="Keys of the MindFormers YAML, merged last over the configuration that the operator writes.",
+    )
+    accelerator: Accelerator = Field(description="Devices to train on.")
+    checkpoint: Checkpoint = Field(default=Checkpoint(), description="When training state is saved.")
+    restarts: Restarts = Field(default=Restarts(), description="What happens when an attempt fails.")
+    storage: Storage = Field(description="Where inputs are read and artifacts are written.")
+    suspend: bool = Field(
+        default=False, description="Stop and free all Pods; false again goes on from the last checkpoint."
+    )
+    priority_class_name: DnsName | None = Field(default=None, description="PriorityClass of Pods started from now on.")
+
+
+class FinetuneRunStatus(Status):
+    """How it is going, and what came out."""
+
+    step: int | None = Field(default=None, description="Optimizer steps done.")
+    total_steps: int | None = Field(default=None, description="Optimizer steps in all.")
+    loss: float | None = Field(default=None, description="Latest training loss.")
+    tokens_per_second: float | None = Field(default=None, description="Tokens trained on, a second.")
+    restarts: int = Field(default=0, description="Attempts that failed and were followed by another.")
+    lost_steps: int | None = Field(
+        default=None, description="Steps that were done again, since the failed attempts had not saved them."
+    )
+
+
+class FinetuneRun(Resource[FinetuneRunSpec, FinetuneRunStatus]):
+    """A fine-tuning of a base model on a DistillDataset."""
+
+    plural: ClassVar[str] = "finetuneruns"
+    short_names: ClassVar[tuple[str, ...]] = ("ftr",)
+    summary: ClassVar[str] = (
+        "A FinetuneRun trains a base model on a DistillDataset with MindSpore and MindFormers "
+        "and writes HuggingFace weights."
+    )
+    columns: ClassVar[tuple[Column, ...]] = (
+        *ready_columns(),
+        Column(name="Loss", json_path=".status.loss", type="number", description="Latest training loss."),
+        Column(
+            name="Tokens/s", json_path=".status.tokensPerSecond", type="number", description="Tokens trained a second."
+        ),
+        Column(name="Restarts", json_path=".status.restarts", type="integer", description="Attempts that failed."),
+        *message_columns(),
+    )
+
+    status: FinetuneRunStatus = Field(default_factory=FinetuneRunStatus)

@@ -9,7 +9,7 @@
 Imports pydantic and the standard library, nothing else, so that it loads in milliseconds everywhere.
 """
 
-from distill_runtime.contract.artifact import ArtifactFile, ArtifactReference, Manifest
+from distill_runtime.contract.artifact import ArtifactFile, ArtifactReference, Manifest, shard_output
 from distill_runtime.contract.base import Model, Parameters
 from distill_runtime.contract.parameters import (
     Benchmark,
@@ -80,4 +80,5 @@ __all__ = [
     "TrainContract",
     "Training",
     "parse_contract",
+    "shard_output",
 ]

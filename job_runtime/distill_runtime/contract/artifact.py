@@ -17,6 +17,11 @@ MANIFEST_NAME = "manifest.json"
 PARTIAL_SUFFIX = ".partial"
 
 
+def shard_output(output: str, index: int, shards: int) -> str:
+    """Give the directory, below `output`, of the artifact that one shard of a stage writes."""
+    return f"{output}/shard-{index:05}-of-{shards:05}"
+
+
 class ArtifactFile(Model):
     """One file of an artifact."""
 

@@ -17,8 +17,9 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-from rules import Addition, Outcome, work_out
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from rules import Addition, Outcome, work_out
 
 SEED = 0
 PROMPTS = 7600

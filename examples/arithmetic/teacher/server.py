@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from aiohttp import web
+
 from rules import Addition, Answer, Faults, Outcome, choose_outcome, choose_refusal, count_tokens, work_out
 
 MODEL = "rule-based-arithmetic"

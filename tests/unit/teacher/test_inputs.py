@@ -2,10 +2,11 @@ import json
 from pathlib import Path
 
 import pytest
-from inputs import BENCHMARK, PROMPTS, SYSTEM_PROMPT, write_inputs
-from rules import Addition, Outcome, work_out
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
+
+from inputs import BENCHMARK, PROMPTS, SYSTEM_PROMPT, write_inputs
+from rules import Addition, Outcome, work_out
 
 
 @pytest.fixture(scope="module")

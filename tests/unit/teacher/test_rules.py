@@ -3,6 +3,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rules import Addition, Faults, Outcome, choose_outcome, choose_refusal, count_tokens, work_out
 
 ADDITIONS = [Addition(first, second) for first in range(10, 100) for second in range(10, 100)]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+
 from rules import Addition, Faults, Outcome, choose_outcome, choose_refusal, work_out
 from server import MODEL, Teacher
 

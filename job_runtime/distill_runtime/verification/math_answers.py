@@ -1,0 +1,42 @@
+r"""The `math-verify` verifier: symbolic comparison of the last `\boxed{}` with the reference answer."""
+
+import re
+from dataclasses import dataclass
+
+from distill_runtime.verification import boxed, easy
+
+# What already tells math-verify where the mathematics is; anything else is put in a box, as the answer is.
+_DELIMITED = re.compile(r"\$|\\\(|\\\[")
+
+
+@dataclass(frozen=True, slots=True)
+class MathAnswers:
+    """Compare as math-verify does (https://github.com/huggingface/Math-Verify), the reference first.
+
+    math-verify's own time limits are off: they rely on SIGALRM, report a time-out as a wrong answer and cannot
+    interrupt a computation in C. The pool's limit ends the process instead, and the verdict says so.
+    """
+
+    preload: tuple[str, ...] = ("distill_runtime.verification.math_warmup",)
+
+    def extract(self, text: str) -> str | None:
+        r"""Give the content of the last `\boxed{}` after the reasoning."""
+        return boxed.last_boxed(boxed.text_after_reasoning(text))
+
+    def compare_quickly(self, reference: str, answer: str) -> bool | None:
+        """Decide integers, decimals, simple fractions and equal texts."""
+        return easy.decide(reference.strip(), answer)
+
+    def compare(self, reference: str, answer: str) -> bool:
+        """Parse both and compare them symbolically."""
+        from math_verify import parse, verify  # noqa: PLC0415 - seconds to load, and only worker processes need it
+
+        gold = parse(_in_a_box(reference.strip()), parsing_timeout=None)
+        return bool(verify(gold, parse(rf"\boxed{{{answer}}}", parsing_timeout=None), timeout_seconds=None))
+
+
+def _in_a_box(reference: str) -> str:
+    if _DELIMITED.search(reference):
+        return reference
+    inner = boxed.last_boxed(reference)
+    return rf"\boxed{{{reference if inner is None else inner}}}"

@@ -1,0 +1,43 @@
+"""What a verifier is: how an answer is found in a text and compared with the reference answer."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Reason = Literal["correct", "incorrect", "noAnswer", "timeout", "crashed"]
+"""Why a generation is right or not.
+
+* correct, incorrect: the answer was compared with the reference.
+* noAnswer: the text holds no answer to compare.
+* timeout: the comparison took longer than it may; crashed: it took its process down or ran out of memory.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The judgement of one generation."""
+
+    reason: Reason
+    answer: str | None = None
+    """The answer that was compared, as the text has it."""
+
+    @property
+    def correct(self) -> bool:
+        """Whether the answer equals the reference."""
+        return self.reason == "correct"
+
+
+class Verifier(Protocol):
+    """One way to compare. Instances are sent to worker processes, so they pickle."""
+
+    @property
+    def preload(self) -> tuple[str, ...]:
+        """Modules that `compare` needs, imported once and shared by all worker processes."""
+
+    def extract(self, text: str) -> str | None:
+        """Find the final answer in a model's text, reasoning included; None when there is none."""
+
+    def compare_quickly(self, reference: str, answer: str) -> bool | None:
+        """Decide the easy cases at once; None leaves it to `compare`, whose verdict it never changes."""
+
+    def compare(self, reference: str, answer: str) -> bool:
+        """Decide any case. Runs on the main thread of a worker process that may be killed at any moment."""

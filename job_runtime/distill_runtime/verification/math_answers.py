@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from distill_runtime.verification import boxed, easy
 
 # What already tells math-verify where the mathematics is; anything else is put in a box, as the answer is.
-_DELIMITED = re.compile(r"\$|\\\(|\\\[")
+_DELIMITED = re.compile(r"(?<!\\)\$|\\\(|\\\[")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,78 @@
+"""The chart's values agree with their schema's names and with the operator's settings.
+
+What needs Helm itself, rendering and validation, is in tests/e2e/test_chart.py.
+"""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from distill_operator.settings import Profile, Settings, StageSettings
+from distill_runtime.contract import Model
+
+ROOT = Path(__file__).parents[3]
+CHART = ROOT / "helm" / "npu-distill"
+VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
+
+
+def json_names(model: type[Model]) -> set[str]:
+    return {field.alias or name for name, field in model.model_fields.items()}
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return Settings.model_validate(
+        {"images": {"runtime": "runtime"}, "stages": VALUES["stages"], "profiles": VALUES["profiles"]}
+    )
+
+
+def test_schema_knows_every_value_and_no_other() -> None:
+    # `global` is Helm's own: a parent chart may set it.
+    assert set(SCHEMA["properties"]) - {"global"} == set(VALUES)
+
+
+def test_profiles_have_the_fields_of_the_operator_s_settings() -> None:
+    profile = SCHEMA["properties"]["profiles"]["additionalProperties"]
+    assert set(profile["properties"]) == json_names(Profile)
+
+
+def test_stages_have_the_fields_of_the_operator_s_settings() -> None:
+    stage = SCHEMA["properties"]["stages"]["additionalProperties"]
+    assert set(stage["properties"]) == json_names(StageSettings)
+
+
+def test_the_shipped_profiles_are_there(settings: Settings) -> None:
+    assert set(settings.profiles) == {"cpu", "ascend-910", "ascend-910b", "ascend-a3"}
+
+
+@pytest.mark.parametrize("name", ["ascend-910", "ascend-910b", "ascend-a3"])
+def test_ascend_profiles_ask_for_devices_and_shared_memory(name: str, settings: Settings) -> None:
+    profile = settings.profiles[name]
+    assert profile.device_target == "Ascend"
+    assert profile.resource == "huawei.com/Ascend910"
+    assert profile.devices_per_node in (8, 16)
+    assert profile.shared_memory
+    assert profile.env["HCCL_SOCKET_IFNAME"] == "eth0"
+
+
+def test_the_cpu_profile_asks_for_no_device(settings: Settings) -> None:
+    assert settings.profiles["cpu"].device_target == "CPU"
+    assert not settings.profiles["cpu"].resource
+
+
+def test_no_shipped_profile_leaves_pod_security_restricted(settings: Settings) -> None:
+    for name, profile in settings.profiles.items():
+        assert not profile.volumes, name
+        assert not profile.pod_security_context, name
+        assert not profile.container_security_context, name
+
+
+def test_chart_and_package_have_one_version() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert chart["version"] == chart["appVersion"] == package["version"]

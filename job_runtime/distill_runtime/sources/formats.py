@@ -1,0 +1,146 @@
+"""How the rows of one file are read, by format, without holding more than a batch of them in memory."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, Protocol
+
+import orjson
+
+from distill_runtime.errors import WrongInput
+from distill_runtime.sources.files import DataFile
+
+Row = Mapping[str, Any]
+
+_BATCH_ROWS = 1024
+_HEAD_ROWS = 100
+
+
+class Format(Protocol):
+    """A way to store rows."""
+
+    def columns(self, file: DataFile) -> Sequence[str]:
+        """Give the columns' names without reading the rows; none for an empty file."""
+
+    def rows(self, file: DataFile, columns: Sequence[str]) -> Iterator[Row]:
+        """Read these columns, row by row; a row may lack one where the format allows it."""
+
+
+class JsonLines:
+    """One JSON object a line; blank lines are skipped."""
+
+    def columns(self, file: DataFile) -> Sequence[str]:
+        """Give every name that the first hundred rows have: a row may leave out what it has no value for."""
+        return list(dict.fromkeys(name for row in islice(self.rows(file, ()), _HEAD_ROWS) for name in row))
+
+    def rows(self, file: DataFile, columns: Sequence[str]) -> Iterator[Row]:
+        """Read whole rows, whatever columns are asked for.
+
+        Raises:
+            WrongInput: MalformedRow, with the line's number.
+        """
+        with file.open() as stream:
+            for number, line in enumerate(stream, start=1):
+                if line.isspace():
+                    continue
+                try:
+                    row = orjson.loads(line)
+                except orjson.JSONDecodeError as error:
+                    raise _malformed(file, number, f"is not JSON ({error})") from error
+                if not isinstance(row, dict):
+                    raise _malformed(file, number, "is not a JSON object")
+                yield row
+
+
+class Parquet:
+    """Apache Parquet, by row groups."""
+
+    def columns(self, file: DataFile) -> Sequence[str]:
+        """Read the footer."""
+        import pyarrow.parquet  # noqa: PLC0415 - 0.2 s
+
+        with _readable(file), file.open() as stream:
+            return list(pyarrow.parquet.read_schema(stream).names)
+
+    def rows(self, file: DataFile, columns: Sequence[str]) -> Iterator[Row]:
+        """Read only the columns asked for."""
+        import pyarrow.parquet  # noqa: PLC0415
+
+        with file.open() as stream:
+            table = pyarrow.parquet.ParquetFile(stream)
+            for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns)):
+                yield from batch.to_pylist()
+
+
+class ArrowIpc:
+    """Arrow IPC, as a stream (what `datasets` writes) or as a file (Feather)."""
+
+    def columns(self, file: DataFile) -> Sequence[str]:
+        """Read the schema."""
+        with _readable(file), file.open() as stream:
+            return list(_arrow_reader(stream).schema.names)
+
+    def rows(self, file: DataFile, columns: Sequence[str]) -> Iterator[Row]:
+        """Read batch by batch."""
+        with file.open() as stream:
+            reader = _arrow_reader(stream)
+            if hasattr(reader, "num_record_batches"):
+                batches = (reader.get_batch(index) for index in range(reader.num_record_batches))
+            else:
+                batches = iter(reader)
+            for batch in batches:
+                chosen = batch.select(list(columns))
+                for start in range(0, chosen.num_rows, _BATCH_ROWS):
+                    yield from chosen.slice(start, _BATCH_ROWS).to_pylist()
+
+
+FORMATS: Mapping[str, Format] = {
+    ".jsonl": JsonLines(),
+    ".ndjson": JsonLines(),
+    ".json": JsonLines(),
+    ".parquet": Parquet(),
+    ".arrow": ArrowIpc(),
+    ".feather": ArrowIpc(),
+}
+"""The formats, by what a file's name ends in."""
+
+
+def format_of(file: DataFile) -> Format:
+    """Give the format of a file.
+
+    Raises:
+        WrongInput: UnknownFormat.
+    """
+    try:
+        return FORMATS[file.format_suffix]
+    except KeyError:
+        raise WrongInput(
+            "UnknownFormat",
+            f"the format of {file.name} is not known from its name; it must end in one of {', '.join(FORMATS)}, "
+            "then .gz, .bz2, .xz, .zst or .lz4 if it is compressed",
+        ) from None
+
+
+@contextmanager
+def _readable(file: DataFile) -> Iterator[None]:
+    """Turn pyarrow's complaint about a file into one that a person can act on."""
+    import pyarrow  # noqa: PLC0415
+
+    try:
+        yield
+    except pyarrow.ArrowInvalid as error:
+        raise WrongInput(
+            "MalformedFile", f"{file.name} is not what its name says, {file.format_suffix}: {error}"
+        ) from error
+
+
+def _arrow_reader(stream: Any) -> Any:
+    import pyarrow.ipc  # noqa: PLC0415
+
+    magic = stream.read(6)
+    stream.seek(0)
+    return pyarrow.ipc.open_file(stream) if magic == b"ARROW1" else pyarrow.ipc.open_stream(stream)
+
+
+def _malformed(file: DataFile, number: int, problem: str) -> WrongInput:
+    return WrongInput("MalformedRow", f"line {number} of {file.name} {problem}; correct or remove the line")

@@ -1,0 +1,166 @@
+"""Problems with reference answers: which rows can be asked, which are rejected and why, which shard asks them."""
+
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from distill_runtime.contract import PromptSource
+from distill_runtime.errors import WrongInput
+from distill_runtime.sources.formats import Row
+from distill_runtime.sources.table import Table, open_table
+from distill_runtime.volume import Volume
+
+PROMPT_MISSING = "promptMissing"
+ANSWER_MISSING = "answerMissing"
+DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A problem with its reference answer.
+
+    Attributes:
+        uuid: what identifies it: the uuid column's value, or else a digest of the problem's text.
+        text: the problem.
+        answer: the reference answer.
+        position: its row, from 0.
+    """
+
+    uuid: str
+    text: str
+    answer: str
+    position: int
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass over the rows found, for one shard.
+
+    Attributes:
+        rows: rows of the shard; always `prompts` plus the rejected ones.
+        prompts: rows that will be asked.
+        rejected: rows that will not, by reason.
+        repeated: fingerprints of the uuids that occur more than once in the whole table.
+    """
+
+    rows: int
+    prompts: int
+    rejected: dict[str, int]
+    repeated: frozenset[int]
+
+
+class Prompts:
+    """The prompts of a source.
+
+    Rows are dealt to shards by their position, so every shard reads the source and takes its own part of it.
+    """
+
+    def __init__(self, source: PromptSource, table: Table) -> None:
+        self._source = source
+        self._table = table
+
+    def survey(self, index: int, shards: int) -> Survey:
+        """Read the whole source once, to count and to find duplicates, in 8 bytes of memory a row.
+
+        Raises:
+            WrongInput: EmptySource, or MalformedRow.
+        """
+        rejected: Counter[str] = Counter()
+        fingerprints = array("Q")
+        rows = 0
+        for position, outcome in self._outcomes():
+            rows += position % shards == index
+            if isinstance(outcome, Prompt):
+                fingerprints.append(_fingerprint(outcome.uuid))
+            elif position % shards == index:
+                rejected[outcome] += 1
+        if not fingerprints:
+            raise self._nothing_to_ask(rejected)
+        repeated = _repeated(fingerprints)
+        duplicates = self._count_duplicates(repeated, index, shards) if repeated else 0
+        if duplicates:
+            rejected[DUPLICATE] = duplicates
+        return Survey(rows, rows - rejected.total(), dict(rejected), repeated)
+
+    def read(self, index: int, shards: int, repeated: frozenset[int]) -> Iterator[Prompt]:
+        """Read the prompts of one shard; of those with the same uuid only the first in the table is there."""
+        for prompt, first in self._distinct(repeated):
+            if first and prompt.position % shards == index:
+                yield prompt
+
+    def _count_duplicates(self, repeated: frozenset[int], index: int, shards: int) -> int:
+        return sum(not first and prompt.position % shards == index for prompt, first in self._distinct(repeated))
+
+    def _distinct(self, repeated: frozenset[int]) -> Iterator[tuple[Prompt, bool]]:
+        """Give each prompt and whether it is the first with its uuid."""
+        seen: set[int] = set()
+        for _, outcome in self._outcomes():
+            if not isinstance(outcome, Prompt):
+                continue
+            fingerprint = _fingerprint(outcome.uuid) if repeated else 0
+            yield outcome, fingerprint not in seen
+            if fingerprint in repeated:
+                seen.add(fingerprint)
+
+    def _outcomes(self) -> Iterator[tuple[int, Prompt | str]]:
+        for position, row in enumerate(islice(self._table.rows(), self._source.limit)):
+            yield position, self._parse(row, position)
+
+    def _parse(self, row: Row, position: int) -> Prompt | str:
+        """Give the prompt of a row, or the reason why it has none."""
+        text = row.get(self._source.prompt_column)
+        if not isinstance(text, str) or not text.strip():
+            return PROMPT_MISSING
+        answer = _as_text(row.get(self._source.answer_column))
+        if answer is None:
+            return ANSWER_MISSING
+        uuid = _as_text(row.get(self._source.uuid_column)) if self._source.uuid_column else None
+        if uuid is None:
+            uuid = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return Prompt(uuid, text, answer, position)
+
+    def _nothing_to_ask(self, rejected: Counter[str]) -> WrongInput:
+        if not rejected:
+            return WrongInput("EmptySource", f"{self._table.uri} has no rows")
+        return WrongInput(
+            "EmptySource",
+            f"no row of {self._table.uri} can be asked: {rejected[PROMPT_MISSING]} have no text in column "
+            f"{self._source.prompt_column!r}, {rejected[ANSWER_MISSING]} no answer in {self._source.answer_column!r}",
+        )
+
+
+def open_prompts(source: PromptSource, volume: Volume) -> Prompts:
+    """Open a source of prompts.
+
+    Raises:
+        WrongInput: as `open_table`.
+    """
+    columns = {"promptColumn": source.prompt_column, "answerColumn": source.answer_column}
+    if source.uuid_column:
+        columns["uuidColumn"] = source.uuid_column
+    return Prompts(source, open_table(source.uri, volume, columns))
+
+
+def _as_text(value: object) -> str | None:
+    """Give a value as text if it has an obvious one; answers are often stored as numbers."""
+    if isinstance(value, str):
+        return value if value.strip() else None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return None
+
+
+def _fingerprint(uuid: str) -> int:
+    """Shorten a uuid to 64 bits; two of ten million collide with a probability of 3 in a million."""
+    return int.from_bytes(hashlib.blake2b(uuid.encode(), digest_size=8).digest(), "little")
+
+
+def _repeated(fingerprints: "array[int]") -> frozenset[int]:
+    import numpy as np  # noqa: PLC0415 - 0.1 s
+
+    values = np.frombuffer(fingerprints, dtype=np.uint64).copy()
+    values.sort()
+    return frozenset(values[1:][values[1:] == values[:-1]].tolist())

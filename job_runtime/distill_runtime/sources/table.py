@@ -1,0 +1,54 @@
+"""All files of a URI, read as one table whose columns are known before its rows."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from distill_runtime.errors import WrongInput
+from distill_runtime.sources.files import DataFile, find_files
+from distill_runtime.sources.formats import Row, format_of
+from distill_runtime.volume import Volume
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows in a fixed order, with the columns that were asked for.
+
+    Attributes:
+        uri: where the table is.
+        columns: names of the columns that are read; every file has them.
+    """
+
+    uri: str
+    columns: tuple[str, ...]
+    files: tuple[DataFile, ...]
+
+    def rows(self) -> Iterator[Row]:
+        """Read every row, from the start; memory does not grow with their number."""
+        for file in self.files:
+            yield from format_of(file).rows(file, self.columns)
+
+
+def open_table(uri: str, volume: Volume, columns: Mapping[str, str]) -> Table:
+    """Open a table and make sure that it has the columns that will be read.
+
+    Args:
+        columns: name of each column by the parameter that names it, such as {"promptColumn": "problem"}.
+
+    Raises:
+        WrongInput: SourceMissing, UnknownFormat, EmptySource, or ColumnMissing, which says what columns there are.
+    """
+    filled = []
+    for file in find_files(uri, volume):
+        existing = format_of(file).columns(file)
+        if not existing:
+            continue
+        for parameter, column in columns.items():
+            if column not in existing:
+                raise WrongInput(
+                    "ColumnMissing",
+                    f"{file.name} has no column {column!r} ({parameter}); it has {', '.join(existing)}",
+                )
+        filled.append(file)
+    if not filled:
+        raise WrongInput("EmptySource", f"{uri} has no rows")
+    return Table(uri, tuple(dict.fromkeys(columns.values())), tuple(filled))

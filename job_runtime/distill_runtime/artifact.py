@@ -35,7 +35,7 @@ class ArtifactWriter:
         directory: `<output>.partial`. It exists, and it holds what an earlier Pod of the same stage left there.
 
     Raises:
-        WrongInput: OutputTaken, if the directory was begun with other parameters.
+        WrongInput: OutputTaken, if the directory holds work that was begun with other parameters.
     """
 
     def __init__(self, volume: Volume, contract: Contract) -> None:
@@ -46,7 +46,7 @@ class ArtifactWriter:
         self.directory.mkdir(parents=True, exist_ok=True)
         begun_with = partial_parameters(self.directory)
         if begun_with is None:
-            _write_durably(self.directory / _CONTRACT_NAME, contract.model_dump_json(by_alias=True).encode())
+            write_durably(self.directory / _CONTRACT_NAME, contract.model_dump_json(by_alias=True).encode())
         elif not _is_same_work(contract, begun_with):
             raise _taken(volume.relative(self.directory))
 
@@ -82,16 +82,21 @@ class ArtifactWriter:
             inputs=tuple(inputs),
             versions={
                 "python": platform.python_version(),
+                "npu-distill": _own_version(),
                 **{name: importlib.metadata.version(name) for name in packages},
             },
         )
         content = manifest.model_dump_json(by_alias=True, exclude_none=True, indent=2).encode()
-        _write_durably(manifest_path, content)
+        write_durably(manifest_path, content)
         for directory in (*(path for path in self.directory.rglob("*") if path.is_dir()), self.directory):
             _fsync_directory(directory)
         self.directory.rename(self._complete)
         _fsync_directory(self._complete.parent)
         return ArtifactReference(uri=self._volume.relative(self._complete), digest=_digest(content))
+
+    def _holds_work(self) -> bool:
+        files = (path for path in self.directory.rglob("*") if path.is_file() and path.name != _CONTRACT_NAME)
+        return any(path.stat().st_size for path in files)
 
     def _describe(self, path: Path) -> ArtifactFile:
         with path.open("rb") as file:
@@ -218,7 +223,13 @@ def _work(contract: Contract) -> Contract:
     """Leave out of a contract what has no bearing on the artifact: who asks for it, and how it is fetched."""
     update: dict[str, object] = {"attempt": 1, "owner": None}
     if isinstance(contract, GenerateContract):
-        fetching = {"endpoints": (), "max_concurrent_requests": 1, "request_timeout_seconds": 1}
+        fetching = {
+            "endpoints": (),
+            "max_concurrent_requests": 1,
+            "request_timeout_seconds": 1,
+            "max_attempts": 1,
+            "unavailable_timeout_seconds": 1,
+        }
         update["teacher"] = contract.teacher.model_copy(update=fetching)
     return contract.model_copy(update=update)
 
@@ -234,11 +245,18 @@ def _damaged(what: str) -> WrongInput:
     return WrongInput("ArtifactDamaged", f"{what}; restore the file or make the artifact again")
 
 
+def _own_version() -> str:
+    try:
+        return importlib.metadata.version("npu-distill")
+    except importlib.metadata.PackageNotFoundError:
+        return "source tree"
+
+
 def _digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def _write_durably(path: Path, content: bytes) -> None:
+def write_durably(path: Path, content: bytes) -> None:
     """Write a file that is either absent or whole, also after a power failure."""
     temporary = _temporary(path)
     with temporary.open("wb") as file:

@@ -19,9 +19,16 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
     Raises:
         Terminated: when it was cancelled by SIGTERM.
+        BaseException: what the coroutine raises; of an exception group, the first one that is in it.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_until_sigterm(work))
+        try:
+            return runner.run(_until_sigterm(work))
+        except BaseExceptionGroup as group:
+            error: BaseException = group
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            raise error from None
 
 
 async def _until_sigterm(work: Coroutine[Any, Any, T]) -> T:

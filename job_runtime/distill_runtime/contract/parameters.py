@@ -77,6 +77,20 @@ class TeacherParameters(Parameters):
     request_timeout_seconds: int = Field(
         default=3600, ge=1, le=86_400, description="Longest a single request may take."
     )
+    max_attempts: int = Field(
+        default=10,
+        ge=1,
+        le=1000,
+        description="Requests that may fail (5xx, time-out, broken connection) before a generation is recorded as "
+        "failed. Only those count that fail while the teacher answers others: during an outage requests wait.",
+    )
+    unavailable_timeout_seconds: int = Field(
+        default=600,
+        ge=1,
+        le=86_400,
+        description="Give up, keeping all answers, when no endpoint has answered anything for so long; "
+        "the stage is then started again.",
+    )
 
 
 class FilterParameters(Parameters):

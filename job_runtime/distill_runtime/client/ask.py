@@ -1,0 +1,198 @@
+"""The client: takes requests off one iterator, keeps so many in flight, and gives each exactly one outcome."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from distill_runtime.client.chat import ChatTransport
+from distill_runtime.client.endpoints import Endpoint, EndpointPool, Lease, backoff
+from distill_runtime.client.trouble import Kind, Trouble
+from distill_runtime.client.values import Answer, Failure, Outcome, Reply, Request, chat_body
+from distill_runtime.errors import Retryable, WrongInput
+
+logger = logging.getLogger(__name__)
+
+_FIRST_BACKOFF_SECONDS = 1.0
+_REFUSALS_TO_GIVE_UP = 20
+_WATCH_SECONDS = 1.0
+_CHARGED = frozenset({Kind.SERVER_ERROR, Kind.TIMEOUT, Kind.DISCONNECTED, Kind.INVALID_RESPONSE})
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """Whom to ask, and how hard to try.
+
+    Attributes:
+        endpoints: base URLs, such as http://host:8000/v1.
+        model: name that is sent with the probe; requests carry their own.
+        api_key: bearer token, or None.
+        max_attempts: failed exchanges after which a request is given up, if the endpoints answer others.
+        unavailable_timeout_seconds: how long no endpoint may answer anything before the client gives up.
+    """
+
+    endpoints: Sequence[str]
+    model: str
+    api_key: str | None = field(repr=False)
+    max_concurrent_requests: int
+    request_timeout_seconds: float
+    max_attempts: int
+    unavailable_timeout_seconds: float
+
+
+class Client:
+    """Asks endpoints many things at once; an asynchronous context manager.
+
+    An outage is told apart from a request that no endpoint can answer. A failed exchange counts against a request
+    only once the endpoints have answered something else since it was first asked. While they answer nothing at all,
+    requests wait, and the client raises TeacherUnreachable when that has lasted too long, so that no request is
+    written off for what is not its fault.
+    """
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._settings = settings
+        self._transport = ChatTransport(settings.api_key, settings.request_timeout_seconds)
+        self._pool: EndpointPool
+        self._refusals = 0
+
+    async def __aenter__(self) -> "Client":
+        self._pool = EndpointPool(self._settings.endpoints, self._settings.max_concurrent_requests)
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._transport.__aexit__(kind, error, traceback)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests under way."""
+        return sum(len(endpoint.in_flight) for endpoint in self._pool.endpoints)
+
+    def describe_trouble(self) -> str:
+        """Say which endpoints fail, how, and since when; empty if all is well."""
+        return self._pool.describe_trouble()
+
+    async def check_endpoints(self) -> None:
+        """Make sure that every endpoint which can be reached accepts the key and serves the model.
+
+        Raises:
+            WrongInput: TeacherMisconfigured or ModelNotServed, with the names of the models that are.
+        """
+        for endpoint in self._pool.endpoints:
+            models = await self._transport.models(endpoint.url)
+            if isinstance(models, Trouble):
+                if "answers 401" in models.what or "answers 403" in models.what:
+                    raise _misconfigured(endpoint, models)
+                logger.warning("%s %s", endpoint.url, models.what)
+            elif models and self._settings.model not in models:
+                raise WrongInput(
+                    "ModelNotServed",
+                    f"{endpoint.url} does not serve {self._settings.model!r}; it serves {', '.join(models)}",
+                )
+
+    async def ask_all(self, requests: Iterator[Request], take: Callable[[Outcome], None]) -> None:
+        """Ask everything, and hand each outcome to `take` as soon as it is there, in no particular order.
+
+        Args:
+            requests: read only as fast as they are asked.
+            take: called in the event loop's thread, so it must be quick; an outcome that it has returned from is
+                never asked again.
+
+        Raises:
+            WrongInput: TeacherMisconfigured or TeacherRefuses.
+            Retryable: TeacherUnreachable.
+            (in an ExceptionGroup, which `event_loop.run` unwraps)
+        """
+        async with asyncio.TaskGroup() as watch:
+            watcher = watch.create_task(self._watch_for_outage())
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(self._settings.max_concurrent_requests):
+                    workers.create_task(self._work(requests, take))
+            watcher.cancel()
+
+    async def _work(self, requests: Iterator[Request], take: Callable[[Outcome], None]) -> None:
+        for request in requests:
+            take(await self._settle(request))
+
+    async def _settle(self, request: Request) -> Outcome:
+        """Ask until there is an outcome."""
+        loop = asyncio.get_running_loop()
+        answered_before = self._pool.answered
+        attempts = charged = 0
+        while True:
+            lease = await self._pool.acquire()
+            attempts += 1
+            started = loop.time()
+            result = await self._exchange(lease, request)
+            url = lease.endpoint.url
+            if isinstance(result, Reply):
+                return Answer(request, result, url, attempts, loop.time() - started)
+            if result.kind is Kind.REFUSED:
+                self._count_refusal(lease.endpoint, result)
+                return Failure(request, result.kind.value, f"{url} {result.what}", url, attempts)
+            if result.kind is Kind.MISCONFIGURED and not lease.endpoint.answered:
+                raise _misconfigured(lease.endpoint, result)
+            charged += result.kind in _CHARGED or result.kind is Kind.MISCONFIGURED
+            if charged >= self._settings.max_attempts and await self._is_alive(answered_before):
+                return Failure(request, result.kind.value, f"{url} {result.what}", url, attempts)
+            await asyncio.sleep(result.retry_after or backoff(_FIRST_BACKOFF_SECONDS, attempts))
+
+    async def _exchange(self, lease: Lease, request: Request) -> Reply | Trouble:
+        try:
+            result = await self._transport.complete(lease.endpoint.url, request.body)
+        except BaseException:
+            self._pool.abandon(lease)
+            raise
+        if isinstance(result, Trouble) and result.kind is not Kind.REFUSED:
+            self._pool.fail(lease, result)
+        else:
+            self._pool.answer(lease)
+        return result
+
+    async def _is_alive(self, answered_before: int) -> bool:
+        """Tell whether the endpoints answer other requests, or at least a trivial one."""
+        if self._pool.answered > answered_before:
+            return True
+        body = chat_body(
+            self._settings.model,
+            system_prompt="",
+            user_prompt="What is 1 + 1?",
+            max_tokens=1,
+            temperature=0.0,
+            top_p=1.0,
+            seed=None,
+        )
+        for endpoint in self._pool.endpoints:
+            result = await self._transport.complete(endpoint.url, body)
+            if isinstance(result, Reply) or result.kind is Kind.REFUSED:
+                return True
+        return False
+
+    def _count_refusal(self, endpoint: Endpoint, trouble: Trouble) -> None:
+        """Stop when everything is refused: then it is the parameters, not the prompts."""
+        self._refusals += 1
+        if self._refusals == self._pool.answered == _REFUSALS_TO_GIVE_UP:
+            raise WrongInput(
+                "TeacherRefuses",
+                f"{endpoint.url} refused each of the first {self._refusals} requests; the last time it {trouble.what}",
+            )
+
+    async def _watch_for_outage(self) -> None:
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            if self._pool.unavailable_seconds() > self._settings.unavailable_timeout_seconds:
+                raise Retryable(
+                    "TeacherUnreachable",
+                    f"no endpoint has answered for {self._settings.unavailable_timeout_seconds:.0f} s: "
+                    f"{self.describe_trouble()}",
+                )
+
+
+def _misconfigured(endpoint: Endpoint, trouble: Trouble) -> WrongInput:
+    return WrongInput(
+        "TeacherMisconfigured",
+        f"{endpoint.url} {trouble.what}; correct the endpoint, the model's name or the API key",
+    )

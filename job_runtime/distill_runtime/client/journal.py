@@ -1,0 +1,230 @@
+"""Outcomes on disk, one JSON line each, found again after any crash.
+
+A line begins with what a restarted stage must know (see `_HEAD`), so that finding out what is done costs a search
+for line ends and a match of a few bytes each, however long the answers are. A line is handed to the kernel at once,
+which is enough against `kill -9`; it is flushed to the disk a second later, which is enough against the rest. A last
+line that was cut off by a crash is removed when the journal is opened.
+"""
+
+import asyncio
+import fcntl
+import logging
+import mmap
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from distill_runtime.client.values import Answer, Outcome
+from distill_runtime.errors import Retryable, WrongInput
+
+logger = logging.getLogger(__name__)
+
+_FLUSH_SECONDS = 1.0
+_HEAD = re.compile(
+    rb'\{"key":"([0-9a-f]{16})","failure":(?:null|"(\w+)"),"finish_reason":(?:null|"(\w+)"),'
+    rb'"prompt_tokens":(?:null|(\d+)),"completion_tokens":(?:null|(\d+)),"attempts":(\d+)'
+)
+
+
+@dataclass
+class Tally:
+    """What the outcomes of a journal amount to.
+
+    Attributes:
+        finish_reasons: answers, by finish reason.
+        failures: failures for good, by reason.
+        attempts: HTTP requests that led to an outcome.
+    """
+
+    finish_reasons: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    attempts: int = 0
+
+    @property
+    def outcomes(self) -> int:
+        """Requests that are settled."""
+        return self.finish_reasons.total() + self.failures.total()
+
+
+class Journal:
+    """The outcomes of one shard, open for writing by one process; a context manager.
+
+    Attributes:
+        tally: of all outcomes in it.
+
+    Raises:
+        Retryable: JournalInUse, if another process has it open.
+        WrongInput: JournalDamaged, if a line other than the last is not a journal's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            self._lock()
+            _cut_torn_tail(self._file)
+            self.tally = Tally()
+            self._keys = self._scan()
+        except BaseException:
+            os.close(self._file)
+            raise
+        self._flushed = True
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        try:
+            os.fsync(self._file)
+        finally:
+            os.close(self._file)
+
+    def __contains__(self, key: str) -> bool:
+        return int(key, 16) in self._keys
+
+    def append(self, outcome: Outcome) -> None:
+        """Write an outcome; it survives a `kill -9` from when this returns."""
+        self.append_line(_line(outcome))
+
+    def append_line(self, line: bytes) -> None:
+        """Write a whole line of another journal."""
+        head = _HEAD.match(line)
+        assert head is not None
+        rest = memoryview(line)
+        while rest:
+            rest = rest[os.write(self._file, rest) :]
+        self._flushed = False
+        self._keys.add(self._count(head))
+
+    async def keep_flushed(self) -> None:
+        """Flush to the disk every second, in another thread, until cancelled."""
+        while True:
+            await asyncio.sleep(_FLUSH_SECONDS)
+            if not self._flushed:
+                self._flushed = True
+                await asyncio.to_thread(os.fsync, self._file)
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Retryable(
+                "JournalInUse", f"another process is writing {self._path}; it must end before this one can go on"
+            ) from error
+
+    def _scan(self) -> set[int]:
+        lines = 0
+        keys: set[int] = set()
+        for lines, (head, _) in enumerate(_whole_lines(self._path), start=1):  # noqa: B007 - used after the loop
+            keys.add(self._count(head))
+        if len(keys) != lines:
+            raise _damaged(self._path, f"{lines - len(keys)} of its {lines} lines repeat an earlier one's key")
+        return keys
+
+    def _count(self, head: "re.Match[bytes]") -> int:
+        """Add a line to the tally and give its key."""
+        key, failure, finish_reason, prompt_tokens, completion_tokens, attempts = head.groups()
+        if failure:
+            self.tally.failures[failure.decode()] += 1
+        else:
+            self.tally.finish_reasons[finish_reason.decode()] += 1
+        self.tally.prompt_tokens += int(prompt_tokens or 0)
+        self.tally.completion_tokens += int(completion_tokens or 0)
+        self.tally.attempts += int(attempts)
+        return int(key, 16)
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Read the key and the text of each whole line of a journal, which another process may be writing."""
+    for head, read in _whole_lines(path):
+        yield head.group(1).decode(), read()
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """Read each whole line of a journal as a record (see `_line` for its fields)."""
+    for _, read in _whole_lines(path):
+        yield orjson.loads(read())
+
+
+def _whole_lines(path: Path) -> Iterator[tuple["re.Match[bytes]", Callable[[], bytes]]]:
+    """Find each line that ends, by its head, and give a function that reads the line."""
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            start = 0
+            while (end := content.find(b"\n", start) + 1) > 0:
+                head = _HEAD.match(content, start, end)
+                if head is None:
+                    raise _damaged(path, f"the line at byte {start} does not begin as one")
+                yield head, lambda start=start, end=end: content[start:end]  # type: ignore[misc]
+                start = end
+
+
+def _cut_torn_tail(file: int) -> None:
+    """Remove what follows the last line that is whole."""
+    size = end = os.fstat(file).st_size
+    if not size:
+        return
+    with mmap.mmap(file, 0, access=mmap.ACCESS_READ) as content:
+        end = content.rfind(b"\n") + 1
+        while end and not _is_json(content[(start := content.rfind(b"\n", 0, end - 1) + 1) : end]):
+            end = start
+    if end != size:
+        logger.warning("the journal's last line was cut off by a crash: removed %d bytes", size - end)
+        os.ftruncate(file, end)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _line(outcome: Outcome) -> bytes:
+    """Write an outcome as a line: the head, what the request wants kept, then what was said or what went wrong."""
+    if isinstance(outcome, Answer):
+        reply = outcome.reply
+        fields = {
+            "key": outcome.request.key,
+            "failure": None,
+            "finish_reason": reply.finish_reason,
+            "prompt_tokens": reply.prompt_tokens,
+            "completion_tokens": reply.completion_tokens,
+            "attempts": outcome.attempts,
+            **outcome.request.record,
+            "reasoning": reply.reasoning,
+            "content": reply.content,
+            "model": reply.model,
+            "endpoint": outcome.endpoint,
+            "seconds": round(outcome.seconds, 3),
+        }
+    else:
+        fields = {
+            "key": outcome.request.key,
+            "failure": outcome.reason,
+            "finish_reason": None,
+            "prompt_tokens": None,
+            "completion_tokens": None,
+            "attempts": outcome.attempts,
+            **outcome.request.record,
+            "failure_message": outcome.message,
+            "endpoint": outcome.endpoint,
+        }
+    return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _damaged(path: Path, what: str) -> WrongInput:
+    return WrongInput(
+        "JournalDamaged", f"{path}: {what}; remove the damaged lines, and what they held will be asked again"
+    )

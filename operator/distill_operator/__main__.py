@@ -1,0 +1,65 @@
+"""Run the operator: `python -m distill_operator --config FILE`."""
+
+import argparse
+import asyncio
+import logging
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import uvloop
+from aiohttp import web
+
+from distill_operator.cluster import connect
+from distill_operator.handlers import KopfStore, build_registry, watch
+from distill_operator.metrics import Metrics
+from distill_operator.observation import ResourceKey
+from distill_operator.progress import ProgressPoller
+from distill_operator.reconcile import Reconciler
+from distill_operator.server import PORT, build_server
+from distill_operator.settings import Settings, SettingsError, load_settings
+from distill_operator.work_queue import WorkQueue
+
+WORKERS = 16
+
+
+async def run(settings: Settings, port: int) -> None:
+    """Watch and reconcile until SIGTERM or SIGINT."""
+    metrics = Metrics()
+    async with connect() as cluster, aiohttp.ClientSession() as session:
+        store = KopfStore()
+        poller = ProgressPoller(session, settings.progress_interval_seconds)
+        reconciler = Reconciler(store, cluster, poller, settings, metrics, clock=lambda: datetime.now(UTC))
+        queue: WorkQueue[ResourceKey] = WorkQueue(reconciler.reconcile)
+        metrics.watch_queue(queue.__len__)
+        server = web.AppRunner(build_server(metrics, queue.longest_busy_seconds), access_log=None)
+        await server.setup()
+        await web.TCPSite(server, port=port).start()
+        workers = asyncio.create_task(queue.run(WORKERS))
+        try:
+            await watch(build_registry(store, queue), settings.watch_namespaces)
+        finally:
+            workers.cancel()
+            await asyncio.gather(workers, return_exceptions=True)
+            await server.cleanup()
+
+
+def main() -> int:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(prog="distill_operator", description="The npu-distill operator.")
+    parser.add_argument("--config", type=Path, required=True, help="configuration file (YAML)")
+    parser.add_argument("--port", type=int, default=PORT, help="port of /healthz and /metrics")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        settings = load_settings(arguments.config)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    uvloop.run(run(settings, arguments.port))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

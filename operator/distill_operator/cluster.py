@@ -1,0 +1,151 @@
+"""The edge to the API server: server-side apply, status, deletion, Events. The only module that imports kubernetes.
+
+Every refusal of the API server leaves here as a `ClusterError` with the server's own words; nothing above sees an
+HTTP status.
+"""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from distill_operator.api import GROUP, KINDS, VERSION
+from distill_operator.observation import ResourceKey
+from distill_operator.plan.events import Notice
+
+FIELD_MANAGER = "npu-distill"
+REQUEST_SECONDS = 30
+NOT_FOUND = 404
+FIRST_ERROR = 400
+
+_PATHS = {
+    "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps/{name}",
+    "Service": "/api/v1/namespaces/{namespace}/services/{name}",
+    "Job": "/apis/batch/v1/namespaces/{namespace}/jobs/{name}",
+    **{
+        name: f"/apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/{kind.plural}/{{name}}" for name, kind in KINDS.items()
+    },
+}
+_EVENTS_PATH = "/apis/events.k8s.io/v1/namespaces/{namespace}/events"
+
+
+class ClusterError(Exception):
+    """A request that the API server refused, or that did not reach it."""
+
+
+class ObjectGoneError(ClusterError):
+    """The object is not there any more."""
+
+
+class Cluster:
+    """Writes to the API server."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    async def apply(self, manifest: Mapping[str, Any]) -> None:
+        """Create `manifest` or bring what exists to it, by server-side apply: doing it twice is doing it once."""
+        await self._request("PATCH", _path(manifest), _APPLY, manifest)
+
+    async def apply_status(self, key: ResourceKey, uid: str, status: Mapping[str, Any]) -> None:
+        """Make `status` the whole status of the object with this uid.
+
+        Raises:
+            ObjectGoneError: it was deleted; or deleted and created again, so that its uid is another.
+        """
+        metadata = {"name": key.name, "namespace": key.namespace, "uid": uid}
+        body = {"apiVersion": f"{GROUP}/{VERSION}", "kind": key.kind, "metadata": metadata, "status": status}
+        await self._request("PATCH", f"{_path(body)}/status", _APPLY, body)
+
+    async def delete_job(self, namespace: str, name: str, uid: str) -> None:
+        """Delete a Job; it stays visible until its last Pod has ended. One that is gone already is fine."""
+        path = _PATHS["Job"].format(namespace=namespace, name=name)
+        body = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
+        try:
+            await self._request("DELETE", path, _JSON, body)
+        except ObjectGoneError:
+            return
+
+    async def emit(self, key: ResourceKey, uid: str, notice: Notice, now: datetime) -> None:
+        """Post an Event about the object."""
+        digest = hashlib.sha256(f"{uid}{notice}{now.timestamp()}".encode()).hexdigest()[:16]
+        body = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"name": f"{key.name}.{digest}", "namespace": key.namespace},
+            "regarding": {
+                "apiVersion": f"{GROUP}/{VERSION}",
+                "kind": key.kind,
+                "namespace": key.namespace,
+                "name": key.name,
+                "uid": uid,
+            },
+            "type": notice.type,
+            "reason": notice.reason,
+            "note": notice.message[:1024],
+            "action": "Reconcile",
+            "eventTime": now.isoformat(timespec="microseconds"),
+            "reportingController": "npu-distill.io/operator",
+            "reportingInstance": "npu-distill",
+        }
+        await self._request("POST", _EVENTS_PATH.format(namespace=key.namespace), _JSON, body)
+
+    async def _request(self, method: str, path: str, options: "_Options", body: Mapping[str, Any]) -> None:
+        call = await self._api.param_serialize(
+            method,
+            path,
+            query_params=list(options.query),
+            header_params={"Accept": "application/json", "Content-Type": options.content_type},
+            body=dict(body),
+            auth_settings=["BearerToken"],
+        )
+        try:
+            response = await self._api.call_api(*call, _request_timeout=REQUEST_SECONDS)
+            text = await response.read()
+        except (aiohttp.ClientError, TimeoutError, client.ApiException) as error:
+            raise ClusterError(f"{method} {path}: {error or type(error).__name__}") from error
+        if response.status >= FIRST_ERROR:
+            raise _error(method, path, response.status, text)
+
+
+class _Options:
+    """Content type and query of a kind of request."""
+
+    def __init__(self, content_type: str, *query: tuple[str, str]) -> None:
+        self.content_type = content_type
+        self.query = query
+
+
+_JSON = _Options("application/json")
+_APPLY = _Options("application/apply-patch+yaml", ("fieldManager", FIELD_MANAGER), ("force", "true"))
+
+
+def _path(manifest: Mapping[str, Any]) -> str:
+    metadata = manifest["metadata"]
+    return _PATHS[manifest["kind"]].format(namespace=metadata["namespace"], name=metadata["name"])
+
+
+def _error(method: str, path: str, status: int, text: bytes) -> ClusterError:
+    try:
+        message = json.loads(text)["message"]
+    except (ValueError, KeyError, TypeError):
+        message = text.decode(errors="replace")[:500]
+    name = path.split("/namespaces/", 1)[-1]
+    kind = ObjectGoneError if status == NOT_FOUND else ClusterError
+    return kind(f"{method} {name}: {message} (HTTP {status})")
+
+
+@asynccontextmanager
+async def connect() -> AsyncIterator[Cluster]:
+    """Connect with the Pod's service account, or outside a cluster with the kubeconfig's current context."""
+    try:
+        config.load_incluster_config()
+    except config.ConfigException:
+        await config.load_kube_config()
+    async with client.ApiClient() as api:
+        yield Cluster(api)

@@ -1,0 +1,175 @@
+"""What is in the cluster, reduced to what decisions are made from. Values only: no API, no clock."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from distill_runtime.contract import Progress
+
+LABEL_PREFIX = "npu-distill.io"
+KIND_LABEL = f"{LABEL_PREFIX}/kind"
+NAME_LABEL = f"{LABEL_PREFIX}/name"
+UID_LABEL = f"{LABEL_PREFIX}/uid"
+STAGE_LABEL = f"{LABEL_PREFIX}/stage"
+ATTEMPT_LABEL = f"{LABEL_PREFIX}/attempt"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGER = "npu-distill"
+
+JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
+INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
+
+
+@dataclass(frozen=True, order=True)
+class ResourceKey:
+    """Names one custom resource of this group."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A Job that runs, or ran, one attempt of a stage."""
+
+    name: str
+    uid: str
+    owner_uid: str
+    stage: str
+    attempt: int
+    created_at: datetime | None = None
+    deleting: bool = False
+    active: int = 0
+    complete: bool = False
+    failed: bool = False
+    failure_message: str = ""
+    finished_at: datetime | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether it will run no more Pods."""
+        return self.complete or self.failed
+
+
+@dataclass(frozen=True)
+class PodView:
+    """A Pod of such a Job."""
+
+    name: str
+    owner_uid: str
+    job: str
+    index: int
+    phase: str = "Pending"
+    ip: str = ""
+    deleting: bool = False
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+    unschedulable: str = ""
+    waiting_reason: str = ""
+    waiting_message: str = ""
+    exit_code: int | None = None
+    exit_reason: str = ""
+    termination_message: str = ""
+    pod_reason: str = ""
+    pod_message: str = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether its container has ended for good."""
+        return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def running(self) -> bool:
+        """Whether it can be asked for its progress."""
+        return self.phase == "Running" and bool(self.ip) and not self.deleting
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Everything that one object's next step depends on."""
+
+    resource: Mapping[str, Any]
+    jobs: tuple[JobView, ...] = ()
+    pods: tuple[PodView, ...] = ()
+    dependency: Mapping[str, Any] | None = None
+    progress: Mapping[str, Progress] = field(default_factory=dict)
+
+    @property
+    def uid(self) -> str:
+        """uid of the custom resource."""
+        return str(self.resource["metadata"]["uid"])
+
+
+def owner_key(body: Mapping[str, Any]) -> ResourceKey | None:
+    """Give the custom resource that a child's labels name, or None for an object that is not a child of ours."""
+    labels = body["metadata"].get("labels", {})
+    if KIND_LABEL not in labels or NAME_LABEL not in labels:
+        return None
+    return ResourceKey(labels[KIND_LABEL], body["metadata"]["namespace"], labels[NAME_LABEL])
+
+
+def view_job(body: Mapping[str, Any]) -> JobView:
+    """Reduce a Job."""
+    metadata, status = body["metadata"], body.get("status", {})
+    labels = metadata.get("labels", {})
+    conditions = {item["type"]: item for item in status.get("conditions", []) if item["status"] == "True"}
+    failure = conditions.get("Failed", {})
+    end = conditions.get("Complete") or conditions.get("Failed") or {}
+    return JobView(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        owner_uid=labels.get(UID_LABEL, ""),
+        stage=labels.get(STAGE_LABEL, ""),
+        attempt=int(labels.get(ATTEMPT_LABEL, "1")),
+        created_at=_time(metadata.get("creationTimestamp")),
+        deleting="deletionTimestamp" in metadata,
+        active=status.get("active", 0),
+        complete="Complete" in conditions,
+        failed="Failed" in conditions,
+        failure_message=failure.get("message", ""),
+        finished_at=_time(end.get("lastTransitionTime")),
+    )
+
+
+def view_pod(body: Mapping[str, Any]) -> PodView:
+    """Reduce a Pod; stage Pods have one container."""
+    metadata, status = body["metadata"], body.get("status", {})
+    labels, annotations = metadata.get("labels", {}), metadata.get("annotations", {})
+    containers = status.get("containerStatuses", [])
+    state = containers[0].get("state", {}) if containers else {}
+    terminated, waiting = state.get("terminated", {}), state.get("waiting", {})
+    unschedulable = next(
+        (
+            item.get("message", "")
+            for item in status.get("conditions", [])
+            if item["type"] == "PodScheduled" and item["status"] == "False"
+        ),
+        "",
+    )
+    return PodView(
+        name=metadata["name"],
+        owner_uid=labels.get(UID_LABEL, ""),
+        job=labels.get(JOB_NAME_LABEL, ""),
+        index=int(annotations.get(INDEX_ANNOTATION, "0")),
+        phase=status.get("phase", "Pending"),
+        ip=status.get("podIP", ""),
+        deleting="deletionTimestamp" in metadata,
+        created_at=_time(metadata.get("creationTimestamp")),
+        finished_at=_time(terminated.get("finishedAt")),
+        unschedulable=unschedulable,
+        waiting_reason=waiting.get("reason", ""),
+        waiting_message=waiting.get("message", ""),
+        exit_code=terminated.get("exitCode"),
+        exit_reason=terminated.get("reason", ""),
+        termination_message=terminated.get("message", ""),
+        pod_reason=status.get("reason", ""),
+        pod_message=status.get("message", ""),
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,209 @@
+"""One stage's attempts: start a Job, watch it, take its result, or start the next from what the last one left."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from distill_operator.api import StageState, StageStatus
+from distill_operator.api.common import Artifact
+from distill_operator.observation import JobView, Observation, PodView, ResourceKey
+from distill_operator.plan.failures import Failure, failure, obstacle
+from distill_operator.plan.manifests import attempt_manifests, job_name
+from distill_operator.plan.reports import merge_progress, merge_results
+from distill_operator.plan.stages import Stage
+from distill_operator.settings import Settings
+from distill_runtime.contract import Progress, Result
+
+RESULT_LOST_AFTER = timedelta(seconds=10)
+"""The Job's end and its Pods' last words arrive by two watches: silence is not loss until this has passed."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a stage stands now, why, and what is to be done for it."""
+
+    status: StageStatus
+    reason: str = ""
+    message: str = ""
+    create: tuple[dict[str, Any], ...] = ()
+    delete: tuple[JobView, ...] = ()
+
+
+def step_stage(
+    key: ResourceKey,
+    stage: Stage,
+    recorded: StageStatus | None,
+    observation: Observation,
+    settings: Settings,
+    now: datetime,
+) -> Step:
+    """Decide the next step of a stage that has not been recorded as Succeeded."""
+    jobs = [job for job in observation.jobs if job.stage == stage.name and job.owner_uid == observation.uid]
+    if not jobs:
+        attempt = recorded.attempt if recorded is not None else 1
+        return _start(key, stage, attempt, recorded, observation, settings, now)
+    job = max(jobs, key=lambda job: job.attempt)
+    pods = [pod for pod in observation.pods if pod.job == job.name and pod.owner_uid == observation.uid]
+    before = _continued(stage, job, recorded, now)
+    if job.deleting:
+        return Step(before, stage.reason, f"Job {job.name} is being deleted; waiting for its Pods to end.")
+    if job.complete:
+        return _complete(stage, job, pods, before, now)
+    if job.failed:
+        cause = failure(job, pods)
+        if job.attempt < stage.max_attempts and not cause.final:
+            return _start(key, stage, job.attempt + 1, before, observation, settings, now, cause)
+        return _failed(stage, job, before, cause)
+    return _running(stage, job, pods, before, observation, now)
+
+
+def _start(
+    key: ResourceKey,
+    stage: Stage,
+    attempt: int,
+    recorded: StageStatus | None,
+    observation: Observation,
+    settings: Settings,
+    now: datetime,
+    cause: Failure | None = None,
+) -> Step:
+    name = job_name(key.name, stage.name, attempt)
+    started = recorded.started_at if recorded is not None and recorded.started_at is not None else now
+    message = f"Job {name} starts."
+    if cause is not None:
+        message = f"Attempt {attempt - 1} failed ({cause.reason}: {cause.message}); attempt {attempt} goes on from it."
+    status = StageStatus(
+        name=stage.name,
+        state=StageState.PENDING,
+        attempt=attempt,
+        job=name,
+        started_at=started,
+        message=message,
+        reason=cause.reason if cause is not None else None,
+        **_figures(recorded),
+    )
+    manifests = attempt_manifests(key, observation.uid, stage, attempt, settings)
+    return Step(status, stage.reason, message, create=tuple(manifests))
+
+
+def _continued(stage: Stage, job: JobView, recorded: StageStatus | None, now: datetime) -> StageStatus:
+    """Give the recorded status of the same attempt, or a fresh one for a Job that is not recorded yet."""
+    if recorded is not None and recorded.attempt == job.attempt and recorded.state is not StageState.FAILED:
+        return recorded.model_copy(update={"job": job.name})
+    return StageStatus(
+        name=stage.name,
+        state=StageState.PENDING,
+        attempt=job.attempt,
+        job=job.name,
+        started_at=(recorded.started_at if recorded is not None else None) or job.created_at or now,
+        **_figures(recorded),
+    )
+
+
+def _figures(recorded: StageStatus | None) -> dict[str, Any]:
+    """What was reported last stays visible until something newer is: a restart does not begin at zero."""
+    if recorded is None:
+        return {}
+    kept = ("done", "total", "unit", "counts", "metrics")
+    return {name: getattr(recorded, name) for name in kept}
+
+
+def _running(
+    stage: Stage, job: JobView, pods: Sequence[PodView], before: StageStatus, observation: Observation, now: datetime
+) -> Step:
+    waiting_for = [pod for pod in pods if not pod.finished]
+    hindrance = obstacle(stage, job, waiting_for, now)
+    if hindrance is not None:
+        status = before.model_copy(
+            update={"state": StageState.PENDING, "message": hindrance.message, "rate": None, "eta_seconds": None}
+        )
+        return Step(status, hindrance.reason, hindrance.message)
+    if not any(pod.running for pod in waiting_for):
+        message = before.message or f"Waiting for the Pods of Job {job.name} to start."
+        status = before.model_copy(update={"state": StageState.PENDING, "message": message})
+        return Step(status, stage.reason, message)
+    progress = merge_progress(waiting_for, observation.progress, stage.reporting)
+    status = before.model_copy(update={"state": StageState.RUNNING, "message": None, **_reported(progress)})
+    return Step(status, stage.reason, describe(stage, status))
+
+
+def _reported(progress: Progress | None) -> dict[str, Any]:
+    if progress is None:
+        return {}
+    return {
+        "done": progress.done,
+        "total": progress.total,
+        "unit": progress.unit,
+        "rate": round(progress.rate, 2) if progress.rate is not None else None,
+        "eta_seconds": round(progress.eta_seconds) if progress.eta_seconds is not None else None,
+        "message": progress.message or None,
+        "counts": progress.counts,
+        "metrics": progress.metrics,
+    }
+
+
+def describe(stage: Stage, status: StageStatus) -> str:
+    """Say in one line how a running stage is doing."""
+    parts = [stage.reason]
+    if status.done is not None and status.unit:
+        amount = f"{status.done}" if status.total is None else f"{status.done} of {status.total}"
+        parts.append(f"{amount} {status.unit}")
+    if status.rate:
+        parts.append(f"{status.rate:g} a second")
+    if status.eta_seconds is not None and status.rate:
+        parts.append(f"{timedelta(seconds=status.eta_seconds)} left")
+    text = ", ".join(parts)
+    if status.attempt > 1:
+        text += f" (attempt {status.attempt})"
+    return f"{text}. {status.message}" if status.message else f"{text}."
+
+
+def _complete(stage: Stage, job: JobView, pods: Sequence[PodView], before: StageStatus, now: datetime) -> Step:
+    result = merge_results(pods, stage.pods, stage.reporting)
+    if result is not None:
+        return Step(_succeeded(before, job, result))
+    heard_by_now = job.finished_at is None or now - job.finished_at > RESULT_LOST_AFTER
+    if not heard_by_now or any(not pod.finished for pod in pods):
+        return Step(before, stage.reason, f"Job {job.name} is complete; reading its result.")
+    message = f"The result of Job {job.name} was lost with its Pods; running it again, which picks up what is complete."
+    return Step(before.model_copy(update={"message": message}), stage.reason, message, delete=(job,))
+
+
+def _succeeded(before: StageStatus, job: JobView, result: Result) -> StageStatus:
+    artifact = result.artifact
+    return before.model_copy(
+        update={
+            "state": StageState.SUCCEEDED,
+            "finished_at": job.finished_at,
+            "done": before.total if before.total is not None else before.done,
+            "rate": None,
+            "eta_seconds": None,
+            "message": result.message,
+            "reason": None,
+            "counts": result.counts,
+            "metrics": result.metrics,
+            "artifact": Artifact(uri=artifact.uri, digest=artifact.digest) if artifact is not None else None,
+        }
+    )
+
+
+def _failed(stage: Stage, job: JobView, before: StageStatus, cause: Failure) -> Step:
+    status = before.model_copy(
+        update={
+            "state": StageState.FAILED,
+            "finished_at": job.finished_at,
+            "rate": None,
+            "eta_seconds": None,
+            "message": cause.message,
+            "reason": cause.reason,
+        }
+    )
+    attempts = f" after {job.attempt} attempts" if job.attempt > 1 else ""
+    remedy = (
+        "Create the object again with the input corrected"
+        if cause.final
+        else f"When the cause is mended, `kubectl delete job {job.name}` runs the stage again, from where it was"
+    )
+    message = f"Stage {stage.name} failed{attempts}: {cause.message.rstrip('.')}. {remedy}."
+    return Step(status, cause.reason, message)

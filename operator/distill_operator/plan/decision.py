@@ -1,0 +1,82 @@
+"""The whole decision about one object, from its raw body: what to create, what to delete, what to say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from distill_operator.api import AnyResource, Status
+from distill_operator.observation import JobView, Observation, ResourceKey
+from distill_operator.plan.failures import APPLY_FAILED
+from distill_operator.plan.kinds import KIND_PLANS, KindPlan
+from distill_operator.plan.pipeline import Phase, Verdict, plan_resource
+from distill_operator.plan.status import conditions, summarize
+from distill_operator.settings import Settings
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do about one object, and the status that says so."""
+
+    status: Status
+    create: tuple[dict[str, Any], ...] = ()
+    delete: tuple[JobView, ...] = ()
+
+
+def decide(key: ResourceKey, observation: Observation, settings: Settings, now: datetime) -> Decision:
+    """Decide about one object; a spec that the API server should not have let through becomes Stalled."""
+    kind = KIND_PLANS[key.kind]
+    try:
+        resource = parse(kind, observation.resource)
+    except ValidationError as error:
+        verdict = Verdict(Phase.FAILED, "InvalidSpec", invalid_spec_message(error))
+        return Decision(_status_without_stages(key, observation, verdict, now))
+    plan = plan_resource(kind, resource, observation, settings, now)
+    return Decision(summarize(kind, resource, plan, now), plan.create, plan.delete)
+
+
+def with_apply_error(
+    key: ResourceKey, observation: Observation, decision: Decision, message: str, now: datetime
+) -> Decision:
+    """Give the decision again, its status saying that the API server refused a child."""
+    verdict = Verdict(Phase.PROGRESSING, APPLY_FAILED, f"The API server refused: {message} Trying again.")
+    generation = observation.resource["metadata"].get("generation", 1)
+    previous = recorded_status(key.kind, observation.resource)
+    said = conditions(verdict, previous, generation, now)
+    return replace(decision, status=decision.status.model_copy(update={"conditions": said}))
+
+
+def parse(kind: KindPlan, body: Mapping[str, Any]) -> AnyResource:
+    """Parse an object, its status as far as it can be read.
+
+    Raises:
+        ValidationError: the spec is not what the API promises.
+    """
+    status = recorded_status(kind.model.__name__, body)
+    return kind.model.model_validate({**body, "status": status})
+
+
+def recorded_status(kind: str, body: Mapping[str, Any]) -> Status:
+    """Give the status that an object carries; one that cannot be read counts as none, and is written anew."""
+    status_type = KIND_PLANS[kind].model.model_fields["status"].annotation
+    assert isinstance(status_type, type)
+    assert issubclass(status_type, Status)
+    try:
+        return status_type.model_validate(body.get("status") or {})
+    except ValidationError:
+        return status_type()
+
+
+def invalid_spec_message(error: ValidationError) -> str:
+    """Say which fields are wrong and how, as `kubectl` does for what the API server refuses."""
+    problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
+    return f"The spec is not valid: {'; '.join(problems)}. Create the object again with the input corrected."
+
+
+def _status_without_stages(key: ResourceKey, observation: Observation, verdict: Verdict, now: datetime) -> Status:
+    previous = recorded_status(key.kind, observation.resource)
+    generation = observation.resource["metadata"].get("generation", 1)
+    update = {"observed_generation": generation, "conditions": conditions(verdict, previous, generation, now)}
+    return previous.model_copy(update=update)

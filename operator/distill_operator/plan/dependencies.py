@@ -1,0 +1,43 @@
+"""Waiting for another object's artifact, and saying in plain words why."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from distill_operator.api import AnyResource, Storage
+from distill_operator.observation import ResourceKey
+from distill_operator.plan.stages import Invalid, Waiting
+from distill_runtime.contract import ArtifactReference
+
+
+def ready_artifact(
+    key: ResourceKey, body: Mapping[str, Any] | None, kind: type[AnyResource], storage: Storage
+) -> ArtifactReference | Waiting | Invalid:
+    """Give the artifact of the object that `key` names, once it is Ready.
+
+    `body` is that object, or None if there is none; `storage` is where the waiting object will look for the artifact.
+    """
+    reason = f"WaitingFor{key.kind}"
+    if body is None:
+        return Waiting(reason, f"{key.kind} {key.name!r} does not exist in this namespace; waiting for it.")
+    try:
+        resource = kind.model_validate(body)
+    except ValidationError:
+        return Waiting(reason, f"{key.kind} {key.name!r} is not valid; see its own conditions.")
+    claim = resource.spec.storage.claim_name
+    if claim != storage.claim_name:
+        return Invalid(
+            "DifferentClaim",
+            f"{key.kind} {key.name!r} writes to claim {claim!r}, but spec.storage.claimName is "
+            f"{storage.claim_name!r}: use the same claim.",
+        )
+    ready, stalled = resource.status.condition("Ready"), resource.status.condition("Stalled")
+    current = resource.status.observed_generation == resource.metadata.generation
+    if current and ready is not None and ready.status == "True" and resource.status.artifact is not None:
+        artifact = resource.status.artifact
+        return ArtifactReference(uri=artifact.uri, digest=artifact.digest)
+    if stalled is not None and stalled.status == "True":
+        return Waiting(reason, f"{key.kind} {key.name!r} has failed ({stalled.reason}): {stalled.message}")
+    state = f" ({ready.reason})" if ready is not None else ""
+    return Waiting(reason, f"Waiting for {key.kind} {key.name!r} to be Ready{state}.")

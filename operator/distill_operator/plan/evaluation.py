@@ -1,0 +1,87 @@
+"""The stages of an EvalRun: a preflight without devices where devices are scarce, then eval."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from distill_operator.api import EvalRun, FinetuneRun, StageStatus
+from distill_operator.observation import ResourceKey
+from distill_operator.plan.dependencies import ready_artifact
+from distill_operator.plan.stages import Invalid, Stage, Waiting, find_profile, output_path, owner_of
+from distill_operator.settings import Profile, Settings
+from distill_runtime.contract import EvalContract, Protocol
+from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
+
+
+def stage_names(run: EvalRun, settings: Settings) -> tuple[str, ...]:
+    """Give the stages: wrong input must be found before NPUs are held, and CPU Pods hold none."""
+    accelerator = run.spec.accelerator
+    profile = settings.profiles.get(accelerator.profile) if accelerator is not None else None
+    return ("preflight", "eval") if profile is not None and profile.resource else ("eval",)
+
+
+def dependency(run: EvalRun) -> ResourceKey | None:
+    """Give the training run that the evaluation waits for, if it evaluates one."""
+    reference = run.spec.target.finetune_ref
+    return ResourceKey("FinetuneRun", run.metadata.namespace, reference.name) if reference is not None else None
+
+
+def plan_stage(
+    run: EvalRun,
+    name: str,
+    finished: Mapping[str, StageStatus],
+    finetune: Mapping[str, Any] | None,
+    settings: Settings,
+) -> Stage | Waiting | Invalid:
+    """Give the stage `name`, or why it cannot be planned."""
+    accelerator = run.spec.accelerator
+    profile = find_profile(settings, accelerator) if accelerator is not None else None
+    if isinstance(profile, Invalid):
+        return profile
+    target = _target(run, finetune, profile)
+    if isinstance(target, Waiting | Invalid):
+        return target
+    protocol = Protocol.model_validate(run.spec.protocol.model_dump())
+    identity = {
+        "target": target.to_json(),
+        "benchmark": run.spec.benchmark.to_json(),
+        "protocol": protocol.to_json(),
+    }
+    preflight = name == "preflight"
+    return Stage(
+        name=name,
+        reason="Checking" if preflight else "Evaluating",
+        command="eval",
+        contract=EvalContract(
+            owner=owner_of(run),
+            output=output_path(run, "eval", identity),
+            target=target,
+            benchmark=run.spec.benchmark,
+            protocol=protocol,
+        ),
+        storage=run.spec.storage,
+        profile=None if preflight else profile,
+        devices=accelerator.devices_per_node if accelerator is not None and not preflight else 0,
+        check_only=preflight,
+        priority_class_name=run.spec.priority_class_name,
+    )
+
+
+def _target(
+    run: EvalRun, finetune: Mapping[str, Any] | None, profile: Profile | None
+) -> WeightsTarget | EndpointTarget | Waiting | Invalid:
+    target, accelerator = run.spec.target, run.spec.accelerator
+    if target.endpoint is not None:
+        return EndpointTarget(url=target.endpoint.url, model=target.endpoint.model)
+    if profile is None or accelerator is None:
+        return Invalid("InvalidSpec", "spec.accelerator is missing: it says which devices serve the weights.")
+    if target.model is not None:
+        return WeightsTarget(
+            uri=target.model.uri, device_target=profile.device_target, devices=accelerator.devices_per_node
+        )
+    key = dependency(run)
+    if key is None:
+        return Invalid("InvalidSpec", "spec.target is empty: set one of finetuneRef, model, endpoint.")
+    weights = ready_artifact(key, finetune, FinetuneRun, run.spec.storage)
+    if isinstance(weights, Waiting | Invalid):
+        return weights
+    return WeightsTarget(weights=weights, device_target=profile.device_target, devices=accelerator.devices_per_node)

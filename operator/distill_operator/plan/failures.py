@@ -1,0 +1,93 @@
+"""What Kubernetes says of Pods that do not start or have failed, in words that say what to do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from distill_operator.observation import JobView, PodView
+from distill_operator.plan.reports import parse_result
+from distill_operator.plan.stages import Stage
+
+NOT_STARTING = {
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "ErrImageNeverPull",
+    "ErrImagePull",
+    "ImageInspectError",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "RunContainerError",
+}
+APPLY_FAILED = "ApplyFailed"
+HINDRANCES = NOT_STARTING | {"Unschedulable", "NoPods", APPLY_FAILED}
+"""Reasons of an object that should make progress and does not."""
+
+NO_PODS_AFTER = timedelta(seconds=10)
+SIGKILL_EXIT, SIGTERM_EXIT = 137, 143
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why a stage that should run does not."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt failed. `final` means that another attempt would fail in the same way."""
+
+    reason: str
+    message: str
+    final: bool = False
+
+
+def obstacle(stage: Stage, job: JobView, pods: Sequence[PodView], now: datetime) -> Obstacle | None:
+    """Say what keeps the Pods of an active Job from running, if something does."""
+    for pod in pods:
+        if pod.unschedulable:
+            return Obstacle("Unschedulable", f"Pod {pod.name} fits on no node: {pod.unschedulable}{_asked(stage)}")
+        if pod.waiting_reason in NOT_STARTING:
+            return Obstacle(pod.waiting_reason, f"Pod {pod.name} cannot start: {pod.waiting_message}")
+    if not pods and job.created_at is not None and now - job.created_at > NO_PODS_AFTER:
+        return Obstacle(
+            "NoPods", f"Job {job.name} has no Pods yet; `kubectl describe job {job.name}` says why (quota, policy)."
+        )
+    return None
+
+
+def _asked(stage: Stage) -> str:
+    resource = stage.profile.resource if stage.profile is not None else None
+    return f" It asks for {stage.devices} {resource} on one node." if resource and stage.devices else ""
+
+
+def failure(job: JobView, pods: Sequence[PodView]) -> Failure:
+    """Say why a Job failed: in the stage's own words if it left any, else from how its Pods ended."""
+    ended = sorted((pod for pod in pods if pod.finished and pod.exit_code != 0), key=_telling)
+    if not ended:
+        return Failure("JobFailed", job.failure_message or f"Job {job.name} failed and its Pods are gone.")
+    return _pod_failure(ended[0])
+
+
+def _telling(pod: PodView) -> tuple[int, float]:
+    """Order Pods by how much their end explains: the wrong input first, those that were merely ended with it last."""
+    result = parse_result(pod)
+    outcome = result.outcome if result is not None else ""
+    rank = {"WrongInput": 0, "Failed": 1, "Terminated": 3}.get(outcome, 3 if pod.exit_code == SIGTERM_EXIT else 2)
+    return rank, pod.finished_at.timestamp() if pod.finished_at is not None else 0.0
+
+
+def _pod_failure(pod: PodView) -> Failure:
+    result = parse_result(pod)
+    if result is not None and result.outcome != "Terminated":
+        return Failure(result.reason, result.message, final=result.outcome == "WrongInput")
+    if pod.exit_reason == "OOMKilled":
+        return Failure("OutOfMemory", f"Pod {pod.name} was killed at its memory limit: raise it in the chart's values.")
+    if pod.pod_reason:
+        return Failure(pod.pod_reason, f"Pod {pod.name}: {pod.pod_message or pod.pod_reason}")
+    if pod.exit_code in (SIGTERM_EXIT, SIGKILL_EXIT) or pod.exit_code is None:
+        return Failure("PodKilled", f"Pod {pod.name} was killed (exit code {pod.exit_code}).")
+    words = pod.termination_message.strip().splitlines()
+    last = f": {words[-1]}" if words else ""
+    return Failure("StageFailed", f"Pod {pod.name} ended with exit code {pod.exit_code}{last}")

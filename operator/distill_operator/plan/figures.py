@@ -1,0 +1,77 @@
+"""The figures of each kind's status, from the counts and metrics that its stages reported."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from distill_operator.api import StageStatus
+
+REJECTED = "rejected."
+"""Prefix of the counts that say how many were rejected for which reason."""
+
+
+def dataset_figures(stages: Mapping[str, StageStatus]) -> dict[str, Any]:
+    """Give a DistillDataset's figures, as far as its stages have reported them."""
+    generate, verified, pack = (_counts(stages, name) for name in ("generate", "filter", "pack"))
+    generations, kept = generate.get("generations"), verified.get("kept")
+    figures: dict[str, Any] = {
+        "prompts": generate.get("prompts"),
+        "generations": generations,
+        "kept": kept,
+        "rejected": {
+            name.removeprefix(REJECTED): count for name, count in verified.items() if name.startswith(REJECTED)
+        },
+        "rows": pack.get("sequences"),
+        "tokens": pack.get("tokens"),
+    }
+    verified_so_far = (kept or 0) + sum(figures["rejected"].values())
+    if kept is not None and verified_so_far:
+        figures["acceptance_rate"] = round(kept / verified_so_far, 4)
+    return figures
+
+
+def finetune_figures(stages: Mapping[str, StageStatus]) -> dict[str, Any]:
+    """Give a FinetuneRun's figures, as far as its training has reported them."""
+    train = stages.get("train")
+    if train is None:
+        return {}
+    metrics = train.metrics
+    return {
+        "step": train.done,
+        "total_steps": train.total,
+        "loss": _rounded(metrics.get("loss"), 4),
+        "tokens_per_second": _rounded(metrics.get("tokensPerSecond"), 1),
+        "restarts": max(0, train.attempt - 1),
+        "lost_steps": _whole(metrics.get("lostSteps")),
+    }
+
+
+def evaluation_figures(stages: Mapping[str, StageStatus]) -> dict[str, Any]:
+    """Give an EvalRun's score and what it rests on, once known."""
+    evaluation = stages.get("eval")
+    if evaluation is None:
+        return {}
+    counts, metrics = evaluation.counts, evaluation.metrics
+    score, low, high = (_rounded(metrics.get(name), 1) for name in ("score", "scoreLow", "scoreHigh"))
+    return {
+        "score": score,
+        "score_low": low,
+        "score_high": high,
+        "interval": f"{low:.1f}–{high:.1f}" if low is not None and high is not None else None,
+        "problems": counts.get("problems"),
+        "samples": counts.get("samples"),
+        "truncated_rate": _rounded(metrics.get("truncatedRate"), 2),
+        "unanswered_rate": _rounded(metrics.get("unansweredRate"), 2),
+    }
+
+
+def _counts(stages: Mapping[str, StageStatus], name: str) -> dict[str, int]:
+    stage = stages.get(name)
+    return stage.counts if stage is not None else {}
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return round(value, digits) if value is not None else None
+
+
+def _whole(value: float | None) -> int | None:
+    return int(value) if value is not None else None

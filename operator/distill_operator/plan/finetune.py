@@ -1,0 +1,98 @@
+"""The stages of a FinetuneRun: a preflight without devices where devices are scarce, then train."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from distill_operator.api import DistillDataset, FinetuneRun, StageStatus
+from distill_operator.observation import ResourceKey
+from distill_operator.plan.dependencies import ready_artifact
+from distill_operator.plan.stages import (
+    Invalid,
+    Reporting,
+    Stage,
+    Waiting,
+    find_profile,
+    output_path,
+    owner_of,
+)
+from distill_operator.settings import Profile, Settings
+from distill_runtime.contract import ArtifactReference, TrainContract, Training
+
+
+def stage_names(run: FinetuneRun, settings: Settings) -> tuple[str, ...]:
+    """Give the stages: wrong input must be found before NPUs are held, and CPU Pods hold none."""
+    profile = settings.profiles.get(run.spec.accelerator.profile)
+    return ("preflight", "train") if profile is not None and profile.resource else ("train",)
+
+
+def dependency(run: FinetuneRun) -> ResourceKey:
+    """Give the data set that the run waits for."""
+    return ResourceKey("DistillDataset", run.metadata.namespace, run.spec.dataset_ref.name)
+
+
+def plan_stage(
+    run: FinetuneRun,
+    name: str,
+    finished: Mapping[str, StageStatus],
+    dataset: Mapping[str, Any] | None,
+    settings: Settings,
+) -> Stage | Waiting | Invalid:
+    """Give the stage `name`, or why it cannot be planned."""
+    profile = find_profile(settings, run.spec.accelerator)
+    if isinstance(profile, Invalid):
+        return profile
+    packed = ready_artifact(dependency(run), dataset, DistillDataset, run.spec.storage)
+    if isinstance(packed, Waiting | Invalid):
+        return packed
+    contract = _contract(run, packed, profile)
+    if name == "preflight":
+        return Stage(
+            name=name,
+            reason="Checking",
+            command="msrun",
+            contract=contract,
+            storage=run.spec.storage,
+            profile=None,
+            check_only=True,
+            priority_class_name=run.spec.priority_class_name,
+        )
+    return Stage(
+        name=name,
+        reason="Training",
+        command="msrun",
+        contract=contract,
+        storage=run.spec.storage,
+        profile=profile,
+        pods=run.spec.accelerator.nodes,
+        devices=run.spec.accelerator.devices_per_node,
+        reporting=Reporting.FIRST,
+        backoff_limit=0,  # a Pod that is replaced cannot rejoin MindSpore's cluster: the attempt ends, the next resumes
+        max_attempts=1 + run.spec.restarts.max,
+        priority_class_name=run.spec.priority_class_name,
+    )
+
+
+def _contract(run: FinetuneRun, dataset: ArtifactReference, profile: Profile) -> TrainContract:
+    spec = run.spec
+    training = Training.model_validate(spec.training.model_dump())
+    identity = {
+        "dataset": dataset.to_json(),
+        "model": spec.model.to_json(),
+        "training": training.to_json(),
+        "parallelism": spec.parallelism.to_json(),
+        "mindformers": spec.mindformers,
+        "workers": spec.accelerator.nodes * spec.accelerator.devices_per_node,
+    }
+    return TrainContract(
+        owner=owner_of(run),
+        output=output_path(run, "train", identity),
+        dataset=dataset,
+        model=spec.model,
+        training=training,
+        parallelism=spec.parallelism,
+        checkpoint=spec.checkpoint,
+        mindformers=spec.mindformers,
+        device_target=profile.device_target,
+        nodes=spec.accelerator.nodes,
+        devices_per_node=spec.accelerator.devices_per_node,
+    )

@@ -1,0 +1,57 @@
+"""The registry of kinds: for each, which stages it has and what its status says of them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from distill_operator.api import AnyResource, DistillDataset, EvalRun, FinetuneRun, StageStatus
+from distill_operator.observation import ResourceKey
+from distill_operator.plan import dataset, evaluation, figures, finetune
+from distill_operator.plan.stages import Invalid, Stage, Waiting
+from distill_operator.settings import Settings
+
+
+@dataclass(frozen=True)
+class KindPlan:
+    """How one kind is planned and summarised. All functions are pure.
+
+    `done_reason` is the Ready condition's reason when all stages have succeeded; `figures` gives the status fields
+    that only this kind has, from the stages in their order.
+    """
+
+    model: type[AnyResource]
+    done_reason: str
+    stage_names: Callable[[Any, Settings], tuple[str, ...]]
+    dependency: Callable[[Any], ResourceKey | None]
+    plan_stage: Callable[
+        [Any, str, Mapping[str, StageStatus], Mapping[str, Any] | None, Settings], Stage | Waiting | Invalid
+    ]
+    figures: Callable[[Mapping[str, StageStatus]], dict[str, Any]]
+
+
+KIND_PLANS: dict[str, KindPlan] = {
+    "DistillDataset": KindPlan(
+        model=DistillDataset,
+        done_reason="Packed",
+        stage_names=dataset.stage_names,
+        dependency=dataset.dependency,
+        plan_stage=dataset.plan_stage,
+        figures=figures.dataset_figures,
+    ),
+    "FinetuneRun": KindPlan(
+        model=FinetuneRun,
+        done_reason="Trained",
+        stage_names=finetune.stage_names,
+        dependency=finetune.dependency,
+        plan_stage=finetune.plan_stage,
+        figures=figures.finetune_figures,
+    ),
+    "EvalRun": KindPlan(
+        model=EvalRun,
+        done_reason="Scored",
+        stage_names=evaluation.stage_names,
+        dependency=evaluation.dependency,
+        plan_stage=evaluation.plan_stage,
+        figures=figures.evaluation_figures,
+    ),
+}

@@ -1,0 +1,245 @@
+"""The children of one attempt of a stage: a Job, the ConfigMap with its contract, a Service where Pods must meet."""
+
+import json
+from typing import Any
+
+from distill_operator.observation import (
+    ATTEMPT_LABEL,
+    KIND_LABEL,
+    MANAGED_BY_LABEL,
+    MANAGER,
+    NAME_LABEL,
+    STAGE_LABEL,
+    UID_LABEL,
+    ResourceKey,
+)
+from distill_operator.plan.stages import Stage
+from distill_operator.settings import Profile, Resources, Settings
+from distill_runtime.contract import EXIT_WRONG_INPUT, PROGRESS_PORT, Contract, Rendezvous, TrainContract
+from distill_runtime.contract.stages import CONTRACT_PATH, RENDEZVOUS_PORT, VOLUME_PATH
+
+Manifest = dict[str, Any]
+
+USER = 10001
+CONTAINER = "stage"
+TERMINATION_PATH = "/dev/termination-log"
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+"""Everything that training and evaluation read is on the claim: nothing may try a hub and wait for its time-out."""
+
+
+def job_name(owner: str, stage: str, attempt: int) -> str:
+    """Give the name of a Job and its companions: the same owner, stage and attempt are the same object."""
+    return f"{owner}-{stage}-a{attempt}"
+
+
+def attempt_manifests(key: ResourceKey, uid: str, stage: Stage, attempt: int, settings: Settings) -> list[Manifest]:
+    """Give the children of attempt `attempt`, in the order in which they must be created."""
+    name = job_name(key.name, stage.name, attempt)
+    metadata = _metadata(key, uid, stage, name, attempt)
+    contract = _contract_of_attempt(stage, name, attempt)
+    config_map = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata,
+        "immutable": True,
+        "data": {"contract.json": json.dumps(contract.to_json(), indent=1, ensure_ascii=False)},
+    }
+    companions = [config_map] if stage.pods == 1 else [config_map, _headless_service(metadata, name)]
+    return [*companions, _job(metadata, stage, name, settings)]
+
+
+def _metadata(key: ResourceKey, uid: str, stage: Stage, name: str, attempt: int) -> Manifest:
+    return {
+        "name": name,
+        "namespace": key.namespace,
+        "labels": {
+            "app.kubernetes.io/name": "npu-distill-stage",
+            MANAGED_BY_LABEL: MANAGER,
+            KIND_LABEL: key.kind,
+            NAME_LABEL: key.name,
+            UID_LABEL: uid,
+            STAGE_LABEL: stage.name,
+            ATTEMPT_LABEL: str(attempt),
+        },
+        "ownerReferences": [
+            {
+                "apiVersion": "npu-distill.io/v1alpha1",
+                "kind": key.kind,
+                "name": key.name,
+                "uid": uid,
+                "controller": True,
+                "blockOwnerDeletion": True,
+            }
+        ],
+    }
+
+
+def _contract_of_attempt(stage: Stage, name: str, attempt: int) -> Contract:
+    update: dict[str, Any] = {"attempt": attempt}
+    if isinstance(stage.contract, TrainContract) and stage.pods > 1:
+        update["rendezvous"] = Rendezvous(host=f"{name}-0.{name}")
+    return stage.contract.model_copy(update=update)
+
+
+def _headless_service(metadata: Manifest, name: str) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata,
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,  # the Pods must find each other before any of them is ready
+            "selector": {"batch.kubernetes.io/job-name": name},
+            "ports": [{"name": "rendezvous", "port": RENDEZVOUS_PORT}],
+        },
+    }
+
+
+def _job(metadata: Manifest, stage: Stage, name: str, settings: Settings) -> Manifest:
+    rules: list[Manifest] = [
+        {
+            "action": "FailJob",
+            "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [EXIT_WRONG_INPUT]},
+        }
+    ]
+    if stage.backoff_limit:  # a drained or preempted Pod is nobody's mistake
+        rules.append({"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]})
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata,
+        "spec": {
+            "completions": stage.pods,
+            "parallelism": stage.pods,
+            "completionMode": "Indexed",
+            "backoffLimit": stage.backoff_limit,
+            "podReplacementPolicy": "Failed",  # never two Pods of one index: they would write the same files
+            "podFailurePolicy": {"rules": rules},
+            "template": {
+                "metadata": _pod_metadata(metadata, stage.profile),
+                "spec": _pod(stage, name, settings),
+            },
+        },
+    }
+
+
+def _pod_metadata(metadata: Manifest, profile: Profile | None) -> Manifest:
+    labels = {**metadata["labels"], **(profile.pod_labels if profile else {})}
+    annotations = profile.pod_annotations if profile else {}
+    return {"labels": labels, **({"annotations": annotations} if annotations else {})}
+
+
+def _pod(stage: Stage, name: str, settings: Settings) -> Manifest:
+    profile = stage.profile
+    volumes: list[Manifest] = [
+        {"name": "contract", "configMap": {"name": name}},
+        {"name": "volume", "persistentVolumeClaim": {"claimName": stage.storage.claim_name}},
+        {"name": "tmp", "emptyDir": {}},
+    ]
+    pod: Manifest = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(stage, settings)],
+        "volumes": volumes,
+    }
+    if settings.images.pull_secrets:
+        pod["imagePullSecrets"] = [{"name": secret} for secret in settings.images.pull_secrets]
+    if stage.priority_class_name:
+        pod["priorityClassName"] = stage.priority_class_name
+    if stage.pods > 1:
+        pod["subdomain"] = name
+    if profile is not None:
+        _apply_profile(pod, profile, stage, name)
+    return pod
+
+
+def _container(stage: Stage, settings: Settings) -> Manifest:
+    profile = stage.profile
+    configured = settings.stage(stage.command)
+    arguments = [
+        stage.command,
+        "--contract",
+        CONTRACT_PATH,
+        "--volume",
+        VOLUME_PATH,
+        "--result",
+        TERMINATION_PATH,
+        "--progress-port",
+        str(PROGRESS_PORT),
+    ]
+    variables = {
+        **({} if stage.command == "generate" else OFFLINE),
+        **configured.env,
+        **(profile.env if profile else {}),
+    }
+    environment: list[Manifest] = [{"name": key, "value": value} for key, value in variables.items()]
+    if stage.secret is not None:
+        reference = {"name": stage.secret.secret, "key": stage.secret.key}
+        environment.append({"name": stage.secret.name, "valueFrom": {"secretKeyRef": reference}})
+    return {
+        "name": CONTAINER,
+        "image": (profile.image if profile else "") or settings.images.runtime,
+        "imagePullPolicy": settings.images.pull_policy,
+        "args": [*arguments, "--check"] if stage.check_only else arguments,
+        "workingDir": "/tmp",  # noqa: S108 - the emptyDir mounted there
+        "env": environment,
+        "ports": [{"name": "progress", "containerPort": PROGRESS_PORT}],
+        "resources": _resources(profile.resources if profile else configured.resources, profile, stage.devices),
+        "terminationMessagePath": TERMINATION_PATH,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "contract", "mountPath": CONTRACT_PATH.rsplit("/", 1)[0], "readOnly": True},
+            {"name": "volume", "mountPath": VOLUME_PATH},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+        ],
+    }
+
+
+def _resources(resources: Resources, profile: Profile | None, devices: int) -> Manifest:
+    requests, limits = dict(resources.requests), dict(resources.limits)
+    if profile is not None and profile.resource and devices:
+        requests[profile.resource] = limits[profile.resource] = str(devices)
+    return {name: value for name, value in (("requests", requests), ("limits", limits)) if value}
+
+
+def _apply_profile(pod: Manifest, profile: Profile, stage: Stage, name: str) -> None:
+    """Add to a Pod that is being built what its profile asks for."""
+    container = pod["containers"][0]
+    optional = {
+        "nodeSelector": profile.node_selector,
+        "tolerations": list(profile.tolerations),
+        "schedulerName": profile.scheduler_name,
+        "runtimeClassName": profile.runtime_class_name,
+    }
+    pod.update({field: value for field, value in optional.items() if value})
+    pod["securityContext"] |= profile.pod_security_context
+    container["securityContext"] |= profile.container_security_context
+    pod["volumes"] += list(profile.volumes)
+    container["volumeMounts"] += list(profile.volume_mounts)
+    if profile.shared_memory:
+        shared_memory = {"medium": "Memory", "sizeLimit": profile.shared_memory}
+        pod["volumes"].append({"name": "shared-memory", "emptyDir": shared_memory})
+        container["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108
+    if stage.pods > 1:
+        pod["topologySpreadConstraints"] = [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "DoNotSchedule",
+                "labelSelector": {"matchLabels": {"batch.kubernetes.io/job-name": name}},
+            }
+        ]

@@ -1,0 +1,135 @@
+"""The engine that all kinds share: which stage is next, what it needs, and how the object stands."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from distill_operator.api import AnyResource, StageState, StageStatus
+from distill_operator.observation import JobView, Observation, PodView
+from distill_operator.plan.attempts import Step, step_stage
+from distill_operator.plan.kinds import KindPlan
+from distill_operator.plan.stages import Invalid, Stage, Waiting, key_of
+from distill_operator.settings import Settings
+
+
+class Phase(StrEnum):
+    """How an object stands; each is one combination of the three conditions."""
+
+    PROGRESSING = "Progressing"
+    SUSPENDED = "Suspended"
+    FAILED = "Failed"
+    DONE = "Done"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The phase with its reason and message, as the conditions will say it."""
+
+    phase: Phase
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do, and what to say.
+
+    `create` holds manifests in the order in which they must be created; `delete` the Jobs to delete, with their Pods.
+    """
+
+    verdict: Verdict
+    stages: tuple[StageStatus, ...]
+    create: tuple[dict[str, Any], ...] = ()
+    delete: tuple[JobView, ...] = ()
+
+
+@dataclass
+class _Walk:
+    """The stages walked so far."""
+
+    finished: dict[str, StageStatus] = field(default_factory=dict)
+    statuses: list[StageStatus] = field(default_factory=list)
+
+
+def plan_resource(
+    kind: KindPlan, resource: AnyResource, observation: Observation, settings: Settings, now: datetime
+) -> Plan:
+    """Decide the next step of one object from its spec, its recorded status and what is in the cluster."""
+    if earlier := _earlier_object(observation):
+        return Plan(Verdict(Phase.PROGRESSING, earlier.reason, earlier.message), resource.status.stages)
+    plan = _walk(kind, resource, observation, settings, now)
+    if resource.spec.suspend and plan.verdict.phase is Phase.PROGRESSING:
+        return _suspend(plan, observation)
+    return plan
+
+
+def _walk(kind: KindPlan, resource: AnyResource, observation: Observation, settings: Settings, now: datetime) -> Plan:
+    """Go through the stages in their order up to the first that has not succeeded."""
+    names = kind.stage_names(resource, settings)
+    walk = _Walk()
+    for position, name in enumerate(names):
+        recorded = resource.status.stage(name)
+        if recorded is not None and recorded.state is StageState.SUCCEEDED:
+            step = Step(recorded)
+        else:
+            planned = kind.plan_stage(resource, name, walk.finished, observation.dependency, settings)
+            if not isinstance(planned, Stage):
+                return Plan(_blocked(planned), _with_pending(walk.statuses, names[position:], resource))
+            step = step_stage(key_of(resource), planned, recorded, observation, settings, now)
+        walk.statuses.append(step.status)
+        if step.status.state is not StageState.SUCCEEDED:
+            rest = _with_pending(walk.statuses, names[position + 1 :], resource)
+            return Plan(_verdict(step), rest, step.create, step.delete)
+        walk.finished[name] = step.status
+    last = walk.statuses[-1]
+    return Plan(Verdict(Phase.DONE, kind.done_reason, last.message or "Done."), tuple(walk.statuses))
+
+
+def _verdict(step: Step) -> Verdict:
+    phase = Phase.FAILED if step.status.state is StageState.FAILED else Phase.PROGRESSING
+    return Verdict(phase, step.reason, step.message)
+
+
+def _blocked(planned: Waiting | Invalid) -> Verdict:
+    phase = Phase.FAILED if isinstance(planned, Invalid) else Phase.PROGRESSING
+    return Verdict(phase, planned.reason, planned.message)
+
+
+def _with_pending(
+    statuses: list[StageStatus], names: tuple[str, ...], resource: AnyResource
+) -> tuple[StageStatus, ...]:
+    recorded = (resource.status.stage(name) for name in names)
+    pending = (StageStatus(name=name, state=StageState.PENDING) for name in names)
+    return (*statuses, *(old or new for old, new in zip(recorded, pending, strict=True)))
+
+
+def _suspend(plan: Plan, observation: Observation) -> Plan:
+    """Stop what runs instead of going on. Artifacts and checkpoints stay, so nothing that was done is lost."""
+    running = tuple(
+        job for job in observation.jobs if job.owner_uid == observation.uid and not job.finished and not job.deleting
+    )
+    ending = any(not pod.finished for pod in observation.pods)
+    message = (
+        "Suspended; its Pods are ending."
+        if running or ending
+        else "Suspended; no Pods run. Set spec.suspend to false to go on where it was."
+    )
+    stages = tuple(_paused(stage) if stage.state is StageState.RUNNING else stage for stage in plan.stages)
+    return Plan(Verdict(Phase.SUSPENDED, "Suspended", message), stages, delete=running)
+
+
+def _paused(stage: StageStatus) -> StageStatus:
+    return stage.model_copy(update={"state": StageState.PENDING, "rate": None, "eta_seconds": None, "message": None})
+
+
+def _earlier_object(observation: Observation) -> Waiting | None:
+    """Say when children of a deleted object of the same name still run: two would write to the same directory."""
+    children: tuple[JobView | PodView, ...] = (*observation.jobs, *observation.pods)
+    names = [child.name for child in children if child.owner_uid != observation.uid and not child.finished]
+    if not names:
+        return None
+    return Waiting(
+        "EarlierObjectEnding",
+        f"An object of the same name was deleted, and {', '.join(names[:3])} of it still runs; waiting for its end.",
+    )

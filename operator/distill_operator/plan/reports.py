@@ -1,0 +1,69 @@
+"""What the Pods of a stage say, put together: results when they have ended, progress while they run."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from pydantic import ValidationError
+
+from distill_operator.observation import PodView
+from distill_operator.plan.stages import Reporting
+from distill_runtime.contract import Progress, Result
+
+
+def parse_result(pod: PodView) -> Result | None:
+    """Give the result that a Pod left, or None if it left none (it was killed, or its last words are a log)."""
+    try:
+        return Result.model_validate_json(pod.termination_message)
+    except ValidationError:
+        return None
+
+
+def merge_results(pods: Iterable[PodView], expected: int, reporting: Reporting) -> Result | None:
+    """Give the result of a stage whose Job is complete.
+
+    `expected` is how many Pods have to say something; None means that at least one of them cannot be heard any more.
+    """
+    results: dict[int, Result] = {}
+    for pod in pods:
+        result = parse_result(pod)
+        if pod.phase == "Succeeded" and result is not None and result.outcome == "Succeeded":
+            results[pod.index] = result
+    if reporting is Reporting.FIRST:
+        return results.get(0)
+    if len(results) < expected:
+        return None
+    if expected == 1:
+        return results[0]
+    counts: Counter[str] = Counter()
+    for result in results.values():
+        counts.update(result.counts)
+    return Result(
+        outcome="Succeeded",
+        reason=results[0].reason,
+        message=f"All {expected} shards are complete.",
+        counts=dict(counts),
+    )
+
+
+def merge_progress(pods: Sequence[PodView], progress: Mapping[str, Progress], reporting: Reporting) -> Progress | None:
+    """Give the progress of a running stage from that of its Pods, by Pod name; None while none is known."""
+    known = [(pod, progress[pod.name]) for pod in pods if pod.name in progress]
+    if not known:
+        return None
+    first = min(known, key=lambda item: item[0].index)[1]
+    if reporting is Reporting.FIRST or len(known) == 1:
+        return first
+    counts: Counter[str] = Counter()
+    for _, one in known:
+        counts.update(one.counts)
+    values = [one for _, one in known]
+    totals = [one.total for one in values]
+    return first.model_copy(
+        update={
+            "done": sum(one.done for one in values),
+            "total": None if None in totals else sum(total or 0 for total in totals),
+            "rate": sum(one.rate or 0 for one in values),
+            "eta_seconds": max((one.eta_seconds or 0 for one in values), default=None),
+            "counts": dict(counts),
+        }
+    )

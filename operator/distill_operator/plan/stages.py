@@ -1,0 +1,115 @@
+"""What a stage is: a value that says everything about the Job that will run it."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from distill_operator.api import Accelerator, AnyResource, Storage
+from distill_operator.observation import ResourceKey
+from distill_operator.settings import Profile, Settings
+from distill_runtime.contract import Contract, Owner, StageName
+
+HASH_CHARACTERS = 12
+
+
+class Reporting(StrEnum):
+    """How the results of a stage's Pods become the stage's result."""
+
+    SUM = "sum"
+    """Each Pod has a share; counts add up."""
+    FIRST = "first"
+    """The Pods do one thing together; the Pod with index 0 speaks for all."""
+
+
+@dataclass(frozen=True)
+class SecretVariable:
+    """An environment variable that comes from a Secret."""
+
+    name: str
+    secret: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a pipeline, run as one Indexed Job an attempt.
+
+    `backoff_limit` is how many Pods may fail within an attempt, `max_attempts` how many Jobs may be started.
+    """
+
+    name: str
+    reason: str
+    command: StageName
+    contract: Contract
+    storage: Storage
+    profile: Profile | None
+    pods: int = 1
+    devices: int = 0
+    check_only: bool = False
+    reporting: Reporting = Reporting.SUM
+    backoff_limit: int = 6
+    max_attempts: int = 1
+    secret: SecretVariable | None = None
+    priority_class_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The next stage cannot be planned yet."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Invalid:
+    """The next stage can never be planned: the spec does not fit this cluster's configuration."""
+
+    reason: str
+    message: str
+
+
+def key_of(resource: AnyResource) -> ResourceKey:
+    """Give the key of a parsed resource."""
+    return ResourceKey(type(resource).__name__, resource.metadata.namespace, resource.metadata.name)
+
+
+def owner_of(resource: AnyResource) -> Owner:
+    """Give the contract's word on whom a stage runs for."""
+    key = key_of(resource)
+    return Owner(kind=key.kind, namespace=key.namespace, name=key.name)
+
+
+def find_profile(settings: Settings, accelerator: Accelerator) -> Profile | Invalid:
+    """Give the accelerator's profile, or say why the configuration has none that fits."""
+    name = accelerator.profile
+    profile = settings.profiles.get(name)
+    if profile is None:
+        known = ", ".join(sorted(settings.profiles))
+        return Invalid(
+            "UnknownProfile",
+            f"accelerator.profile {name!r} is not configured; this operator has {known}. "
+            "Create the object again with one of these, or add the profile to the chart's values.",
+        )
+    if profile.devices_per_node is not None and accelerator.devices_per_node > profile.devices_per_node:
+        return Invalid(
+            "TooManyDevices",
+            f"accelerator.devicesPerNode is {accelerator.devices_per_node}, but a node of profile {name!r} has "
+            f"{profile.devices_per_node}: spread the run over more nodes.",
+        )
+    return profile
+
+
+def output_path(resource: AnyResource, stage: str, identity: dict[str, Any]) -> str:
+    """Give the directory of a stage's artifact, relative to the volume.
+
+    `identity` is what determines the content. The same inputs give the same directory, so that an object that is
+    deleted and created again picks up what it had; other inputs give another, so that nothing is mixed.
+    """
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()[:HASH_CHARACTERS]
+    storage: Storage = resource.spec.storage
+    metadata = resource.metadata
+    return f"{storage.path}/{metadata.namespace}/{metadata.name}/{stage}-{digest}"

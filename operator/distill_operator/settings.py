@@ -1,0 +1,101 @@
+"""The operator's configuration: one YAML file, which the chart renders from its values."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from distill_runtime.contract import Model
+from distill_runtime.contract.stages import DeviceTarget
+
+
+class SettingsError(Exception):
+    """The configuration file cannot be used; the message says what to change in it."""
+
+
+class Images(Model):
+    """Images of stage Pods."""
+
+    runtime: str = Field(min_length=1, description="Runtime image for stages without devices.")
+    pull_policy: str = Field(default="IfNotPresent", pattern="^(Always|IfNotPresent|Never)$")
+    pull_secrets: tuple[str, ...] = ()
+
+
+class Resources(Model):
+    """A container's requests and limits."""
+
+    requests: dict[str, str] = Field(default_factory=dict)
+    limits: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("requests", "limits", mode="before")
+    @classmethod
+    def _quantities_are_text(cls, value: object) -> object:
+        """YAML reads `cpu: 2` as a number; a quantity is text."""
+        return {name: str(quantity) for name, quantity in value.items()} if isinstance(value, dict) else value
+
+
+class StageSettings(Model):
+    """What the Pods of a stage without devices are given."""
+
+    resources: Resources = Resources()
+    env: dict[str, str] = Field(default_factory=dict)
+
+
+class Profile(Model):
+    """An accelerator profile: how Pods ask for a kind of device. Adding a device is adding one of these."""
+
+    device_target: DeviceTarget
+    resource: str | None = Field(default=None, description="Extended resource of the device plugin; none on CPU.")
+    devices_per_node: int | None = Field(default=None, ge=1, description="Devices that a node has at most.")
+    image: str = Field(default="", description="Runtime image for these devices; empty for images.runtime.")
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    tolerations: tuple[dict[str, Any], ...] = ()
+    env: dict[str, str] = Field(default_factory=dict)
+    pod_labels: dict[str, str] = Field(default_factory=dict)
+    pod_annotations: dict[str, str] = Field(default_factory=dict)
+    scheduler_name: str = ""
+    runtime_class_name: str = ""
+    shared_memory: str = Field(
+        default="", description="Size of an in-memory /dev/shm; empty for the runtime's default."
+    )
+    volumes: tuple[dict[str, Any], ...] = ()
+    volume_mounts: tuple[dict[str, Any], ...] = ()
+    resources: Resources = Resources()
+    pod_security_context: dict[str, Any] = Field(
+        default_factory=dict, description="Merged over the restricted default, for drivers that need more."
+    )
+    container_security_context: dict[str, Any] = Field(default_factory=dict, description="As podSecurityContext.")
+
+
+class Settings(Model):
+    """The whole configuration."""
+
+    images: Images
+    progress_interval_seconds: float = Field(default=15, ge=1, le=3600)
+    watch_namespaces: tuple[str, ...] = Field(default=(), description="Empty for all namespaces.")
+    stages: dict[str, StageSettings] = Field(default_factory=dict)
+    profiles: dict[str, Profile] = Field(min_length=1)
+
+    def stage(self, name: str) -> StageSettings:
+        """Give the settings of stage `name`; a stage that is not mentioned has none."""
+        return self.stages.get(name, StageSettings())
+
+
+def load_settings(path: Path) -> Settings:
+    """Read the configuration file.
+
+    Raises:
+        SettingsError: it is missing, not YAML, or a field is wrong.
+    """
+    try:
+        return Settings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SettingsError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path} is not YAML: {error}") from error
+    except ValidationError as error:
+        details = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']}" for problem in error.errors()
+        )
+        raise SettingsError(f"{path}: {details}") from error

@@ -45,10 +45,10 @@ class ArtifactWriter:
         self.directory = partial_directory(self._complete)
         self.directory.mkdir(parents=True, exist_ok=True)
         begun_with = partial_parameters(self.directory)
-        if begun_with is None:
+        if begun_with is None or not _is_same_work(contract, begun_with):
+            if begun_with is not None and self._holds_work():
+                raise _taken(volume.relative(self.directory))
             write_durably(self.directory / _CONTRACT_NAME, contract.model_dump_json(by_alias=True).encode())
-        elif not _is_same_work(contract, begun_with):
-            raise _taken(volume.relative(self.directory))
 
     def finish(
         self,

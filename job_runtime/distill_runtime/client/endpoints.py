@@ -149,7 +149,7 @@ class EndpointPool:
         """Say which endpoints fail, how, and since when; empty if all is well."""
         now = self._loop.time()
         failing = [
-            f"{endpoint.url} {endpoint.trouble.what} since {now - endpoint.failing_since:.0f} s"
+            f"{endpoint.url} {endpoint.trouble.what}, for {now - endpoint.failing_since:.0f} s now"
             for endpoint in self.endpoints
             if endpoint.trouble is not None
             and endpoint.failing_since is not None

@@ -146,7 +146,7 @@ async def _ask(
         async with asyncio.TaskGroup() as background:
             tasks = (
                 background.create_task(journal.keep_flushed()),
-                background.create_task(_keep_reporting(client, journal.tally, reporter)),
+                background.create_task(_keep_reporting(client, journal.tally, total, reporter)),
             )
             await client.ask_all(requests, journal.append)
             for task in tasks:
@@ -154,7 +154,7 @@ async def _ask(
     reporter.update(done=journal.tally.outcomes, counts=count_outcomes(journal.tally), message="finishing")
 
 
-async def _keep_reporting(client: Client, tally: Tally, reporter: Reporter) -> None:
+async def _keep_reporting(client: Client, tally: Tally, total: int, reporter: Reporter) -> None:
     """Say every second how far it is and what is the matter, until cancelled."""
     loop = asyncio.get_running_loop()
     started, tokens_before = loop.time(), tally.completion_tokens
@@ -163,7 +163,7 @@ async def _keep_reporting(client: Client, tally: Tally, reporter: Reporter) -> N
         seconds = max(loop.time() - started, _REPORT_SECONDS)
         reporter.update(
             done=tally.outcomes,
-            message=f"{trouble}; retrying" if trouble else "asking the teacher",
+            message=f"{trouble}; {tally.outcomes} of {total} done; retrying" if trouble else "asking the teacher",
             counts=count_outcomes(tally),
             metrics={
                 "inFlight": client.in_flight,

@@ -1,0 +1,72 @@
+# `make` lists the targets. CLUSTER=current runs demo and e2e on the kubeconfig's current context
+# instead of the local cluster (docs/local-cluster.md).
+
+PYTHON ?= python3
+CLUSTER ?= local
+export CLUSTER
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+export PYTHONPATH := operator:job_runtime:.
+
+.DEFAULT_GOAL := help
+.PHONY: help venv generate check unit e2e test demo bench lock golden images cluster-up cluster-down cluster-status clean
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(VENV)/.complete ## Install the locked dependencies into .venv.
+
+$(VENV)/.complete: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "npu-distill needs Python 3.11: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
+	$(VENV)/bin/uv pip install --python $(VENV) -r requirements.lock
+	@touch $@
+
+generate: venv ## Write crds/, the chart's copy and docs/reference.md from the API models.
+	$(RUN) -m distill_operator.api .
+
+golden: venv ## Rewrite the golden files of the tests, to be read in review.
+	$(RUN) -m pytest tests/unit --update-golden
+
+check: venv ## Format, lint, types, import contracts, generated files.
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy -p distill_operator -p distill_runtime -p tests.cluster -p tests.harness
+	$(VENV)/bin/lint-imports
+	$(RUN) -m distill_operator.api . --check
+
+unit: venv ## Run the unit tests: no cluster, no network beyond loopback.
+	$(RUN) -m pytest tests/unit
+
+e2e: venv ## Run the end-to-end tests on a real Kubernetes.
+	$(RUN) -m pytest tests/e2e
+
+test: check unit e2e ## Everything that CI runs.
+
+demo: venv ## Distil a student on a real Kubernetes, from examples/arithmetic to its score.
+	$(RUN) -m tests.harness.demo
+
+bench: venv ## Measure against peers, side by side in the same run.
+	$(RUN) -m bench
+
+lock: venv ## Resolve every dependency anew into requirements.lock.
+	{ sed -n '/^#/p' requirements.lock; $(VENV)/bin/uv pip compile --quiet --no-header --no-annotate --upgrade \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --all-extras pyproject.toml; } > requirements.new
+	mv requirements.new requirements.lock
+
+images: venv ## Build the images and load them into the local cluster.
+	$(RUN) -m tests.cluster images
+
+cluster-up: venv ## Start the local Kubernetes: two nodes, DNS, Helm.
+	$(RUN) -m tests.cluster up
+
+cluster-down: venv ## Stop it, leaving nothing behind.
+	$(RUN) -m tests.cluster down
+
+cluster-status: venv ## Say how it is.
+	$(RUN) -m tests.cluster status
+
+clean: ## Remove what was built in the tree.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

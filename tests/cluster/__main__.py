@@ -1,0 +1,50 @@
+"""The command line of the local cluster: `python -m tests.cluster COMMAND`."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+from .build import build
+from .errors import ClusterError
+from .lifecycle import alone, down, up
+from .settings import read_settings
+
+
+def main() -> int:
+    """Runs one command; what it says goes to stderr, so that stdout has only results."""
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("build", help="build the cluster's programs into the cache")
+    commands.add_parser("up", help="bring the cluster up, building what is not built")
+    commands.add_parser("down", help="take the cluster down and leave nothing")
+    arguments = parser.parse_args()
+    say = speaker()
+    try:
+        settings = read_settings()
+        match arguments.command:
+            case "build":
+                with alone(settings):
+                    build(settings, say)
+            case "up":
+                up(settings, say)
+            case "down":
+                down(settings, say)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def speaker() -> Callable[[str], None]:
+    """Returns what says a line with the seconds since now before it."""
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"[{time.monotonic() - began:6.1f} s] {line}", file=sys.stderr, flush=True)
+
+    return say
+
+
+if __name__ == "__main__":
+    sys.exit(main())

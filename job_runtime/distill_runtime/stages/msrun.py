@@ -1,0 +1,193 @@
+"""The msrun stage: fine-tune on packed data, from wherever an earlier Pod got to, and export the model."""
+
+import logging
+import shutil
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from distill_runtime.artifact import ArtifactWriter
+from distill_runtime.contract import Result, TrainContract
+from distill_runtime.errors import Retryable
+from distill_runtime.progress import Reporter
+from distill_runtime.stage import StageContext
+from distill_runtime.training.attempt import (
+    CONFIGURATION_NAME,
+    AttemptRecord,
+    RunPaths,
+    choose_start,
+    make_paths,
+    place_initial_weights,
+    record_attempt,
+    training_metrics,
+    write_orders,
+)
+from distill_runtime.training.checkpoints import Checkpoint, complete_checkpoints
+from distill_runtime.training.configuration import build_configuration
+from distill_runtime.training.export import export_model
+from distill_runtime.training.inputs import TrainingInputs, open_inputs
+from distill_runtime.training.launcher import Node, run_workers
+from distill_runtime.training.training_log import StepRecord, TrainingLogFollower, cut_log
+
+logger = logging.getLogger(__name__)
+
+_OTHER_NODES_SECONDS: Final = 600
+"""How long the first node waits for the others to save the last step."""
+_SPEED_STEPS: Final = 20
+_PACKAGES: Final = ("mindspore", "mindformers")
+
+
+def check(contract: TrainContract, context: StageContext) -> None:
+    """Check the inputs as `run` does, down to the last key of the YAML.
+
+    Raises:
+        WrongInput: with what is wrong, where, and what to do.
+    """
+    _check(contract, context)
+
+
+def _check(contract: TrainContract, context: StageContext) -> TrainingInputs:
+    inputs = open_inputs(contract, context.volume)
+    nowhere = RunPaths(partial=context.volume.root, logs=context.volume.root)
+    start = choose_start(contract, inputs, nowhere, None)
+    build_configuration(contract, inputs.architecture, inputs.schedule, inputs.data, start, nowhere.mindformers)
+    return inputs
+
+
+def run(contract: TrainContract, context: StageContext) -> Result:
+    """Train what is left to train and export the model.
+
+    Every node runs its own workers; the first one also prepares and finishes.
+    """
+    inputs = _check(contract, context)
+    if context.index == 0:
+        return _run_first_node(contract, context, inputs)
+    paths = make_paths(contract, context.volume)
+    checkpoint = _latest(paths, inputs)
+    if not _is_trained(checkpoint, inputs):
+        _train(contract, context, inputs, paths, checkpoint)
+    return Result(
+        outcome="Succeeded",
+        reason="WorkersDone",
+        message="this node's workers are done; the first node exports the model",
+    )
+
+
+def _run_first_node(contract: TrainContract, context: StageContext, inputs: TrainingInputs) -> Result:
+    writer = ArtifactWriter(context.volume, contract)
+    paths = make_paths(contract, context.volume)
+    checkpoint = _latest(paths, inputs)
+    resumed = 0 if checkpoint is None else checkpoint.step
+    lost = cut_log(paths.training_log, resumed)
+    attempts = record_attempt(
+        paths.attempts, AttemptRecord(attempt=contract.attempt, resumed_from_step=resumed, lost_steps=lost)
+    )
+    if resumed:
+        logger.info("resuming from step %s of %s; %s steps are lost", resumed, inputs.schedule.total_steps, lost)
+    if not _is_trained(checkpoint, inputs):
+        _train(contract, context, inputs, paths, checkpoint)
+    last = _await_last_checkpoint(paths, inputs)
+    context.reporter.update(message="exporting the model")
+    records = list(TrainingLogFollower(paths.training_log).read_new())
+    metrics = training_metrics(records, attempts, inputs)
+    counts = {
+        "steps": len(records),
+        "sequences": inputs.sequences,
+        "overflowSteps": sum(record.overflow for record in records),
+    }
+    export_model([last.files[0]], inputs.model, inputs.architecture, writer.directory)
+    shutil.copyfile(paths.logs / CONFIGURATION_NAME, writer.directory / CONFIGURATION_NAME)
+    paths.delete_temporary()
+    artifact = writer.finish(counts, metrics, inputs=[contract.dataset], packages=_PACKAGES)
+    return Result(
+        outcome="Succeeded",
+        reason="Trained",
+        message=f"trained {len(records)} steps, loss {metrics['loss']:.4g}; the model is in {artifact.uri}",
+        artifact=artifact,
+        counts=counts,
+        metrics=metrics,
+    )
+
+
+def _train(
+    contract: TrainContract,
+    context: StageContext,
+    inputs: TrainingInputs,
+    paths: RunPaths,
+    checkpoint: Checkpoint | None,
+) -> None:
+    """Run this node's workers to their end."""
+    if context.index == 0 and choose_start(contract, inputs, paths, checkpoint).path == paths.initial:
+        place_initial_weights(inputs, paths)
+    assignment = write_orders(contract, inputs, paths, checkpoint)
+    resumed = 0 if checkpoint is None else checkpoint.step
+    context.reporter.update(done=resumed, total=inputs.schedule.total_steps, message="loading and compiling")
+    progress = _StepProgress(
+        context.reporter,
+        TrainingLogFollower(paths.training_log),
+        tokens_per_step=inputs.schedule.global_batch_size * inputs.data.sequence_length,
+        resumed=resumed,
+    )
+    node = Node(context.index, contract.nodes, contract.devices_per_node, contract.rendezvous)
+    run_workers(node, assignment, paths.logs, progress.update)
+
+
+def _latest(paths: RunPaths, inputs: TrainingInputs) -> Checkpoint | None:
+    return next(complete_checkpoints(paths.checkpoints, inputs.schedule.devices), None)
+
+
+def _is_trained(checkpoint: Checkpoint | None, inputs: TrainingInputs) -> bool:
+    return checkpoint is not None and checkpoint.step >= inputs.schedule.total_steps
+
+
+def _await_last_checkpoint(paths: RunPaths, inputs: TrainingInputs) -> Checkpoint:
+    """Give the last step's checkpoint, to which every node contributes.
+
+    Raises:
+        Retryable: TrainingIncomplete.
+    """
+    deadline = time.monotonic() + _OTHER_NODES_SECONDS
+    while True:
+        checkpoint = _latest(paths, inputs)
+        if checkpoint is not None and _is_trained(checkpoint, inputs):
+            return checkpoint
+        if inputs.schedule.devices == 1 or time.monotonic() > deadline:
+            step = 0 if checkpoint is None else checkpoint.step
+            raise Retryable(
+                "TrainingIncomplete",
+                f"the workers ended well, but the last complete checkpoint is of step {step}, not "
+                f"{inputs.schedule.total_steps}; see the logs in {paths.logs}",
+            )
+        time.sleep(1)
+
+
+@dataclass
+class _StepProgress:
+    """Passes the training log on to the reporter."""
+
+    reporter: Reporter
+    follower: TrainingLogFollower
+    tokens_per_step: int
+    resumed: int
+    seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_SPEED_STEPS))
+    overflow_steps: int = 0
+
+    def update(self) -> None:
+        """Report the steps that were done since the last call."""
+        record: StepRecord | None = None
+        for record in self.follower.read_new():
+            self.overflow_steps += record.overflow
+            if record.step > self.resumed + 1:  # the first step of an attempt compiles
+                self.seconds.append(record.seconds)
+        if record is None or record.step <= self.resumed:
+            return
+        metrics = {"loss": record.loss, "learningRate": record.learning_rate}
+        if self.seconds:
+            metrics["tokensPerSecond"] = self.tokens_per_step * len(self.seconds) / sum(self.seconds)
+        self.reporter.update(
+            done=record.step,
+            message=f"epoch {record.epoch}",
+            counts={"overflowSteps": self.overflow_steps},
+            metrics=metrics,
+        )

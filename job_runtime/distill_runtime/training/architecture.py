@@ -1,0 +1,165 @@
+"""The student's architecture: HuggingFace's config.json in, MindFormers' LlamaConfig out.
+
+MindFormers' LlamaForCausalLM covers the models whose decoder layer is Llama's: rotary positions, RMS norm before
+attention and feed-forward, grouped-query attention, SwiGLU. Qwen2 and Qwen2.5 differ from Llama by a bias on query,
+key and value. Qwen3 (a norm on query and key), mixtures of experts and sliding windows are other layers; training
+them as if they were these would run and be wrong, so they are refused.
+"""
+
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from distill_runtime.errors import WrongInput
+
+CONFIG_NAME = "config.json"
+SUPPORTED: Final = "qwen2 (Qwen2, Qwen2.5 and models distilled into them) and llama (Llama 2, 3, 3.1, 3.2)"
+
+
+class RopeScaling(BaseModel):
+    """Llama 3.1's stretched rotary positions; no other kind is supported."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    rope_type: Literal["llama3"]
+    factor: float = Field(ge=1)
+    low_freq_factor: float = Field(gt=0)
+    high_freq_factor: float = Field(gt=0)
+    original_max_position_embeddings: int = Field(ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_name(cls, values: Any) -> Any:
+        """Take `type`, which `rope_type` was called before transformers 4.43."""
+        if isinstance(values, dict) and "type" in values:
+            return {"rope_type": values["type"], **values}
+        return values
+
+
+class Architecture(BaseModel):
+    """What of a config.json decides the network's shape and arithmetic, under its HuggingFace names."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model_type: Literal["qwen2", "llama"]
+    hidden_size: int = Field(ge=1)
+    intermediate_size: int = Field(ge=1)
+    num_hidden_layers: int = Field(ge=1)
+    num_attention_heads: int = Field(ge=1)
+    num_key_value_heads: int = Field(ge=1)
+    vocab_size: int = Field(ge=1)
+    max_position_embeddings: int = Field(ge=1)
+    rms_norm_eps: float = Field(gt=0)
+    rope_theta: float = Field(default=10000.0, gt=0)
+    rope_scaling: RopeScaling | None = None
+    tie_word_embeddings: bool = False
+    hidden_act: Literal["silu"] = "silu"
+    use_sliding_window: Literal[False] = False
+    attention_bias: bool = False
+    mlp_bias: Literal[False] = False
+    head_dim: int | None = None
+    initializer_range: float = Field(default=0.02, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _multi_head(cls, values: Any) -> Any:
+        """Without num_key_value_heads each head has its own key and value, as in Llama 1 and 2."""
+        if isinstance(values, dict) and values.get("num_key_value_heads") is None:
+            return {**values, "num_key_value_heads": values.get("num_attention_heads")}
+        return values
+
+    @model_validator(mode="after")
+    def _heads(self) -> Self:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError("hidden_size is no multiple of num_attention_heads")
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError("num_attention_heads is no multiple of num_key_value_heads")
+        if self.head_dim not in (None, self.head_size):
+            raise ValueError(
+                f"head_dim {self.head_dim} is not hidden_size / num_attention_heads = {self.head_size}, "
+                "which MindFormers takes for granted"
+            )
+        return self
+
+    @property
+    def head_size(self) -> int:
+        """Width of an attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def key_value_size(self) -> int:
+        """Width of all keys, or all values, of a layer."""
+        return self.head_size * self.num_key_value_heads
+
+    @property
+    def query_key_value_bias(self) -> bool:
+        """Whether query, key and value are projected with a bias."""
+        return self.model_type == "qwen2" or self.attention_bias
+
+    @property
+    def attention_output_bias(self) -> bool:
+        """Whether attention's output is projected with a bias."""
+        return self.model_type == "llama" and self.attention_bias
+
+    def parameter_count(self) -> int:
+        """Count the trained parameters."""
+        attention = 2 * self.hidden_size * (self.hidden_size + self.key_value_size)
+        biases = self.query_key_value_bias * (self.hidden_size + 2 * self.key_value_size)
+        biases += self.attention_output_bias * self.hidden_size
+        layer = attention + biases + 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size
+        embeddings = self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
+        return self.num_hidden_layers * layer + embeddings + self.hidden_size
+
+
+def read_architecture(model_directory: Path) -> Architecture:
+    """Read a model directory's config.json.
+
+    Raises:
+        WrongInput: ModelConfigMissing or UnsupportedModel, naming each key that is in the way.
+    """
+    path = model_directory / CONFIG_NAME
+    try:
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise WrongInput(
+            "ModelConfigMissing",
+            f"there is no {path}; model.uri must be a directory of HuggingFace files: config.json, the tokenizer's "
+            "files and *.safetensors",
+        ) from error
+    try:
+        return Architecture.model_validate_json(text)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'config'}: {problem['msg']}" for problem in error.errors()
+        )
+        raise WrongInput(
+            "UnsupportedModel",
+            f"{path} describes a model that cannot be trained here: {problems}. Supported: {SUPPORTED}",
+        ) from error
+
+
+def llama_config(architecture: Architecture) -> dict[str, Any]:
+    """Give the keys of MindFormers' LlamaConfig that follow from the architecture alone."""
+    scaling = architecture.rope_scaling
+    keys: dict[str, Any] = {
+        "type": "LlamaConfig",
+        "hidden_size": architecture.hidden_size,
+        "num_layers": architecture.num_hidden_layers,
+        "num_heads": architecture.num_attention_heads,
+        "n_kv_heads": architecture.num_key_value_heads,
+        "intermediate_size": architecture.intermediate_size,
+        "vocab_size": architecture.vocab_size,
+        "rms_norm_eps": architecture.rms_norm_eps,
+        "theta": architecture.rope_theta,
+        "max_position_embedding": architecture.max_position_embeddings,
+        "qkv_has_bias": architecture.query_key_value_bias,
+        "attn_proj_has_bias": architecture.attention_output_bias,
+        "tie_word_embeddings": architecture.tie_word_embeddings,
+        "init_method_std": architecture.initializer_range,
+        "extend_method": "None",
+    }
+    if scaling is not None:
+        keys["extend_method"] = "LLAMA3"
+        keys["scaling_factor"] = scaling.model_dump(exclude={"rope_type"})
+    return keys

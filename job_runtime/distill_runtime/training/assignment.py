@@ -1,0 +1,37 @@
+"""What the stage tells its workers besides the MindFormers YAML: a JSON file."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from distill_runtime.contract import Model
+from distill_runtime.contract.stages import DeviceTarget
+
+
+class Assignment(Model):
+    """A worker's orders. All paths are absolute; all workers are given the same file."""
+
+    device_target: DeviceTarget
+    configuration: Path = Field(description="The MindFormers YAML.")
+    checkpoints: Path = Field(description="Directory of checkpoints.")
+    checkpoint_every_steps: int = Field(ge=1)
+    checkpoints_kept: int = Field(ge=1)
+    training_log: Path
+    failures: Path = Field(description="Directory in which a worker explains why it gives up.")
+    workers: int = Field(ge=1, description="Worker processes in all.")
+    reporting_rank: int = Field(ge=0, description="The worker that knows the loss and writes the log.")
+    steps_per_epoch: int = Field(ge=1)
+    total_steps: int = Field(ge=1)
+    resume_step: int = Field(ge=0, description="Steps done already.")
+
+
+class Failure(Model):
+    """Why a worker gave up, when it knows."""
+
+    reason: str
+    message: str
+
+
+def failure_file(failures: Path, rank: int) -> Path:
+    """Name the file in which a worker explains itself."""
+    return failures / f"failure-rank-{rank}.json"

@@ -1,0 +1,209 @@
+"""One attempt at a run: where it starts, what its workers are told, and what came of it.
+
+    <output>.partial/checkpoints/        see `checkpoints`
+    <output>.partial/training-log.jsonl  a line a step; becomes part of the artifact
+    <output>.partial/attempts.jsonl      a line an attempt; becomes part of the artifact
+    <output>.partial/initial/            base weights, where each worker needs its own copy of the names
+    <output>.partial/mindformers/        what MindFormers writes for itself
+    <output>.logs/attempt-<n>-<host>/    the workers' output, this node's YAML and assignment
+
+Logs lie beside the artifact: they are of use when it does not come to be, and other Pods may still be writing to
+theirs while the first one finishes it.
+"""
+
+import logging
+import os
+import shutil
+import socket
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from distill_runtime.artifact import partial_directory
+from distill_runtime.contract import Model, TrainContract
+from distill_runtime.training.assignment import Assignment
+from distill_runtime.training.checkpoints import Checkpoint
+from distill_runtime.training.configuration import InitialState, build_configuration
+from distill_runtime.training.inputs import TrainingInputs
+from distill_runtime.training.tensors import read_directory, write_tensors
+from distill_runtime.training.training_log import StepRecord
+from distill_runtime.training.weight_names import expected_shapes, to_mindformers
+from distill_runtime.volume import Volume
+
+logger = logging.getLogger(__name__)
+
+CONFIGURATION_NAME: Final = "mindformers.yaml"
+_LOSS_STEPS: Final = 10
+"""Last steps whose mean is reported as the loss: one batch says little."""
+
+
+class AttemptRecord(Model):
+    """A line of attempts.jsonl."""
+
+    attempt: int
+    resumed_from_step: int
+    lost_steps: int
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Where a run keeps things, for every node the same but `logs`."""
+
+    partial: Path
+    logs: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Directory of checkpoints."""
+        return self.partial / "checkpoints"
+
+    @property
+    def training_log(self) -> Path:
+        """The log of steps."""
+        return self.partial / "training-log.jsonl"
+
+    @property
+    def attempts(self) -> Path:
+        """The log of attempts."""
+        return self.partial / "attempts.jsonl"
+
+    @property
+    def initial(self) -> Path:
+        """Base weights under MindFormers' names."""
+        return self.partial / "initial"
+
+    @property
+    def mindformers(self) -> Path:
+        """MindFormers' own output directory."""
+        return self.partial / "mindformers"
+
+    def delete_temporary(self) -> None:
+        """Delete what is of no use once the model is exported."""
+        for directory in (self.checkpoints, self.initial, self.mindformers):
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def make_paths(contract: TrainContract, volume: Volume) -> RunPaths:
+    """Choose this node's paths; the directory for its logs is made, and new even when an attempt is repeated."""
+    complete = volume.resolve(contract.output)
+    parent = complete.with_name(complete.name + ".logs")
+    name = f"attempt-{contract.attempt}-{socket.gethostname()}"
+    logs = parent / name
+    repeated = 1
+    while True:
+        try:
+            logs.mkdir(parents=True)
+        except FileExistsError:
+            repeated += 1
+            logs = parent / f"{name}-{repeated}"
+        else:
+            return RunPaths(partial=partial_directory(complete), logs=logs)
+
+
+def choose_start(
+    contract: TrainContract, inputs: TrainingInputs, paths: RunPaths, checkpoint: Checkpoint | None
+) -> InitialState:
+    """Say where training starts: the checkpoint if there is one, else the base weights, else random ones."""
+    if checkpoint is not None:
+        return InitialState(path=checkpoint.load_path, resume=True)
+    if contract.model.initialization == "random":
+        return InitialState()
+    if inputs.schedule.devices == 1:
+        return InitialState(path=inputs.model)
+    if contract.device_target == "Ascend":
+        return InitialState(path=inputs.model, reshard=True)
+    return InitialState(path=paths.initial)
+
+
+def place_initial_weights(inputs: TrainingInputs, paths: RunPaths) -> None:
+    """Write the base weights where data-parallel workers on CPU load them from.
+
+    MindFormers splits whole weights over its workers only by semi-automatic parallelism, which the CPU backend lacks.
+    So each worker gets a directory as if a checkpoint were resumed; they all link to one copy.
+    """
+    names = expected_shapes(inputs.architecture)
+    tensors = {to_mindformers(name): tensor for name, tensor in read_directory(inputs.model).items() if name in names}
+    shutil.rmtree(paths.initial, ignore_errors=True)
+    for rank in range(inputs.schedule.devices):
+        directory = paths.initial / f"rank_{rank}"
+        directory.mkdir(parents=True)
+        file = directory / "model.safetensors"
+        if rank == 0:
+            write_tensors(tensors, file)
+        else:
+            file.symlink_to(Path("..") / "rank_0" / file.name)
+
+
+def write_orders(
+    contract: TrainContract, inputs: TrainingInputs, paths: RunPaths, checkpoint: Checkpoint | None
+) -> Path:
+    """Write the YAML and the assignment for this node's workers; gives the assignment's path."""
+    schedule = inputs.schedule
+    start = choose_start(contract, inputs, paths, checkpoint)
+    configuration = build_configuration(contract, inputs.architecture, schedule, inputs.data, start, paths.mindformers)
+    configuration_path = paths.logs / CONFIGURATION_NAME
+    configuration_path.write_text(to_yaml(configuration), encoding="utf-8")
+    assignment = Assignment(
+        device_target=contract.device_target,
+        configuration=configuration_path,
+        checkpoints=paths.checkpoints,
+        checkpoint_every_steps=contract.checkpoint.every_steps,
+        checkpoints_kept=contract.checkpoint.keep,
+        training_log=paths.training_log,
+        failures=paths.logs,
+        workers=schedule.devices,
+        # With pipeline parallelism the loss is known where the last layers are.
+        reporting_rank=schedule.devices - schedule.devices // contract.parallelism.pipeline,
+        steps_per_epoch=schedule.steps_per_epoch,
+        total_steps=schedule.total_steps,
+        resume_step=0 if checkpoint is None else checkpoint.step,
+    )
+    path = paths.logs / "assignment.json"
+    path.write_text(assignment.model_dump_json(by_alias=True, indent=2), encoding="utf-8")
+    return path
+
+
+def to_yaml(configuration: dict[str, Any]) -> str:
+    """Write YAML in the order in which it was built, without anchors."""
+
+    class Plain(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    return yaml.dump(configuration, Dumper=Plain, sort_keys=False)
+
+
+def record_attempt(path: Path, record: AttemptRecord) -> list[AttemptRecord]:
+    """Add an attempt to the log of attempts and give all of them."""
+    with path.open("a+", encoding="utf-8") as file:
+        file.write(record.model_dump_json(by_alias=True) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+        file.seek(0)
+        return [AttemptRecord.model_validate_json(line) for line in file]
+
+
+def training_metrics(
+    records: list[StepRecord], attempts: list[AttemptRecord], inputs: TrainingInputs
+) -> dict[str, float]:
+    """Sum a run up in figures.
+
+    Args:
+        records: all steps, in order.
+        attempts: all attempts, in order.
+    """
+    schedule = inputs.schedule
+    sequences = schedule.global_batch_size * len(records)
+    tokens_per_step = schedule.global_batch_size * inputs.data.sequence_length
+    return {
+        "loss": statistics.fmean(record.loss for record in records[-_LOSS_STEPS:]),
+        "steps": len(records),
+        # The median, because the first step of an attempt compiles and others save checkpoints.
+        "tokensPerSecond": tokens_per_step / statistics.median(record.seconds for record in records),
+        "trainedTokens": round(inputs.labelled_tokens * sequences / inputs.sequences),
+        "resumedFromStep": attempts[-1].resumed_from_step,
+        "lostSteps": sum(attempt.lost_steps for attempt in attempts),
+    }

@@ -1,0 +1,100 @@
+"""Checkpoints: which there are, which of them are whole, which to keep.
+
+    checkpoints/step-00000500/model-1_500.safetensors                 one worker
+    checkpoints/step-00000500/rank_0/model_rank_0-1_500.safetensors   several, a file each
+
+The names within a step's directory are the ones MindFormers loads (epoch and step after the dash; a single file must
+not be below a rank_* directory). A file is written elsewhere, made durable and renamed, so a name means a whole file
+as far as the file system keeps its promises; its length is checked against its header all the same. A step is
+complete when every worker's file is there, and only complete steps are resumed from.
+"""
+
+import logging
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from distill_runtime.training.tensors import TornFile, read_tensors
+
+logger = logging.getLogger(__name__)
+
+_STEP: Final = re.compile(r"step-(\d{8,})")
+WRITING_DIRECTORY: Final = "writing"
+"""Beside the steps: files that are not whole yet."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint.
+
+    Attributes:
+        step: steps done when it was saved.
+        directory: the step's directory.
+        files: the workers' files, by rank.
+    """
+
+    step: int
+    directory: Path
+    files: tuple[Path, ...]
+
+    @property
+    def load_path(self) -> Path:
+        """What MindFormers' load_checkpoint is set to."""
+        return self.files[0] if len(self.files) == 1 else self.directory
+
+
+def checkpoint_file(checkpoints: Path, step: int, epoch: int, rank: int, workers: int) -> Path:
+    """Name the file in which a worker saves a step."""
+    directory = checkpoints / f"step-{step:08}"
+    if workers == 1:
+        return directory / f"model-{epoch}_{step}.safetensors"
+    return directory / f"rank_{rank}" / f"model_rank_{rank}-{epoch}_{step}.safetensors"
+
+
+def complete_checkpoints(checkpoints: Path, workers: int) -> Iterator[Checkpoint]:
+    """Find the complete checkpoints, the latest first; says in the log which it passes over and why."""
+    for step, directory in _steps(checkpoints):
+        files = _files(directory, workers)
+        if files is None:
+            logger.warning("%s lacks a worker's file and is passed over", directory)
+            continue
+        try:
+            for file in files:
+                read_tensors(file)
+        except TornFile as error:
+            logger.warning("checkpoint passed over: %s", error)
+            continue
+        yield Checkpoint(step=step, directory=directory, files=files)
+
+
+def delete_old(checkpoints: Path, workers: int, keep: int) -> None:
+    """Delete all but the latest `keep` steps that have every worker's file, and what is older than those.
+
+    To be called by one worker only. A step that others are still saving does not count, so that killing everything
+    at any moment leaves `keep` complete ones.
+    """
+    with_every_file = [step for step, directory in _steps(checkpoints) if _files(directory, workers)]
+    if len(with_every_file) < keep:
+        return
+    oldest_kept = with_every_file[keep - 1]
+    for step, directory in _steps(checkpoints):
+        if step < oldest_kept:
+            shutil.rmtree(directory)
+
+
+def _steps(checkpoints: Path) -> list[tuple[int, Path]]:
+    """List the steps' directories, the latest first."""
+    if not checkpoints.is_dir():
+        return []
+    found = ((_STEP.fullmatch(path.name), path) for path in checkpoints.iterdir())
+    return sorted(((int(match[1]), path) for match, path in found if match), reverse=True)
+
+
+def _files(directory: Path, workers: int) -> tuple[Path, ...] | None:
+    """List the workers' files of a step by rank; None unless there is one of each."""
+    patterns = ["*.safetensors"] if workers == 1 else [f"rank_{rank}/*.safetensors" for rank in range(workers)]
+    files = [sorted(directory.glob(pattern)) for pattern in patterns]
+    return tuple(found[0] for found in files) if all(len(found) == 1 for found in files) else None

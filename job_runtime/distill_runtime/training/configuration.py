@@ -1,0 +1,277 @@
+"""The MindFormers YAML of a run: a pure function of the contract, the architecture and the schedule.
+
+The same settings as MindFormers' own fine-tuning YAMLs, minus the keys that only repeat a default. What the device
+target changes is in one place each: `_CPU` and `_ASCEND`. Overrides are merged last and win, except over the keys of
+`OWNED`, which the contract has its own fields for or which resuming depends on.
+"""
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from distill_runtime.contract import TrainContract
+from distill_runtime.errors import WrongInput
+from distill_runtime.training.architecture import Architecture, llama_config
+from distill_runtime.training.schedule import Schedule
+
+IGNORED_LABEL: Final = -100
+"""Label of a token that is not trained on."""
+
+COMPRESSED_MASK_SAMPLES: Final = 128
+"""Samples that a packed sequence may hold where MindFormers compresses the attention mask: the size of its vector of
+sample ends (MSDatasetAdaptor). Uncompressed, the mask of a 32k sequence takes 4 GiB."""
+
+OWNED: Final[Mapping[str, str]] = {
+    "seed": "training.seed",
+    "run_mode": "nothing: the stage always fine-tunes",
+    "output_dir": "nothing: artifacts have their place on the volume",
+    "load_checkpoint": "model.uri",
+    "load_ckpt_format": "nothing: weights are safetensors",
+    "resume_training": "nothing: the stage resumes by itself",
+    "runner_config.epochs": "training.epochs",
+    "runner_config.batch_size": "training.batchSize",
+    "runner_config.gradient_accumulation_steps": "training.batchSize or parallelism.microBatches",
+    "lr_schedule.total_steps": "training.maxSteps",
+    "train_dataset.batch_size": "training.batchSize",
+    "train_dataset.data_loader.path": "datasetRef",
+    "use_parallel": "parallelism",
+    "parallel.parallel_mode": "parallelism",
+    "parallel.full_batch": "parallelism",
+    "parallel_config.data_parallel": "parallelism",
+    "parallel_config.model_parallel": "parallelism.tensor",
+    "parallel_config.pipeline_stage": "parallelism.pipeline",
+    "parallel_config.context_parallel": "parallelism.context",
+    "parallel_config.use_seq_parallel": "parallelism.sequence",
+    "parallel_config.micro_batch_num": "parallelism.microBatches",
+    "context.device_target": "accelerator.profile",
+    "model.model_config.seq_length": "the dataset's pack.sequenceLength",
+}
+"""Keys that overrides may not set, and what to set instead."""
+
+_CPU_MODEL: Final[Mapping[str, Any]] = {
+    "compute_dtype": "float32",
+    "rotary_dtype": "float32",
+    # No fused kernel, no flash attention and no half precision on CPU; slicing is how RoPE runs without its own kernel.
+    "use_flash_attention": False,
+    "fused_rms_norm": False,
+    "use_rope_slice": True,
+}
+_ASCEND_MODEL: Final[Mapping[str, Any]] = {
+    "compute_dtype": "bfloat16",
+    "rotary_dtype": "float32",
+    "use_flash_attention": True,
+    "fused_rms_norm": True,
+    "use_eod_attn_mask_compression": True,
+}
+_SCHEDULES: Final[Mapping[str, str]] = {
+    "cosine": "CosineWithWarmUpLR",
+    "linear": "PolynomialWithWarmUpLR",
+    "constant": "ConstantWarmUpLR",
+}
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The packed data that a configuration is written for.
+
+    Attributes:
+        path: directory for `datasets.load_from_disk`, with input_ids, labels and actual_seq_len.
+        sequence_length: tokens in each sequence.
+    """
+
+    path: Path
+    sequence_length: int
+
+
+@dataclass(frozen=True)
+class InitialState:
+    """Where training starts from.
+
+    Attributes:
+        path: weights or a checkpoint as MindFormers loads it; None for random initialization.
+        resume: whether it is a checkpoint, with the optimizer's state and the step.
+        reshard: whether it is whole weights that each device takes its part of.
+    """
+
+    path: Path | None = None
+    resume: bool = False
+    reshard: bool = False
+
+
+def build_configuration(
+    contract: TrainContract,
+    architecture: Architecture,
+    schedule: Schedule,
+    data: TrainingData,
+    start: InitialState,
+    output: Path,
+) -> dict[str, Any]:
+    """Give the content of the YAML.
+
+    Args:
+        output: directory in which MindFormers keeps what it writes itself, such as its parallel strategy.
+
+    Raises:
+        WrongInput: OverrideNotAllowed, for an override of a key that has its own field; LearningRateRises.
+    """
+    refuse_owned_overrides(contract.mindformers)
+    training, parallelism = contract.training, contract.parallelism
+    ascend = contract.device_target == "Ascend"
+    distributed = schedule.devices > 1
+    # Columns are matched to the network's arguments by name; only the last one depends on how the mask is given.
+    columns = ["input_ids", "labels", "loss_mask", "position_ids", "actual_seq_len" if ascend else "attention_mask"]
+    dataset: dict[str, Any] = {
+        "input_columns": columns,
+        "construct_args_key": columns,
+        "num_parallel_workers": 1,
+        "python_multiprocessing": False,
+        "drop_remainder": True,
+        "batch_size": training.batch_size,
+        "repeat": 1,
+        "numa_enable": False,
+        "prefetch_size": 1,
+        "data_loader": {
+            "type": "CommonDataLoader",
+            "shuffle": True,
+            "split": "train",
+            "load_func": "load_from_disk",
+            "path": str(data.path),
+            "packing": "pack",
+            "input_columns": columns,
+            "adaptor_config": {"compress_mask": ascend},
+        },
+    }
+    configuration = {
+        "seed": training.seed,
+        "run_mode": "finetune",
+        "use_legacy": True,
+        "output_dir": str(output),
+        "load_checkpoint": "" if start.path is None else str(start.path),
+        "load_ckpt_format": "safetensors",
+        "auto_trans_ckpt": start.reshard,
+        "only_save_strategy": False,
+        "resume_training": start.resume,
+        "trainer": {"type": "CausalLanguageModelingTrainer", "model_name": architecture.model_type},
+        "runner_config": {
+            "epochs": schedule.epochs,
+            "batch_size": training.batch_size,
+            "gradient_accumulation_steps": 1,
+            **({"sink_mode": True, "sink_size": 1} if ascend else {"sink_mode": False}),
+        },
+        "runner_wrapper": {
+            "type": "MFTrainOneStepCell",
+            "scale_sense": 1.0,
+            "use_clip_grad": True,
+            "max_grad_norm": training.max_grad_norm,
+        },
+        "optimizer": {
+            "type": "AdamW",
+            "betas": list(training.adam_betas),
+            "eps": training.adam_epsilon,
+            "learning_rate": training.learning_rate,
+            "weight_decay": training.weight_decay,
+        },
+        "lr_schedule": _learning_rate_schedule(contract, schedule),
+        "train_dataset": dataset,
+        "train_dataset_task": {"type": "CausalLanguageModelDataset"},
+        "use_parallel": distributed,
+        "parallel": {
+            "parallel_mode": 1 if ascend and distributed else 0,  # 1 semi-automatic, 0 data parallel
+            "gradients_mean": not ascend,
+            "full_batch": ascend and distributed,
+            "enable_alltoall": False,
+            "search_mode": "sharding_propagation",
+            "enable_parallel_optimizer": ascend and schedule.data_parallel > 1,
+            "strategy_ckpt_save_file": str(output / "strategy.ckpt"),
+        },
+        "parallel_config": {
+            "data_parallel": schedule.data_parallel,
+            "model_parallel": parallelism.tensor,
+            "pipeline_stage": parallelism.pipeline,
+            "context_parallel": parallelism.context,
+            "use_seq_parallel": parallelism.sequence,
+            "micro_batch_num": parallelism.micro_batches,
+            "vocab_emb_dp": not ascend,
+            "gradient_aggregation_group": 4,
+        },
+        "micro_batch_interleave_num": 1,
+        "recompute_config": {"recompute": ascend},
+        "callbacks": [],
+        "context": {
+            "mode": 0,
+            "device_target": contract.device_target,
+            "max_call_depth": 10000,
+            "jit_config": {"jit_level": "O1" if ascend else "O0"},
+        },
+        "model": {
+            "arch": {"type": "LlamaForCausalLM"},
+            "model_config": {
+                **llama_config(architecture),
+                **(_ASCEND_MODEL if ascend else _CPU_MODEL),
+                "batch_size": training.batch_size,
+                "seq_length": data.sequence_length,
+                "ignore_token_id": IGNORED_LABEL,
+                "param_init_type": "float32",
+                "layernorm_compute_type": "float32",
+                "softmax_compute_type": "float32",
+                "qkv_concat": False,
+                "use_past": False,
+                # Labels are shifted by one when they are packed, so the network must not shift them again.
+                "input_sliced_sig": True,
+            },
+        },
+    }
+    merged = merge(configuration, contract.mindformers)
+    # Named twice in every MindFormers YAML; it must say the same, overrides included.
+    merged["train_dataset_task"]["dataset_config"] = merged["train_dataset"]
+    return merged
+
+
+def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge deeply: mappings key by key, everything else replaced. Unknown keys go through."""
+    merged = deepcopy(dict(base))
+    for key, value in overrides.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def refuse_owned_overrides(overrides: Mapping[str, Any]) -> None:
+    """Refuse overrides that would contradict a field of the contract.
+
+    Raises:
+        WrongInput: OverrideNotAllowed.
+    """
+    if refused := sorted(OWNED.keys() & set(_paths(overrides))):
+        instead = "; ".join(f"mindformers.{key}: set {OWNED[key]} instead" for key in refused)
+        raise WrongInput("OverrideNotAllowed", f"these keys cannot be overridden: {instead}")
+
+
+def _paths(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        yield prefix + key
+        if isinstance(value, Mapping):
+            yield from _paths(value, f"{prefix}{key}.")
+
+
+def _learning_rate_schedule(contract: TrainContract, schedule: Schedule) -> dict[str, Any]:
+    """Give the learning rate's course; steps are spelled out so that it does not depend on how epochs are counted."""
+    training = contract.training
+    decays = training.learning_rate_schedule != "constant"
+    if decays and training.final_learning_rate >= training.learning_rate:
+        raise WrongInput(
+            "LearningRateRises",
+            f"training.finalLearningRate {training.final_learning_rate} is not below training.learningRate "
+            f"{training.learning_rate}; lower it, or set learningRateSchedule to constant",
+        )
+    keys: dict[str, Any] = {
+        "type": _SCHEDULES[training.learning_rate_schedule],
+        "learning_rate": training.learning_rate,
+        "warmup_steps": schedule.warmup_steps,
+        "total_steps": schedule.total_steps,
+    }
+    if decays:
+        keys["lr_end"] = training.final_learning_rate
+    return keys

@@ -1,0 +1,76 @@
+"""From the last checkpoint to a model directory that anything reads: HuggingFace names, config, tokenizer."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from distill_runtime.training.architecture import CONFIG_NAME, Architecture
+from distill_runtime.training.tensors import Tensor, read_tensors, write_sharded
+from distill_runtime.training.weight_names import check_shapes, to_huggingface
+
+SHARD_BYTES: Final = 5 * 10**9
+"""Largest weights file, as HuggingFace's own tools write them."""
+
+_COPIED: Final = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+_TORCH_DTYPES: Final[Mapping[str, str]] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_TIED: Final = "lm_head.weight"
+
+
+def export_model(weights: list[Path], model: Path, architecture: Architecture, target: Path) -> None:
+    """Write the trained model.
+
+    Args:
+        weights: files that together hold the whole weights under MindFormers' names, and may hold the optimizer's
+            state besides.
+        model: directory of the base model, whose config.json and tokenizer the trained one keeps.
+        target: an existing directory.
+
+    Raises:
+        WrongInput: WeightsMismatch, if the checkpoint is not one of this architecture.
+    """
+    tensors = trained_weights(weights)
+    if architecture.tie_word_embeddings:
+        # The same as the embedding; HuggingFace leaves it out, and so would a reader's tied layer.
+        tensors.pop(_TIED, None)
+    check_shapes({name: tensor.shape for name, tensor in tensors.items()}, architecture, "the last checkpoint")
+    write_sharded(tensors, target, SHARD_BYTES)
+    for name in _COPIED:
+        if (model / name).is_file():
+            shutil.copyfile(model / name, target / name)
+    config = json.loads((model / CONFIG_NAME).read_bytes())
+    config["torch_dtype"] = _TORCH_DTYPES[next(iter(tensors.values())).dtype]
+    _write_json(target / CONFIG_NAME, config)
+    if not (target / "generation_config.json").exists():
+        tokens = ("bos_token_id", "eos_token_id", "pad_token_id")
+        _write_json(
+            target / "generation_config.json",
+            {name: config[name] for name in tokens if config.get(name) is not None},
+        )
+
+
+def trained_weights(files: list[Path]) -> dict[str, Tensor]:
+    """Find the weights in checkpoint files, by their HuggingFace names, in the order in which they are stored."""
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        for name, tensor in read_tensors(file).items():
+            try:
+                tensors[to_huggingface(name)] = tensor
+            except KeyError:
+                continue  # a state of the optimizer or of the loop
+    return tensors
+
+
+def _write_json(path: Path, content: Mapping[str, object]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,160 @@
+"""What a run reads, looked at before any device is touched."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from distill_runtime.artifact import open_artifact
+from distill_runtime.contract import TrainContract
+from distill_runtime.errors import WrongInput
+from distill_runtime.packing.description import SEQUENCES_DIRECTORY, PackedDataset
+from distill_runtime.packing.tokens import SampleTokenizer
+from distill_runtime.training.architecture import Architecture, read_architecture
+from distill_runtime.training.configuration import COMPRESSED_MASK_SAMPLES, TrainingData, refuse_owned_overrides
+from distill_runtime.training.schedule import Schedule, plan_schedule
+from distill_runtime.training.tensors import read_directory
+from distill_runtime.training.weight_names import check_shapes
+from distill_runtime.volume import Volume
+
+PACKED_COLUMNS: Final = ("input_ids", "labels", "actual_seq_len")
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """Checked inputs of a run.
+
+    Attributes:
+        model: directory of the base model.
+        architecture: its architecture.
+        data: the packed data.
+        schedule: the steps it makes.
+        sequences: packed sequences in the data.
+        labelled_tokens: tokens in the data that are trained on.
+    """
+
+    model: Path
+    architecture: Architecture
+    data: TrainingData
+    schedule: Schedule
+    sequences: int
+    labelled_tokens: int
+
+
+def open_inputs(contract: TrainContract, volume: Volume) -> TrainingInputs:
+    """Open and check everything that a run reads.
+
+    Raises:
+        WrongInput: saying what is wrong, where, and what to do.
+    """
+    refuse_owned_overrides(contract.mindformers)
+    model = volume.resolve(contract.model.uri)
+    architecture = read_architecture(model)
+    _check_parallelism(contract, architecture)
+    if contract.model.initialization == "pretrained":
+        shapes = {name: tensor.shape for name, tensor in read_directory(model).items()}
+        check_shapes(shapes, architecture, contract.model.uri)
+    directory, _manifest = open_artifact(volume, contract.dataset)
+    packed = PackedDataset.read(directory)
+    data = TrainingData(path=directory / SEQUENCES_DIRECTORY, sequence_length=packed.sequence_length)
+    _check_columns(data, contract)
+    _check_tokenizer(packed, model, architecture, contract)
+    if data.sequence_length > architecture.max_position_embeddings:
+        raise WrongInput(
+            "SequenceTooLong",
+            f"{contract.dataset.uri} is packed to {data.sequence_length} tokens, {contract.model.uri} has positions "
+            f"for {architecture.max_position_embeddings}; pack with a smaller pack.sequenceLength",
+        )
+    return TrainingInputs(
+        model=model,
+        architecture=architecture,
+        data=data,
+        schedule=plan_schedule(contract, packed.sequences),
+        sequences=packed.sequences,
+        labelled_tokens=packed.trained_tokens,
+    )
+
+
+def _check_parallelism(contract: TrainContract, architecture: Architecture) -> None:
+    """Check what the parallelism must divide.
+
+    Raises:
+        WrongInput: ParallelismMismatch or UnsupportedOnCpu.
+    """
+    parallelism = contract.parallelism
+    if contract.device_target == "CPU" and (
+        parallelism.tensor * parallelism.pipeline * parallelism.context > 1 or parallelism.sequence
+    ):
+        raise WrongInput(
+            "UnsupportedOnCpu",
+            "on CPU only data parallelism works (MindSpore has no semi-automatic parallelism there); leave "
+            "parallelism.tensor, pipeline and context at 1 and sequence at false",
+        )
+    divided = (
+        ("num_attention_heads", architecture.num_attention_heads, "tensor", parallelism.tensor),
+        ("num_key_value_heads", architecture.num_key_value_heads, "tensor", parallelism.tensor),
+        ("num_hidden_layers", architecture.num_hidden_layers, "pipeline", parallelism.pipeline),
+    )
+    for key, value, name, degree in divided:
+        if value % degree:
+            raise WrongInput(
+                "ParallelismMismatch",
+                f"{contract.model.uri} has {key} {value}, which parallelism.{name} {degree} does not divide; use a "
+                f"divisor of {value}",
+            )
+    if parallelism.pipeline > 1 and parallelism.micro_batches < parallelism.pipeline:
+        raise WrongInput(
+            "ParallelismMismatch",
+            f"parallelism.microBatches {parallelism.micro_batches} is less than parallelism.pipeline "
+            f"{parallelism.pipeline}, so that some stages would never work; use at least as many",
+        )
+
+
+def _check_columns(data: TrainingData, contract: TrainContract) -> None:
+    """Look into the packed data for what training needs of it.
+
+    Raises:
+        WrongInput: ColumnMissing or TooManySamples.
+    """
+    longest = 0
+    for file in sorted(data.path.glob("*.arrow")):
+        with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as stream:
+            if missing := sorted(set(PACKED_COLUMNS) - set(stream.schema.names)):
+                raise WrongInput(
+                    "ColumnMissing",
+                    f"{contract.dataset.uri} lacks the columns {', '.join(missing)}; "
+                    f"it has {', '.join(stream.schema.names)}",
+                )
+            for batch in stream:
+                samples = pc.max(pc.list_value_length(batch["actual_seq_len"])).as_py()
+                longest = max(longest, samples or 0)
+    if contract.device_target == "Ascend" and longest > COMPRESSED_MASK_SAMPLES:
+        raise WrongInput(
+            "TooManySamples",
+            f"a packed sequence of {contract.dataset.uri} holds {longest} samples; the compressed attention mask of "
+            f"MindFormers takes {COMPRESSED_MASK_SAMPLES} at most: pack with a smaller pack.sequenceLength",
+        )
+
+
+def _check_tokenizer(packed: PackedDataset, model: Path, architecture: Architecture, contract: TrainContract) -> None:
+    """Check that the data was packed with the model's own tokenizer.
+
+    Raises:
+        WrongInput: TokenizerMismatch.
+    """
+    tokenizer = SampleTokenizer(model)
+    if tokenizer.fingerprint() != packed.tokenizer:
+        raise WrongInput(
+            "TokenizerMismatch",
+            f"{contract.dataset.uri} was packed with another tokenizer than that of {contract.model.uri}, so its "
+            "numbers mean other text; pack with pack.tokenizer.uri set to the model's directory",
+        )
+    tokens = len(tokenizer.template)
+    if tokens > architecture.vocab_size:
+        raise WrongInput(
+            "VocabularyTooSmall",
+            f"the tokenizer in {contract.model.uri} has {tokens} tokens, the embedding of its config.json only "
+            f"{architecture.vocab_size}; take both from the same model",
+        )

@@ -1,0 +1,125 @@
+"""What happens after every step in a worker: report, check, save. The only module that depends on MindSpore's loop."""
+
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import mindspore
+from mindspore.communication import get_rank
+from mindspore.train import Callback
+
+from distill_runtime.errors import WrongInput
+from distill_runtime.training.assignment import Assignment
+from distill_runtime.training.checkpoints import WRITING_DIRECTORY, checkpoint_file, delete_old
+from distill_runtime.training.training_log import StepRecord, TrainingLogWriter
+
+_NOT_SAVED = ("accu_grads", "fi_parameter", "_cache", "_device_local_norm", "_device_local_loss")
+"""Parts of parameters' names: buffers of a step, which MindFormers leaves out of its own checkpoints too."""
+
+
+class TrainingMonitor(Callback):  # type: ignore[misc] # MindSpore has no types
+    """Writes the training log and the checkpoints, and ends training: after the last step, or when it has failed.
+
+    It takes the place of MindFormers' MFLossMonitor and CheckpointMonitor, whose checkpoints are written in place (a
+    kill leaves a torn file under its final name), are named after the step in the epoch that the process, not the
+    run, has reached, and are deleted before the next one is whole.
+    """
+
+    def __init__(self, assignment: Assignment) -> None:
+        super().__init__()
+        self._assignment = assignment
+        self._rank = get_rank() if assignment.workers > 1 else 0
+        self._log = TrainingLogWriter(assignment.training_log) if self._rank == assignment.reporting_rank else None
+        self._last_end = time.monotonic()
+
+    def on_train_begin(self, run_context: Any) -> None:
+        """Check that the data makes the steps that were planned.
+
+        Raises:
+            WrongInput: ScheduleMismatch.
+        """
+        batches = run_context.original_args().train_dataset.get_dataset_size()
+        planned = self._assignment.steps_per_epoch
+        if batches != planned:
+            raise WrongInput(
+                "ScheduleMismatch",
+                f"an epoch has {batches} steps where {planned} were planned; a key in mindformers changes the batch "
+                "size or the data: use training and parallelism instead",
+            )
+        self._last_end = time.monotonic()
+
+    def on_train_step_end(self, run_context: Any) -> None:
+        """Report the step, save a checkpoint if it is time, stop after the last.
+
+        Raises:
+            WrongInput: LossNotFinite.
+        """
+        parameters = run_context.original_args()
+        assignment = self._assignment
+        step = assignment.resume_step + parameters.cur_step_num
+        record = self._record(step, parameters.net_outputs)
+        if self._log is not None:
+            self._log.write(record)
+            if not math.isfinite(record.loss):
+                raise WrongInput(
+                    "LossNotFinite",
+                    f"the loss is {record.loss} at step {step} of {assignment.total_steps}; lower "
+                    "training.learningRate or training.maxGradNorm, or lengthen the warm-up",
+                )
+        last = step >= assignment.total_steps
+        if last or step % assignment.checkpoint_every_steps == 0:
+            self._save(step, parameters)
+        if last:
+            run_context.request_stop()
+
+    def _record(self, step: int, outputs: Any) -> StepRecord:
+        """Read a step's outputs: loss, overflow, loss scale, learning rate, gradient norm (MFTrainOneStepCell)."""
+        loss, overflow, _scale, learning_rate, norm = outputs
+        now = time.monotonic()
+        seconds, self._last_end = now - self._last_end, now
+        return StepRecord(
+            step=step,
+            epoch=(step - 1) // self._assignment.steps_per_epoch + 1,
+            loss=float(loss.asnumpy().mean()),
+            learning_rate=float(learning_rate.asnumpy()),
+            gradient_norm=None if norm is None else float(norm.asnumpy()),
+            overflow=bool(overflow.asnumpy().any()),
+            seconds=round(seconds, 4),
+        )
+
+    def _save(self, step: int, parameters: Any) -> None:
+        """Save weights, optimizer and position under a temporary name, make them durable, rename."""
+        assignment = self._assignment
+        epoch = (step - 1) // assignment.steps_per_epoch + 1
+        path = checkpoint_file(assignment.checkpoints, step, epoch, self._rank, assignment.workers)
+        writing = assignment.checkpoints / WRITING_DIRECTORY / f"rank_{self._rank}.safetensors"
+        for directory in (path.parent, writing.parent):
+            directory.mkdir(parents=True, exist_ok=True)
+        mindspore.save_checkpoint(
+            parameters.train_network,
+            str(writing),
+            integrated_save=False,
+            append_dict={
+                "epoch_num": parameters.cur_epoch_num,
+                "step_num": step,
+                "global_step": parameters.network.optimizer.global_step,
+                "loss_scale": 1.0,
+            },
+            format="safetensors",
+            choice_func=lambda name: not any(part in name for part in _NOT_SAVED),
+        )
+        _make_durable(writing)
+        writing.replace(path)
+        _make_durable(path.parent)
+        if self._rank == 0:
+            delete_old(assignment.checkpoints, assignment.workers, assignment.checkpoints_kept)
+
+
+def _make_durable(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

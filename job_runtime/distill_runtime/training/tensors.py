@@ -1,0 +1,154 @@
+"""safetensors files, read and written by their headers: no tensor is ever loaded, so size and dtype do not matter.
+
+Format (https://github.com/huggingface/safetensors): eight bytes with the header's length, little-endian; the header,
+a JSON object of name to dtype, shape and offsets into what follows; the tensors' bytes, one after another.
+"""
+
+import json
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+from distill_runtime.errors import WrongInput
+
+_LENGTH: Final = struct.Struct("<Q")
+_METADATA: Final = "__metadata__"
+_HEADER_LIMIT: Final = 100_000_000
+"""Longest header in bytes; the reference implementation's own limit."""
+_COPY_BYTES: Final = 16 << 20
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor in a file: where its bytes are and what they mean."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    bytes: int
+
+
+class TornFile(ValueError):  # noqa: N818 - says what the file is
+    """The file is no whole safetensors file, as after a write that was cut short."""
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the header of a file: its tensors by name, in the order in which they are stored.
+
+    Raises:
+        TornFile: if the file is shorter or longer than its header says, or has no header.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        prefix = file.read(_LENGTH.size)
+        length = _LENGTH.unpack(prefix)[0] if len(prefix) == _LENGTH.size else 0
+        if not 0 < length <= min(_HEADER_LIMIT, size):
+            raise TornFile(f"{path} has no safetensors header")
+        text = file.read(length)
+    try:
+        header = json.loads(text)
+        entries = {name: entry for name, entry in header.items() if name != _METADATA}
+        body = _LENGTH.size + length
+        tensors = {name: _parse(path, body, entry) for name, entry in entries.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TornFile(f"{path} has a damaged safetensors header") from error
+    end = max((tensor.start + tensor.bytes for tensor in tensors.values()), default=body)
+    if end != size:
+        raise TornFile(f"{path} has {size} bytes, its header announces {end}")
+    return dict(sorted(tensors.items(), key=lambda item: item[1].start))
+
+
+def read_directory(directory: Path) -> dict[str, Tensor]:
+    """Read the headers of all safetensors files of a model directory.
+
+    Raises:
+        WrongInput: WeightsMissing or WeightsDamaged.
+    """
+    tensors: dict[str, Tensor] = {}
+    for path in sorted(directory.glob("*.safetensors")):
+        try:
+            tensors.update(read_tensors(path))
+        except TornFile as error:
+            raise WrongInput("WeightsDamaged", f"{error}; download or copy the file again") from error
+    if not tensors:
+        raise WrongInput(
+            "WeightsMissing",
+            f"there is no *.safetensors in {directory}; download the weights, convert them to safetensors, or set "
+            "model.initialization to random to train from scratch",
+        )
+    return tensors
+
+
+def write_sharded(tensors: Mapping[str, Tensor], directory: Path, shard_bytes: int) -> list[Path]:
+    """Copy tensors into a model directory under new names, in files of at most `shard_bytes` each.
+
+    One file is called model.safetensors; several are numbered and listed in model.safetensors.index.json, as
+    transformers loads them. A tensor larger than `shard_bytes` has a file of its own.
+    """
+    shards = list(_split(tensors, shard_bytes))
+    names = [
+        "model.safetensors" if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
+        for number in range(1, len(shards) + 1)
+    ]
+    for name, shard in zip(names, shards, strict=True):
+        write_tensors(shard, directory / name)
+    if len(shards) > 1:
+        index = {
+            "metadata": {"total_size": sum(tensor.bytes for tensor in tensors.values())},
+            "weight_map": {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard},
+        }
+        text = json.dumps(index, indent=2, sort_keys=True) + "\n"
+        (directory / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+    return [directory / name for name in names]
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copy tensors into one file under the names they are given."""
+    header: dict[str, Any] = {_METADATA: {"format": "pt"}}
+    offset = 0
+    for name, tensor in tensors.items():
+        header[name] = {
+            "dtype": tensor.dtype,
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + tensor.bytes],
+        }
+        offset += tensor.bytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _LENGTH.size)  # the tensors start at a multiple of eight bytes
+    with path.open("wb") as target:
+        target.write(_LENGTH.pack(len(text)) + text)
+        for tensor in tensors.values():
+            with tensor.file.open("rb") as source:
+                source.seek(tensor.start)
+                _copy(source, target, tensor.bytes)
+
+
+def _copy(source: Any, target: Any, count: int) -> None:
+    while count:
+        chunk = source.read(min(count, _COPY_BYTES))
+        if not chunk:
+            raise TornFile(f"{source.name} ended {count} bytes early")
+        target.write(chunk)
+        count -= len(chunk)
+
+
+def _split(tensors: Mapping[str, Tensor], shard_bytes: int) -> Iterator[dict[str, Tensor]]:
+    shard: dict[str, Tensor] = {}
+    size = 0
+    for name, tensor in tensors.items():
+        if shard and size + tensor.bytes > shard_bytes:
+            yield shard
+            shard, size = {}, 0
+        shard[name] = tensor
+        size += tensor.bytes
+    if shard:
+        yield shard
+
+
+def _parse(path: Path, body: int, entry: Mapping[str, Any]) -> Tensor:
+    start, end = entry["data_offsets"]
+    shape = cast("Iterable[int]", entry["shape"])
+    return Tensor(file=path, dtype=entry["dtype"], shape=tuple(shape), start=body + start, bytes=end - start)

@@ -1,0 +1,81 @@
+"""The training log: a JSON line a step, written by one worker, read by the stage, part of the artifact."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from pydantic import Field, ValidationError
+
+from distill_runtime.contract import Model
+
+
+class StepRecord(Model):
+    """What a step did."""
+
+    step: int = Field(ge=1, description="Counted from 1 over all epochs.")
+    epoch: int = Field(ge=1)
+    loss: float = Field(description="Mean cross entropy in nats of the labelled tokens of the batch.")
+    learning_rate: float
+    gradient_norm: float | None = Field(default=None, description="Global norm before clipping.")
+    overflow: bool = Field(
+        default=False, description="A gradient was not finite, so the weights were left as they were."
+    )
+    seconds: float = Field(ge=0, description="Since the end of the step before.")
+
+
+class TrainingLogWriter:
+    """Appends records; each is handed to the operating system at once, so that killing the process loses none."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: IO[str] = path.open("a", encoding="utf-8")
+
+    def write(self, record: StepRecord) -> None:
+        """Append a record."""
+        self._file.write(record.model_dump_json(by_alias=True, exclude_none=True) + "\n")
+        self._file.flush()
+
+
+class TrainingLogFollower:
+    """Reads a log that grows in another process, perhaps on another node."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def read_new(self) -> Iterator[StepRecord]:
+        """Give the records that were completed since the last call."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                content = file.read()
+        except FileNotFoundError:
+            return
+        whole = content[: content.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            yield StepRecord.model_validate_json(line)
+
+
+def cut_log(path: Path, last_step: int) -> int:
+    """Cut a log back to the step that training resumes from, dropping a torn last line as well.
+
+    Returns:
+        How many steps were done after `last_step` and are done again.
+    """
+    if not path.exists():
+        return 0
+    kept = bytearray()
+    lost = 0
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            record = StepRecord.model_validate_json(line)
+        except ValidationError:
+            continue
+        if record.step <= last_step:
+            kept += line
+        else:
+            lost += 1
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(kept)
+    temporary.replace(path)
+    return lost

@@ -1,0 +1,63 @@
+"""A training worker, one process a device: `python -m distill_runtime.training.worker ASSIGNMENT`."""
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+from distill_runtime.contract import EXIT_DONE, EXIT_TERMINATED
+from distill_runtime.errors import StageError
+from distill_runtime.training import cpu_patches
+from distill_runtime.training.assignment import Assignment, Failure, failure_file
+
+LAUNCHER_VARIABLE = "DISTILL_LAUNCHER_PID"
+"""Process id of the launcher, without which a worker must not go on."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(path: Path) -> int:
+    """Train as ordered and return the exit code."""
+    if not end_with_launcher():
+        return EXIT_TERMINATED
+    assignment = Assignment.model_validate_json(path.read_bytes())
+    try:
+        train(assignment)
+    except StageError as error:
+        failure = Failure(reason=error.reason, message=error.message)
+        rank = int(os.environ.get("RANK_ID", "0"))
+        failure_file(assignment.failures, rank).write_text(failure.model_dump_json(by_alias=True), encoding="utf-8")
+        return error.exit_code
+    return EXIT_DONE
+
+
+def train(assignment: Assignment) -> None:
+    """Hand the YAML to MindFormers' trainer."""
+    if assignment.device_target == "CPU":
+        cpu_patches.install()
+    # Imported only now: the patches must be in place, and by then the launcher's death is provided for.
+    from mindformers.core.context import build_context  # noqa: PLC0415
+    from mindformers.tools import set_output_path  # noqa: PLC0415
+    from mindformers.tools.register import MindFormerConfig  # noqa: PLC0415
+    from mindformers.trainer import Trainer  # noqa: PLC0415
+
+    from distill_runtime.training.monitor import TrainingMonitor  # noqa: PLC0415
+
+    configuration = MindFormerConfig(str(assignment.configuration), run_mode="finetune")
+    set_output_path(configuration.output_dir)
+    build_context(configuration)
+    Trainer(configuration, callbacks=[TrainingMonitor(assignment)]).train()
+
+
+def end_with_launcher() -> bool:
+    """Have the kernel end this process when the launcher dies, however it dies; False if it is dead already.
+
+    A worker that outlives its launcher would go on writing checkpoints beside the next attempt's.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    return os.getppid() == int(os.environ[LAUNCHER_VARIABLE])
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

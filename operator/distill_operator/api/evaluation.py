@@ -125,7 +125,7 @@ class EvalRun(Resource[EvalRunSpec, EvalRunStatus]):
         Column(name="Benchmark", json_path=".spec.benchmark.name", description="What it is scored on."),
         Column(name="Score", json_path=".status.score", type="number", description="pass@1 in percent."),
         Column(name="95% interval", json_path=".status.interval", description="Wilson interval of the score."),
-        Column(name="N", json_path=".status.samples", type="integer", description="Answers scored."),
+        Column(name="Samples", json_path=".status.samples", type="integer", description="Answers scored."),
         *message_columns(),
     )
 

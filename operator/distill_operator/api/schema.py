@@ -35,7 +35,7 @@ class _Rewriter:
         node = {key: value for key, value in schema.items() if key not in _DROPPED}
         if "$ref" in node:
             target = self._definitions[node.pop("$ref").rsplit("/", 1)[-1]]
-            return {**self.rewrite(target, path), **self.rewrite(node, path)}
+            return self.rewrite({**target, **node}, path)
         if "anyOf" in node:
             return self._optional(node, path)
         self._children(node, path)
@@ -77,7 +77,8 @@ def _scalar(node: Schema) -> None:
     if node.get("default", "") is None:
         del node["default"]
     elif isinstance(node.get("default"), dict) and "properties" in node:
-        node["default"] = {}  # the API server fills in the defaults of the properties
+        # Whole, since the API server checks CEL rules on a default before it fills in those of the properties.
+        node["default"] = {name: value for name, value in node["default"].items() if value is not None}
     if node.get("type") == "integer":
         node["format"] = "int64"
     for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):

@@ -14,7 +14,16 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from distill_runtime.contract import ArtifactFile, ArtifactReference, Contract, GenerateContract, Manifest
+from distill_runtime.contract import (
+    ArtifactFile,
+    ArtifactReference,
+    Checkpoint,
+    Contract,
+    EvalContract,
+    GenerateContract,
+    Manifest,
+    TrainContract,
+)
 from distill_runtime.contract.artifact import MANIFEST_NAME, PARTIAL_SUFFIX
 from distill_runtime.errors import WrongInput
 from distill_runtime.volume import Volume
@@ -220,7 +229,7 @@ def _is_same_work(contract: Contract, recorded: bytes | Mapping[str, object]) ->
 
 
 def _work(contract: Contract) -> Contract:
-    """Leave out of a contract what has no bearing on the artifact: who asks for it, and how it is fetched."""
+    """Leave out of a contract what has no bearing on the artifact: who asks for it, and how it is come by."""
     update: dict[str, object] = {"attempt": 1, "owner": None}
     if isinstance(contract, GenerateContract):
         fetching = {
@@ -231,6 +240,11 @@ def _work(contract: Contract) -> Contract:
             "unavailable_timeout_seconds": 1,
         }
         update["teacher"] = contract.teacher.model_copy(update=fetching)
+    elif isinstance(contract, TrainContract):
+        update |= {"rendezvous": None, "checkpoint": Checkpoint()}
+    elif isinstance(contract, EvalContract):
+        asking = {"max_concurrent_requests": 1, "request_timeout_seconds": 1}
+        update["protocol"] = contract.protocol.model_copy(update=asking)
     return contract.model_copy(update=update)
 
 

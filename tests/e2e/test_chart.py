@@ -1,0 +1,141 @@
+"""The chart as Helm renders it: golden files for review, and what no value may break.
+
+`UPDATE_GOLDEN=1 pytest tests/e2e/test_chart.py` writes the golden files anew. Needs Helm, not a cluster.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from distill_operator.settings import Settings, load_settings
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "helm" / "npu-distill"
+GOLDEN = Path(__file__).parent / "golden"
+CACHE = Path(os.environ.get("NPU_DISTILL_CACHE", Path.home() / ".cache" / "npu-distill"))
+
+VALUES: dict[str, list[str]] = {
+    "default": [],
+    "customised": [
+        "image.repository=registry.local/operator",
+        "image.tag=v2",
+        "imagePullSecrets={key}",
+        "watchNamespaces={team-a,team-b}",
+        "profiles.ascend-910=null",
+        "priorityClassName=system-cluster-critical",
+        "serviceMonitor.enabled=true",
+        "prometheusRule.enabled=true",
+        "prometheusRule.labels.release=main",
+    ],
+}
+"""Sets of values by the name of their golden file."""
+
+
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("helm", path=f"{CACHE / 'bin'}:{os.environ['PATH']}")
+    assert program, "Helm is not installed: `make cluster-up` builds it into the cache"
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+
+
+def render(values: list[str]) -> str:
+    settings = [argument for value in values for argument in ("--set", value)]
+    result = helm("template", "npu-distill", str(CHART), "--namespace", "npu-distill-system", *settings)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def objects(text: str) -> list[dict[str, Any]]:
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def only(kind: str, text: str) -> dict[str, Any]:
+    (found,) = [document for document in objects(text) if document["kind"] == kind]
+    return found
+
+
+def operator_settings(text: str, folder: Path) -> Settings:
+    path = folder / "operator.yaml"
+    path.write_text(only("ConfigMap", text)["data"]["operator.yaml"])
+    return load_settings(path)
+
+
+def test_lint_finds_nothing() -> None:
+    result = helm("lint", "--strict", str(CHART))
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_rendering_is_the_golden_file(name: str) -> None:
+    path = GOLDEN / f"chart-{name}.yaml"
+    text = render(VALUES[name])
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_the_operator_can_read_its_configuration(name: str, tmp_path: Path) -> None:
+    settings = operator_settings(render(VALUES[name]), tmp_path)
+    assert "cpu" in settings.profiles
+
+
+def test_a_profile_set_to_null_is_gone(tmp_path: Path) -> None:
+    settings = operator_settings(render(["profiles.ascend-910=null"]), tmp_path)
+    assert set(settings.profiles) == {"cpu", "ascend-910b", "ascend-a3"}
+
+
+def test_a_profile_of_one_s_own_is_added(tmp_path: Path) -> None:
+    text = render(
+        ["profiles.mine.deviceTarget=Ascend", "profiles.mine.resource=x.io/npu", "profiles.mine.devicesPerNode=4"]
+    )
+    assert operator_settings(text, tmp_path).profiles["mine"].devices_per_node == 4
+
+
+def test_another_configuration_is_another_pod() -> None:
+    def checksum(values: list[str]) -> str:
+        template = only("Deployment", render(values))["spec"]["template"]
+        return str(template["metadata"]["annotations"]["checksum/config"])
+
+    assert checksum([]) == checksum([])
+    assert checksum([]) != checksum(["progressIntervalSeconds=30"])
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_the_operator_can_read_no_secret(name: str) -> None:
+    roles = [document for document in objects(render(VALUES[name])) if document["kind"] in ("Role", "ClusterRole")]
+    resources = {resource for role in roles for rule in role["rules"] for resource in rule["resources"]}
+    assert "jobs" in resources
+    assert not resources & {"secrets", "*", "pods/exec", "serviceaccounts"}
+    assert not {verb for role in roles for rule in role["rules"] for verb in rule["verbs"]} & {"*", "escalate", "bind"}
+
+
+def test_with_namespaces_it_has_no_right_in_the_cluster() -> None:
+    found = objects(render(VALUES["customised"]))
+    assert not [document for document in found if document["kind"].startswith("ClusterRole")]
+    assert [document["metadata"]["namespace"] for document in found if document["kind"] == "Role"] == [
+        "team-a",
+        "team-b",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
+        ("profiles.cpu.devicetarget=CPU", "'devicetarget' not allowed"),
+        ("profiles.mine.deviceTarget=Ascend", "missing properties 'resource', 'devicesPerNode'"),
+        ("watchNamespaces=team-a", "want array"),
+        ("stages.train.env.A=b", "invalid propertyName 'train'"),
+        ("progressIntervalSeconds=0", "/progressIntervalSeconds"),
+        ("replicas=2", "'replicas' not allowed"),
+    ],
+)
+def test_wrong_values_are_refused(value: str, message: str) -> None:
+    result = helm("template", "npu-distill", str(CHART), "--set", value)
+    assert result.returncode != 0
+    assert message in result.stderr

@@ -52,6 +52,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=PORT, help="port of /healthz and /metrics")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line for every event of every object
     try:
         settings = load_settings(arguments.config)
     except SettingsError as error:

@@ -127,6 +127,10 @@ class Status(Model):
     )
     artifact: Artifact | None = Field(default=None, description="The final artifact.")
 
+    def to_json(self) -> dict[str, object]:
+        """Give the JSON form without what is not known yet: no nulls, no empty maps."""
+        return {name: _without_empty_maps(value) for name, value in super().to_json().items() if value != {}}
+
     def condition(self, name: str) -> Condition | None:
         """Give the condition of type `name`, if it has been set."""
         return next((condition for condition in self.conditions if condition.type == name), None)
@@ -134,6 +138,12 @@ class Status(Model):
     def stage(self, name: str) -> StageStatus | None:
         """Give the status of stage `name`, if it has one."""
         return next((stage for stage in self.stages if stage.name == name), None)
+
+
+def _without_empty_maps(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_empty_maps(child) for name, child in value.items() if child != {}}
+    return [_without_empty_maps(item) for item in value] if isinstance(value, list) else value
 
 
 class Metadata(Model):

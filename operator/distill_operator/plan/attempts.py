@@ -123,7 +123,7 @@ def _running(
         message = before.message or f"Waiting for the Pods of Job {job.name} to start."
         status = before.model_copy(update={"state": StageState.PENDING, "message": message})
         return Step(status, stage.reason, message)
-    progress = merge_progress(waiting_for, observation.progress, stage.reporting)
+    progress = merge_progress(waiting_for, observation.progress, stage.teamwork)
     status = before.model_copy(update={"state": StageState.RUNNING, "message": None, **_reported(progress)})
     return Step(status, stage.reason, describe(stage, status))
 
@@ -160,7 +160,7 @@ def describe(stage: Stage, status: StageStatus) -> str:
 
 
 def _complete(stage: Stage, job: JobView, pods: Sequence[PodView], before: StageStatus, now: datetime) -> Step:
-    result = merge_results(pods, stage.pods, stage.reporting)
+    result = merge_results(pods, stage.pods, stage.teamwork)
     if result is not None:
         return Step(_succeeded(before, job, result))
     heard_by_now = job.finished_at is None or now - job.finished_at > RESULT_LOST_AFTER

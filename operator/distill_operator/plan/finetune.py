@@ -8,8 +8,8 @@ from distill_operator.observation import ResourceKey
 from distill_operator.plan.dependencies import ready_artifact
 from distill_operator.plan.stages import (
     Invalid,
-    Reporting,
     Stage,
+    Teamwork,
     Waiting,
     find_profile,
     output_path,
@@ -65,7 +65,7 @@ def plan_stage(
         profile=profile,
         pods=run.spec.accelerator.nodes,
         devices=run.spec.accelerator.devices_per_node,
-        reporting=Reporting.FIRST,
+        teamwork=Teamwork.TOGETHER,
         backoff_limit=0,  # a Pod that is replaced cannot rejoin MindSpore's cluster: the attempt ends, the next resumes
         max_attempts=1 + run.spec.restarts.max,
         priority_class_name=run.spec.priority_class_name,

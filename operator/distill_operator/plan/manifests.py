@@ -13,7 +13,7 @@ from distill_operator.observation import (
     UID_LABEL,
     ResourceKey,
 )
-from distill_operator.plan.stages import Stage
+from distill_operator.plan.stages import Stage, Teamwork
 from distill_operator.settings import Profile, Resources, Settings
 from distill_runtime.contract import EXIT_WRONG_INPUT, PROGRESS_PORT, Contract, Rendezvous, TrainContract
 from distill_runtime.contract.stages import CONTRACT_PATH, RENDEZVOUS_PORT, VOLUME_PATH
@@ -44,8 +44,12 @@ def attempt_manifests(key: ResourceKey, uid: str, stage: Stage, attempt: int, se
         "immutable": True,
         "data": {"contract.json": json.dumps(contract.to_json(), indent=1, ensure_ascii=False)},
     }
-    companions = [config_map] if stage.pods == 1 else [config_map, _headless_service(metadata, name)]
-    return [*companions, _job(metadata, stage, name, settings)]
+    job = _job(metadata, stage, name, settings)
+    return [config_map, _headless_service(metadata, name), job] if _must_meet(stage) else [config_map, job]
+
+
+def _must_meet(stage: Stage) -> bool:
+    return stage.teamwork is Teamwork.TOGETHER and stage.pods > 1
 
 
 def _metadata(key: ResourceKey, uid: str, stage: Stage, name: str, attempt: int) -> Manifest:
@@ -76,7 +80,7 @@ def _metadata(key: ResourceKey, uid: str, stage: Stage, name: str, attempt: int)
 
 def _contract_of_attempt(stage: Stage, name: str, attempt: int) -> Contract:
     update: dict[str, Any] = {"attempt": attempt}
-    if isinstance(stage.contract, TrainContract) and stage.pods > 1:
+    if isinstance(stage.contract, TrainContract) and _must_meet(stage):
         update["rendezvous"] = Rendezvous(host=f"{name}-0.{name}")
     return stage.contract.model_copy(update=update)
 
@@ -155,11 +159,20 @@ def _pod(stage: Stage, name: str, settings: Settings) -> Manifest:
         pod["imagePullSecrets"] = [{"name": secret} for secret in settings.images.pull_secrets]
     if stage.priority_class_name:
         pod["priorityClassName"] = stage.priority_class_name
-    if stage.pods > 1:
-        pod["subdomain"] = name
+    if _must_meet(stage):
+        pod |= {"subdomain": name, "topologySpreadConstraints": [_one_pod_a_node(name)]}
     if profile is not None:
-        _apply_profile(pod, profile, stage, name)
+        _apply_profile(pod, profile)
     return pod
+
+
+def _one_pod_a_node(name: str) -> Manifest:
+    return {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"batch.kubernetes.io/job-name": name}},
+    }
 
 
 def _container(stage: Stage, settings: Settings) -> Manifest:
@@ -216,7 +229,7 @@ def _resources(resources: Resources, profile: Profile | None, devices: int) -> M
     return {name: value for name, value in (("requests", requests), ("limits", limits)) if value}
 
 
-def _apply_profile(pod: Manifest, profile: Profile, stage: Stage, name: str) -> None:
+def _apply_profile(pod: Manifest, profile: Profile) -> None:
     """Add to a Pod that is being built what its profile asks for."""
     container = pod["containers"][0]
     optional = {
@@ -234,12 +247,3 @@ def _apply_profile(pod: Manifest, profile: Profile, stage: Stage, name: str) -> 
         shared_memory = {"medium": "Memory", "sizeLimit": profile.shared_memory}
         pod["volumes"].append({"name": "shared-memory", "emptyDir": shared_memory})
         container["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108
-    if stage.pods > 1:
-        pod["topologySpreadConstraints"] = [
-            {
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "DoNotSchedule",
-                "labelSelector": {"matchLabels": {"batch.kubernetes.io/job-name": name}},
-            }
-        ]

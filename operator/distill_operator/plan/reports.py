@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pydantic import ValidationError
 
 from distill_operator.observation import PodView
-from distill_operator.plan.stages import Reporting
+from distill_operator.plan.stages import Teamwork
 from distill_runtime.contract import Progress, Result
 
 
@@ -18,7 +18,7 @@ def parse_result(pod: PodView) -> Result | None:
         return None
 
 
-def merge_results(pods: Iterable[PodView], expected: int, reporting: Reporting) -> Result | None:
+def merge_results(pods: Iterable[PodView], expected: int, teamwork: Teamwork) -> Result | None:
     """Give the result of a stage whose Job is complete.
 
     `expected` is how many Pods have to say something; None means that at least one of them cannot be heard any more.
@@ -28,7 +28,7 @@ def merge_results(pods: Iterable[PodView], expected: int, reporting: Reporting) 
         result = parse_result(pod)
         if pod.phase == "Succeeded" and result is not None and result.outcome == "Succeeded":
             results[pod.index] = result
-    if reporting is Reporting.FIRST:
+    if teamwork is Teamwork.TOGETHER:
         return results.get(0)
     if len(results) < expected:
         return None
@@ -45,13 +45,13 @@ def merge_results(pods: Iterable[PodView], expected: int, reporting: Reporting) 
     )
 
 
-def merge_progress(pods: Sequence[PodView], progress: Mapping[str, Progress], reporting: Reporting) -> Progress | None:
+def merge_progress(pods: Sequence[PodView], progress: Mapping[str, Progress], teamwork: Teamwork) -> Progress | None:
     """Give the progress of a running stage from that of its Pods, by Pod name; None while none is known."""
     known = [(pod, progress[pod.name]) for pod in pods if pod.name in progress]
     if not known:
         return None
     first = min(known, key=lambda item: item[0].index)[1]
-    if reporting is Reporting.FIRST or len(known) == 1:
+    if teamwork is Teamwork.TOGETHER or len(known) == 1:
         return first
     counts: Counter[str] = Counter()
     for _, one in known:

@@ -14,13 +14,13 @@ from distill_runtime.contract import Contract, Owner, StageName
 HASH_CHARACTERS = 12
 
 
-class Reporting(StrEnum):
-    """How the results of a stage's Pods become the stage's result."""
+class Teamwork(StrEnum):
+    """How the Pods of a stage share its work."""
 
-    SUM = "sum"
-    """Each Pod has a share; counts add up."""
-    FIRST = "first"
-    """The Pods do one thing together; the Pod with index 0 speaks for all."""
+    SHARDS = "shards"
+    """Each Pod has a share and knows of no other; their counts add up."""
+    TOGETHER = "together"
+    """The Pods do one thing, on a node each, and must find each other; the Pod with index 0 speaks for all."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Stage:
     pods: int = 1
     devices: int = 0
     check_only: bool = False
-    reporting: Reporting = Reporting.SUM
+    teamwork: Teamwork = Teamwork.SHARDS
     backoff_limit: int = 6
     max_attempts: int = 1
     secret: SecretVariable | None = None

@@ -1,4 +1,4 @@
-r"""Find the final answer in a model's text: the last `\boxed{…}` after the reasoning.
+r"""Find the final answer in a model's text: the last `\boxed{…}`.
 
 One pass over the text with a stack of open braces, so that nested braces (`\boxed{\frac{1}{2}}`) are kept whole and a
 hostile text (thousands of boxes that never close) costs no more than any other.
@@ -6,24 +6,10 @@ hostile text (thousands of boxes that never close) costs no more than any other.
 
 import re
 
-REASONING_START = "<think>"
-REASONING_END = "</think>"
-
 # A box may be written with a doubled backslash by a model that escapes its output as JSON. `\{` and `\}` are
 # characters of the answer, not groups, so any other escape is stepped over as a pair.
 _TOKEN = re.compile(r"\\+(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-
-
-def text_after_reasoning(text: str) -> str:
-    """Give the part of a text that answers: what follows the last `</think>`.
-
-    A text whose `<think>` never closes was cut off while reasoning, so nothing of it answers.
-    """
-    _, separator, answer = text.rpartition(REASONING_END)
-    if separator:
-        return answer
-    return "" if REASONING_START in text else text
 
 
 def last_boxed(text: str) -> str | None:

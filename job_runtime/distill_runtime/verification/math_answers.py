@@ -3,6 +3,7 @@ r"""The `math-verify` verifier: symbolic comparison of the last `\boxed{}` with 
 import re
 from dataclasses import dataclass
 
+from distill_runtime.reasoning import text_after_reasoning
 from distill_runtime.verification import boxed, easy
 
 # What already tells math-verify where the mathematics is; anything else is put in a box, as the answer is.
@@ -21,7 +22,7 @@ class MathAnswers:
 
     def extract(self, text: str) -> str | None:
         r"""Give the content of the last `\boxed{}` after the reasoning."""
-        return boxed.last_boxed(boxed.text_after_reasoning(text))
+        return boxed.last_boxed(text_after_reasoning(text))
 
     def compare_quickly(self, reference: str, answer: str) -> bool | None:
         """Decide integers, decimals, simple fractions and equal texts."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_runtime.verification.boxed import last_boxed, text_after_reasoning
+from distill_runtime.verification.boxed import last_boxed
 
 plain = st.text(alphabet=st.characters(exclude_characters="{}\\", exclude_categories=["Cs"]), max_size=12)
 escapes = st.sampled_from([r"\{", r"\}", r"\frac", r"\\", r"\,"])
@@ -58,16 +58,3 @@ def test_boxes_that_never_close_cost_no_more_than_other_text() -> None:
     began = time.process_time()
     assert last_boxed("\\boxed{" * 50_000) is None
     assert time.process_time() - began < 2
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        (r"<think>\boxed{1}</think>\boxed{2}", r"\boxed{2}"),
-        (r"\boxed{1}</think>two", "two"),
-        ("<think>cut off while reasoning, \\boxed{1}", ""),
-        ("no reasoning", "no reasoning"),
-    ],
-)
-def test_text_after_reasoning(text: str, answer: str) -> None:
-    assert text_after_reasoning(text) == answer

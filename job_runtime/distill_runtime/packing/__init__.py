@@ -1,0 +1,9 @@
+"""Packing: from conversations to the fixed-length sequences that MindFormers trains on.
+
+* `chat`: a conversation as the tokenizer's chat template writes it, in two parts: what is given, what is learned.
+* `tokens`: a tokenizer loaded from HuggingFace's files, and the samples that it makes.
+* `plan`: which samples share a sequence (best-fit decreasing).
+* `sample_store`: tokenised samples on disk, between tokenising and packing.
+* `sequences`: the packed data set, as `datasets.load_from_disk` reads it.
+* `description`: what a reader of the packed data set needs to know about it.
+"""

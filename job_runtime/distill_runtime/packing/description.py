@@ -1,0 +1,50 @@
+"""What a reader of the packed data set needs to know: `packing.json`, beside the sequences."""
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from distill_runtime.contract import Model
+from distill_runtime.errors import WrongInput
+
+SEQUENCES_DIRECTORY = "sequences"
+"""Directory of an artifact of the pack stage for `datasets.load_from_disk`."""
+TOKENIZER_DIRECTORY = "tokenizer"
+"""Directory of it with a copy of the tokenizer's files."""
+_NAME = "packing.json"
+
+IGNORED_LABEL = -100
+"""Label of a position that is not learned."""
+SAMPLES_PER_SEQUENCE = 127
+"""MindFormers' compressed attention mask has room for 128 ends of samples, the last of which closes the padding
+(`MSDatasetAdaptor`, MindFormers 1.6 to 1.9)."""
+
+
+class PackedDataset(Model):
+    """The packed data set of an artifact."""
+
+    sequences: int = Field(ge=1, description="Packed sequences.")
+    sequence_length: int = Field(ge=1, description="Tokens of each, padding included.")
+    samples: int = Field(ge=1, description="Samples in all sequences.")
+    tokens: int = Field(ge=1, description="Tokens in all samples.")
+    trained_tokens: int = Field(ge=1, description="Labels that are learned.")
+    pad_token_id: int = Field(ge=0, description="Token that fills up sequences.")
+    tokenizer: str = Field(description="Fingerprint of the tokenizer: digest of all that decides a text's token ids.")
+
+    def write(self, artifact: Path) -> None:
+        """Write it into an artifact's directory."""
+        (artifact / _NAME).write_text(self.model_dump_json(by_alias=True, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, artifact: Path) -> "PackedDataset":
+        """Read it from an artifact's directory.
+
+        Raises:
+            WrongInput: NotPackedData.
+        """
+        try:
+            return cls.model_validate_json((artifact / _NAME).read_bytes())
+        except (OSError, ValidationError) as error:
+            raise WrongInput(
+                "NotPackedData", f"{artifact} is not the artifact of a pack stage: {_NAME} is missing or wrong"
+            ) from error

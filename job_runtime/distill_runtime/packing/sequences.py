@@ -1,0 +1,140 @@
+"""The packed data set on disk: the arrow files of `datasets.load_from_disk`, written as a stream.
+
+Columns, as MindFormers' CommonDataLoader wants them with `packing: pack` (dataset/dataloader/ms_ds_convertor.py):
+
+* input_ids: the samples one after another, then padding.
+* labels: for each position the token that comes next, IGNORED_LABEL where that is not learned: within a prompt, at the
+  last token of a sample (what follows belongs to another sample) and in the padding. Already shifted: the network must
+  not shift them again.
+* actual_seq_len: where each sample ends, counted from the start of the sequence.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from distill_runtime.packing.description import IGNORED_LABEL
+from distill_runtime.packing.plan import Plan
+from distill_runtime.packing.sample_store import SampleStore
+
+_BATCH_TOKENS = 1 << 20
+_FILE_TOKENS = 1 << 26
+"""Tokens of one arrow file: half a GiB, as `datasets` itself splits."""
+_INT32_LIST = {"feature": {"dtype": "int32", "_type": "Value"}, "_type": "Sequence"}
+_FEATURES = {"input_ids": _INT32_LIST, "labels": _INT32_LIST, "actual_seq_len": _INT32_LIST}
+_SCHEMA = pa.schema(
+    [(name, pa.list_(pa.int32())) for name in _FEATURES],
+    metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a sequence looks like."""
+
+    sequence_length: int
+    pad_token_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SampleTable:
+    """Where the tokens of each sample are; three int64 arrays of equal length."""
+
+    offsets: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    prompt_lengths: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, store: SampleStore) -> "SampleTable":
+        """Give the table of a store."""
+        entries = store.entries()
+        lengths = np.ascontiguousarray(entries["length"])
+        offsets = np.concatenate(([0], np.cumsum(lengths[:-1]))) if len(lengths) else lengths
+        return cls(offsets, lengths, np.ascontiguousarray(entries["prompt_length"]))
+
+
+def write_sequences(
+    directory: Path,
+    store: SampleStore,
+    table: SampleTable,
+    plan: Plan,
+    layout: Layout,
+    written: Callable[[int], None],
+) -> None:
+    """Write the packed data set.
+
+    Args:
+        directory: to write into; what an earlier, killed attempt left there is replaced.
+        store: the samples' tokens.
+        table: where each sample is in the store.
+        plan: which samples share a sequence.
+        layout: how long a sequence is, and what fills it up.
+        written: told now and then how many sequences are written.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    for left_behind in directory.iterdir():
+        left_behind.unlink()
+    files = max(1, -(-len(plan) * layout.sequence_length // _FILE_TOKENS))
+    boundaries = np.linspace(0, len(plan), files + 1).astype(int).tolist()
+    batch = max(1, _BATCH_TOKENS // layout.sequence_length)
+    names = [f"data-{number:05}-of-{files:05}.arrow" for number in range(files)]
+    for name, first, end in zip(names, boundaries[:-1], boundaries[1:], strict=True):
+        with pa.OSFile(str(directory / name), "wb") as sink, pa.ipc.new_stream(sink, _SCHEMA) as stream:
+            for start in range(first, end, batch):
+                stop = min(start + batch, end)
+                stream.write_batch(_pack(store, table, plan, layout, range(start, stop)))
+                written(stop)
+    fingerprint = hashlib.sha256(b"".join(array.tobytes() for array in (table.lengths, plan.samples, plan.starts)))
+    _write_json(directory / "state.json", _state(names, fingerprint.hexdigest()[:16]))
+    _write_json(directory / "dataset_info.json", {"features": _FEATURES})
+
+
+def _pack(store: SampleStore, table: SampleTable, plan: Plan, layout: Layout, sequences: range) -> pa.RecordBatch:
+    shape = (len(sequences), layout.sequence_length)
+    input_ids = np.full(shape, layout.pad_token_id, np.int32)
+    labels = np.full(shape, IGNORED_LABEL, np.int32)
+    ends: list[NDArray[np.int64]] = []
+    for row, sequence in enumerate(sequences):
+        samples = plan.sequence(sequence)
+        ends.append(np.cumsum(table.lengths[samples]))
+        start = 0
+        for offset, prompt_length, end in zip(
+            table.offsets[samples].tolist(), table.prompt_lengths[samples].tolist(), ends[-1].tolist(), strict=True
+        ):
+            store.read_into(input_ids[row, start:end], offset)
+            learned = start + prompt_length
+            labels[row, learned - 1 : end - 1] = input_ids[row, learned:end]
+            start = end
+    full = np.arange(0, input_ids.size + 1, layout.sequence_length, dtype=np.int32)
+    end_offsets = np.concatenate(([0], np.cumsum([len(group) for group in ends]))).astype(np.int32)
+    columns = [
+        pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
+        for offsets, values in (
+            (full, input_ids.reshape(-1)),
+            (full, labels.reshape(-1)),
+            (end_offsets, np.concatenate(ends).astype(np.int32)),
+        )
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
+
+
+def _state(names: list[str], fingerprint: str) -> Mapping[str, object]:
+    return {
+        "_data_files": [{"filename": name} for name in names],
+        "_fingerprint": fingerprint,  # names what `datasets` caches of it
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+        "_output_all_columns": False,
+        "_split": None,
+    }
+
+
+def _write_json(path: Path, content: Mapping[str, object]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

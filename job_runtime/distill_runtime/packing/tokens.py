@@ -1,0 +1,121 @@
+"""A tokenizer in HuggingFace's files, and the samples that it makes of conversations."""
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill_runtime.errors import WrongInput
+from distill_runtime.packing.chat import Exchange
+
+_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
+"""What a tokenizer consists of; the directory may hold a model too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One tokenised conversation.
+
+    Attributes:
+        tokens: int32 array.
+        prompt_length: how many of them are given, at least one; the rest, also at least one, is learned.
+    """
+
+    tokens: NDArray[np.int32]
+    prompt_length: int
+
+
+class SampleTokenizer:
+    """Turns conversations into samples.
+
+    Args:
+        directory: of the tokenizer's files.
+
+    Attributes:
+        template: writes conversations as text.
+        pad_token_id: fills up sequences; it is never learned, so the end-of-text token will do where there is no other.
+
+    Raises:
+        WrongInput: TokenizerMissing, InvalidTokenizer or TemplateMissing.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        # Takes a second to load, and only this class needs it.
+        from transformers.models.auto.tokenization_auto import AutoTokenizer  # noqa: PLC0415
+
+        if not (directory / "tokenizer_config.json").is_file():
+            raise WrongInput(
+                "TokenizerMissing",
+                f"there is no {directory}/tokenizer_config.json; pack.tokenizer.uri must be a directory with "
+                "tokenizer_config.json and tokenizer.json (or vocab.json and merges.txt)",
+            )
+        try:
+            self.template: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise WrongInput("InvalidTokenizer", f"cannot load the tokenizer in {directory}: {error}") from error
+        if not self.template.is_fast:
+            raise WrongInput(
+                "InvalidTokenizer",
+                f"the tokenizer in {directory} has no fast version; add its tokenizer.json",
+            )
+        if not self.template.chat_template:
+            raise WrongInput(
+                "TemplateMissing",
+                f"{directory}/tokenizer_config.json has no chat_template; take it from the model's instruct version",
+            )
+        self._directory = directory
+        self._tokenizer = self.template.backend_tokenizer
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._special_ids = frozenset(self._tokenizer.get_added_tokens_decoder())
+        pad, end = self.template.pad_token_id, self.template.eos_token_id
+        self.pad_token_id = int(pad if pad is not None else end if end is not None else 0)
+
+    def fingerprint(self) -> str:
+        """Give a digest of everything that decides a text's token ids: vocabulary, merges, normalisation, added tokens.
+
+        It does not depend on how the files are written, nor on the chat template.
+        """
+        return f"sha256:{hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()}"
+
+    def samples(self, exchanges: Sequence[Exchange]) -> list[Sample]:
+        """Tokenise many exchanges at once, on all cores.
+
+        Prompt and completion are tokenised apart, as they are when the model is asked.
+
+        Raises:
+            WrongInput: TemplateUnsuitable, if a completion does not end in a special token: the model would never
+                learn to stop.
+        """
+        texts = [text for exchange in exchanges for text in (exchange.prompt, exchange.completion)]
+        ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        samples = []
+        for prompt, completion in zip(ids[::2], ids[1::2], strict=True):
+            if completion[-1] not in self._special_ids:
+                raise WrongInput(
+                    "TemplateUnsuitable",
+                    "the tokenizer's chat template does not end the assistant's message with a special token "
+                    f"(but with {self._tokenizer.decode(completion[-3:])!r}), so the model would never learn to stop",
+                )
+            samples.append(Sample(np.array(prompt + completion, np.int32), len(prompt)))
+        return samples
+
+    def copy_to(self, directory: Path) -> None:
+        """Copy the tokenizer's files."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in _FILES:
+            if (self._directory / name).is_file():
+                shutil.copyfile(self._directory / name, directory / name)

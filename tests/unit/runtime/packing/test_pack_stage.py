@@ -1,0 +1,181 @@
+"""The pack stage: from a filter artifact to a data set that MindFormers loads, with every row accounted for."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distill_runtime.artifact import ArtifactWriter, open_artifact, verify_content
+from distill_runtime.contract import (
+    ArtifactReference,
+    FilterContract,
+    FilterParameters,
+    PackContract,
+    PackParameters,
+    Result,
+)
+from distill_runtime.contract.parameters import TokenizerSource
+from distill_runtime.errors import WrongInput
+from distill_runtime.kept_rows import KEPT_NAME, kept_row
+from distill_runtime.packing.description import PackedDataset
+from distill_runtime.progress import Reporter
+from distill_runtime.stage import StageContext
+from distill_runtime.stages import pack
+from distill_runtime.volume import Volume
+from support import chat_tokenizers
+
+SEQUENCE_LENGTH = 512
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> StageContext:
+    chat_tokenizers.write_tokenizer(tmp_path / "tokenizer", chat_tokenizers.QWEN_2_5)
+    return StageContext(Volume(tmp_path), Reporter("pack", "samples"))
+
+
+def filter_artifact(volume: Volume, texts: list[str]) -> ArtifactReference:
+    writer = ArtifactWriter(volume, FilterContract(output="filter", input="generate", filter=FilterParameters()))
+    with (writer.directory / KEPT_NAME).open("w") as file:
+        for number, text in enumerate(texts):
+            file.write(json.dumps(kept_row(f"u{number}", 0, f"{number} + 1?", str(number + 1), text)) + "\n")
+    return writer.finish({"kept": len(texts)}, {})
+
+
+def contract(reference: ArtifactReference, **parameters: object) -> PackContract:
+    return PackContract(
+        output="pack",
+        input=reference,
+        pack=PackParameters(tokenizer=TokenizerSource(uri="tokenizer"), sequence_length=SEQUENCE_LENGTH, **parameters),
+    )
+
+
+def texts(count: int) -> list[str]:
+    return [f"<think>\n{'one more ' * (number % 9)}\n</think>\n\n\\boxed{{{number + 1}}}" for number in range(count)]
+
+
+def read_rows(directory: Path) -> list[dict[str, np.ndarray]]:
+    from datasets import load_from_disk  # noqa: PLC0415
+
+    return list(load_from_disk(str(directory / "sequences")).with_format("numpy"))
+
+
+def test_every_row_is_packed_or_rejected(context: StageContext, tmp_path: Path) -> None:
+    too_long = "on and on " * 200
+    reference = filter_artifact(context.volume, [*texts(30), too_long, *texts(5)])
+    result = pack.run(contract(reference), context)
+    assert (result.outcome, result.reason) == ("Succeeded", "Packed")
+    counts = result.counts
+    assert counts["rows"] == 36 == counts["samples"] + counts["rejected.tooLong"]
+    (reject,) = [json.loads(line) for line in (tmp_path / "pack" / "rejects.jsonl").read_text().splitlines()]
+    assert (reject["uuid"], reject["generation"], reject["reason"]) == ("u30", 0, "tooLong")
+    assert reject["tokens"] > SEQUENCE_LENGTH
+
+    assert result.artifact is not None
+    directory, manifest = open_artifact(context.volume, result.artifact)
+    verify_content(directory, manifest)
+    assert manifest.inputs == (reference,)
+    rows = read_rows(directory)
+    description = PackedDataset.read(directory)
+    assert len(rows) == description.sequences == counts["sequences"]
+    assert sum(int(row["actual_seq_len"][-1]) for row in rows) == description.tokens == counts["tokens"]
+    learned = sum(int((row["labels"] != -100).sum()) for row in rows)
+    assert learned == description.trained_tokens == counts["trainedTokens"]
+    assert result.metrics["fill"] == pytest.approx(counts["tokens"] / (len(rows) * SEQUENCE_LENGTH))
+    assert (directory / "tokenizer" / "tokenizer.json").read_bytes() == (
+        tmp_path / "tokenizer" / "tokenizer.json"
+    ).read_bytes()
+
+
+def test_the_sequences_read_as_the_conversations(context: StageContext) -> None:
+    from tokenizers import Tokenizer  # noqa: PLC0415
+
+    written = texts(12)
+    result = pack.run(contract(filter_artifact(context.volume, written), system_prompt="Think."), context)
+    assert result.artifact is not None
+    directory = context.volume.resolve(result.artifact.uri)
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer" / "tokenizer.json"))
+    given, learned = [], []
+    for row in read_rows(directory):
+        start = 0
+        for end in row["actual_seq_len"]:
+            labels = row["labels"][start:end]
+            prompt_length = int((labels == -100).argmin()) + 1
+            given.append(tokenizer.decode(row["input_ids"][start : start + prompt_length], skip_special_tokens=False))
+            learned.append(tokenizer.decode(labels[labels != -100], skip_special_tokens=False))
+            start = end
+    assert sorted(learned) == sorted(text + "<|im_end|>" for text in written)
+    assert sorted(given) == sorted(
+        f"<|im_start|>system\nThink.<|im_end|>\n<|im_start|>user\n{number} + 1?<|im_end|>\n<|im_start|>assistant\n"
+        for number in range(12)
+    )
+
+
+def test_the_longest_sample_is_a_parameter(context: StageContext) -> None:
+    stage = contract(filter_artifact(context.volume, texts(9)), max_sample_tokens=110, system_prompt="")
+    result = pack.run(stage, context)
+    assert result.counts["samples"] > 0
+    assert result.counts["rejected.tooLong"] > 0
+    assert result.counts["samples"] + result.counts["rejected.tooLong"] == 9
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ({"max_sample_tokens": 16}, "NothingToPack"),
+        ({"max_sample_tokens": 513}, "SampleLongerThanSequence"),
+        ({"tokenizer": TokenizerSource(uri="nowhere")}, "TokenizerMissing"),
+    ],
+)
+def test_wrong_input_is_said(context: StageContext, parameters: dict[str, object], reason: str) -> None:
+    stage = contract(filter_artifact(context.volume, texts(3)))
+    stage = stage.model_copy(update={"pack": stage.pack.model_copy(update=parameters)})
+    with pytest.raises(WrongInput) as refusal:
+        pack.run(stage, context)
+    assert refusal.value.reason == reason
+
+
+def test_check_finds_a_template_that_drops_reasoning(context: StageContext, tmp_path: Path) -> None:
+    chat_tokenizers.write_tokenizer(tmp_path / "tokenizer", chat_tokenizers.DROPS_REASONING)
+    with pytest.raises(WrongInput, match="reasoning would be lost"):
+        pack.check(contract(filter_artifact(context.volume, texts(3))), context)
+    assert not (tmp_path / "pack.partial").exists()
+
+
+def test_a_changed_input_is_refused(context: StageContext) -> None:
+    reference = filter_artifact(context.volume, texts(3))
+    changed = reference.model_copy(update={"digest": "sha256:" + "0" * 64})
+    with pytest.raises(WrongInput) as refusal:
+        pack.check(contract(changed), context)
+    assert refusal.value.reason == "ArtifactChanged"
+
+
+def packed_by(tmp_path: Path, stage: PackContract, kill_at_bytes: int | None) -> Result | None:
+    """Run the stage as a process; kill it once the store has so many bytes."""
+    (tmp_path / "contract.json").write_text(stage.model_dump_json(by_alias=True))
+    command = [sys.executable, "-m", "distill_runtime", "pack", "--contract", str(tmp_path / "contract.json")]
+    command += ["--volume", str(tmp_path), "--result", str(tmp_path / "result.json")]
+    with subprocess.Popen(command) as process:
+        tokens = tmp_path / "pack.partial" / "work" / "tokens"
+        while kill_at_bytes is not None and process.poll() is None:
+            if tokens.exists() and tokens.stat().st_size >= kill_at_bytes:
+                process.send_signal(signal.SIGTERM if kill_at_bytes % 2 else signal.SIGKILL)
+                break
+            time.sleep(0.002)
+    return None if process.returncode else Result.model_validate_json((tmp_path / "result.json").read_bytes())
+
+
+def test_a_killed_stage_goes_on_to_the_same_artifact(context: StageContext, tmp_path: Path) -> None:
+    stage = contract(filter_artifact(context.volume, texts(3000)))
+    undisturbed = packed_by(tmp_path, stage, None)
+    assert undisturbed is not None
+    shutil.rmtree(tmp_path / "pack")
+    assert packed_by(tmp_path, stage, 100_001) is None
+    assert packed_by(tmp_path, stage, 400_000) is None
+    assert packed_by(tmp_path, stage, None) == undisturbed
+    assert not (tmp_path / "pack.partial").exists()

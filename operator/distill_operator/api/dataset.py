@@ -97,7 +97,7 @@ class DistillDatasetStatus(Status):
     generations: int | None = Field(default=None, description="Generations asked for: prompts x generationsPerPrompt.")
     kept: int | None = Field(default=None, description="Generations that passed the filter.")
     rejected: dict[str, int] = Field(default_factory=dict, description="Generations rejected, by reason.")
-    acceptance_rate: float | None = Field(default=None, description="kept / generations.")
+    acceptance_rate: float | None = Field(default=None, description="Share of the generations with the right answer.")
     rows: int | None = Field(default=None, description="Packed sequences.")
     tokens: int | None = Field(default=None, description="Tokens in the packed sequences, without padding.")
 
@@ -114,7 +114,12 @@ class DistillDataset(Resource[DistillDatasetSpec, DistillDatasetStatus]):
     columns: ClassVar[tuple[Column, ...]] = (
         *ready_columns(),
         Column(name="Kept", json_path=".status.kept", type="integer", description="Generations kept."),
-        Column(name="Acceptance", json_path=".status.acceptanceRate", type="number", description="kept / generations."),
+        Column(
+            name="Acceptance",
+            json_path=".status.acceptanceRate",
+            type="number",
+            description="Share of the generations with the right answer.",
+        ),
         Column(name="Tokens", json_path=".status.tokens", type="integer", description="Tokens to train on."),
         *message_columns(),
     )

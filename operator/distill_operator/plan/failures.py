@@ -12,14 +12,14 @@ NOT_STARTING = {
     "CreateContainerConfigError",
     "CreateContainerError",
     "ErrImageNeverPull",
-    "ErrImagePull",
     "ImageInspectError",
-    "ImagePullBackOff",
     "InvalidImageName",
     "RunContainerError",
 }
+NO_IMAGE = {"ErrImagePull", "ImagePullBackOff"}
+"""The kubelet alternates between the two, every few seconds and with other words: to a person they are one state."""
 APPLY_FAILED = "ApplyFailed"
-HINDRANCES = NOT_STARTING | {"Unschedulable", "NoPods", APPLY_FAILED}
+HINDRANCES = NOT_STARTING | NO_IMAGE | {"Unschedulable", "NoPods", APPLY_FAILED}
 """Reasons of an object that should make progress and does not."""
 
 NO_PODS_AFTER = timedelta(seconds=10)
@@ -48,6 +48,11 @@ def obstacle(stage: Stage, job: JobView, pods: Sequence[PodView], now: datetime)
     for pod in pods:
         if pod.unschedulable:
             return Obstacle("Unschedulable", f"Pod {pod.name} fits on no node: {pod.unschedulable}{_asked(stage)}")
+        if pod.waiting_reason in NO_IMAGE:
+            return Obstacle(
+                "ImagePullBackOff",
+                f"Pod {pod.name} cannot pull its image; `kubectl describe pod {pod.name}` has the registry's words.",
+            )
         if pod.waiting_reason in NOT_STARTING:
             return Obstacle(pod.waiting_reason, f"Pod {pod.name} cannot start: {pod.waiting_message}")
     if not pods and job.created_at is not None and now - job.created_at > NO_PODS_AFTER:

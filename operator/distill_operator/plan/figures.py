@@ -12,21 +12,17 @@ REJECTED = "rejected."
 def dataset_figures(stages: Mapping[str, StageStatus]) -> dict[str, Any]:
     """Give a DistillDataset's figures, as far as its stages have reported them."""
     generate, verified, pack = (_counts(stages, name) for name in ("generate", "filter", "pack"))
-    generations, kept = generate.get("generations"), verified.get("kept")
-    figures: dict[str, Any] = {
+    return {
         "prompts": generate.get("prompts"),
-        "generations": generations,
-        "kept": kept,
+        "generations": generate.get("generations"),
+        "kept": verified.get("kept"),
         "rejected": {
             name.removeprefix(REJECTED): count for name, count in verified.items() if name.startswith(REJECTED)
         },
+        "acceptance_rate": _rounded(_metrics(stages, "filter").get("acceptanceRate"), 4),
         "rows": pack.get("sequences"),
         "tokens": pack.get("tokens"),
     }
-    verified_so_far = (kept or 0) + sum(figures["rejected"].values())
-    if kept is not None and verified_so_far:
-        figures["acceptance_rate"] = round(kept / verified_so_far, 4)
-    return figures
 
 
 def finetune_figures(stages: Mapping[str, StageStatus]) -> dict[str, Any]:
@@ -67,6 +63,11 @@ def evaluation_figures(stages: Mapping[str, StageStatus]) -> dict[str, Any]:
 def _counts(stages: Mapping[str, StageStatus], name: str) -> dict[str, int]:
     stage = stages.get(name)
     return stage.counts if stage is not None else {}
+
+
+def _metrics(stages: Mapping[str, StageStatus], name: str) -> dict[str, float]:
+    stage = stages.get(name)
+    return stage.metrics if stage is not None else {}
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -1,0 +1,48 @@
+"""A real Kubernetes with npu-distill installed, once for all tests; a namespace of its own for each."""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.e2e.workspace import Workspace, open_workspace
+from tests.harness.installation import Installation, borrow_cluster, install, uninstall
+
+PROGRESS_SECONDS = 3
+
+VALUES: dict[str, Any] = {
+    "progressIntervalSeconds": PROGRESS_SECONDS,
+    "profiles": {
+        # Devices that the nodes of the local cluster claim to have, with the CPU's image: what an NPU Pod asks of
+        # Kubernetes can be seen without an NPU.
+        "fake-npu": {
+            "deviceTarget": "CPU",
+            "resource": "huawei.com/Ascend910",
+            "resources": {"requests": {"cpu": "100m", "memory": "1Gi"}},
+        },
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def installation(request: pytest.FixtureRequest) -> Iterator[Installation]:
+    """npu-distill on a real cluster, removed again at the end; the local cluster itself is taken down if it was
+    not up before."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def say(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            sys.stderr.write(f"\n{line}")
+            sys.stderr.flush()
+
+    with borrow_cluster(say) as kubectl:
+        installed = install(kubectl, VALUES, say)
+        yield installed
+        uninstall(installed)
+
+
+@pytest.fixture
+def workspace(installation: Installation, request: pytest.FixtureRequest) -> Iterator[Workspace]:
+    """A namespace of its own, deleted afterwards."""
+    with open_workspace(installation, f"e2e-{request.node.name.removeprefix('test_')}") as opened:
+        yield opened

@@ -1,0 +1,146 @@
+"""The example, whole: three objects applied in one go, the last first, down to the score."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+from tests.e2e.conftest import PROGRESS_SECONDS
+from tests.e2e.workspace import Workspace, open_workspace
+from tests.harness.installation import Installation
+from tests.harness.kubectl import condition
+
+FAULTS = {"wrong": 0.15, "truncated": 0.05, "too_many_requests": 0.02, "unavailable": 0.02}
+KINDS = ("distilldataset", "finetunerun", "evalrun")
+
+
+@pytest.fixture(scope="module")
+def done(installation: Installation) -> Iterator[Workspace]:
+    """The example's three objects in a namespace of their own, applied in reverse order, all Ready."""
+    with open_workspace(installation, "e2e-arithmetic") as workspace:
+        workspace.teacher(**FAULTS)
+        whole = {"source": {"prompts": {"limit": None}}, "teacher": {"shards": 2}}
+        dataset = workspace.dataset(**whole, filter={"minAcceptanceRate": 0.7})
+        example = {"training": {"maxSteps": None, "batchSize": 16}, "checkpoint": {"everySteps": 100}}
+        benchmark = {"benchmark": {"limit": None}, "protocol": {"maxTokens": 96}}
+        workspace.apply(workspace.evaluation(**benchmark), workspace.finetune(**example), dataset)
+        for kind in KINDS:
+            workspace.wait_for(kind, seconds=1200)
+        yield workspace
+
+
+def test_the_student_learns_two_digit_addition(done: Workspace) -> None:
+    status = done.status("evalrun")
+    assert status["problems"] >= 200
+    assert status["score"] >= 95
+    assert status["scoreLow"] < status["score"] <= status["scoreHigh"] <= 100
+    printed = done.kubectl("get", "evalrun", "-n", done.namespace)
+    assert f"{status['score']:g}" in printed.replace(".0 ", " ")
+    assert status["interval"] in printed
+
+
+def test_counts_add_up_and_equal_what_the_teacher_injected(done: Workspace) -> None:
+    status, stats = done.status("distilldataset"), done.teacher_stats()
+    generations = status["prompts"] * 2
+    answered, refused = stats["answered"], stats["refused"]
+    assert status["generations"] == generations == sum(answered.values())
+    assert status["kept"] + sum(status["rejected"].values()) == generations
+    assert status["rejected"]["truncated"] == answered["truncated"]
+    assert status["rejected"]["incorrect"] == answered["wrong"]
+    assert refused["429"] > 0
+    assert refused["503"] > 0
+
+
+def test_every_reject_is_listed_with_its_reason(done: Workspace) -> None:
+    status, stage = done.status("distilldataset"), done.stage("distilldataset", "filter")
+    rejects = Counter(row["reason"] for row in done.rows(f"{stage['artifact']['uri']}/rejects.jsonl"))
+    assert rejects == status["rejected"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_artifact_is_what_its_digest_says(done: Workspace, kind: str) -> None:
+    artifact = done.status(kind)["artifact"]
+    text = done.read(f"{artifact['uri']}/manifest.json")
+    assert artifact["digest"] == f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    files = {file["path"]: file["sha256"] for file in json.loads(text)["files"]}
+    assert files
+    listed = done.on_volume(
+        "sh", "-c", f"cd /data/{artifact['uri']} && find . -type f ! -name manifest.json -exec sha256sum {{}} +"
+    )
+    found = {path.removeprefix("./"): f"sha256:{digest}" for digest, path in map(str.split, listed.splitlines())}
+    assert found == files
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kstatus_reader_calls_it_current(done: Workspace, kind: str) -> None:
+    resource = json.dumps(done.get(kind))
+    assert done.kubectl.run("kstatus", stdin=resource).startswith("Current")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_life_of_an_object_costs_few_status_writes(done: Workspace, kind: str) -> None:
+    resource = done.get(kind)
+    kinds = {"distilldataset": "DistillDataset", "finetunerun": "FinetuneRun", "evalrun": "EvalRun"}
+    writes = _metric(done.installation, f'npu_distill_status_writes_total{{kind="{kinds[kind]}"}}')
+    seconds = _seconds(resource)
+    assert writes <= 6 + seconds / PROGRESS_SECONDS
+
+
+def test_a_finished_pipeline_is_left_alone(done: Workspace) -> None:
+    before = {kind: done.get(kind)["metadata"]["resourceVersion"] for kind in KINDS}
+    requests = _requests(done.installation)
+    done.on_volume("sleep", str(4 * PROGRESS_SECONDS))
+    assert {kind: done.get(kind)["metadata"]["resourceVersion"] for kind in KINDS} == before
+    assert _requests(done.installation) == requests
+
+
+def test_no_pod_has_kubernetes_credentials(done: Workspace) -> None:
+    pods = done.kubectl.list("pods", done.namespace, "app.kubernetes.io/managed-by=npu-distill")
+    assert {pod["metadata"]["labels"]["npu-distill.io/stage"] for pod in pods} >= {
+        "generate",
+        "filter",
+        "pack",
+        "train",
+        "eval",
+    }
+    for pod in pods:
+        assert pod["spec"]["automountServiceAccountToken"] is False
+        mounts = [mount["mountPath"] for mount in pod["spec"]["containers"][0]["volumeMounts"]]
+        assert not [path for path in mounts if "serviceaccount" in path]
+
+
+def test_events_tell_the_story(done: Workspace) -> None:
+    events = done.kubectl.list("events", done.namespace)
+    reasons = {event["reason"] for event in events if event["involvedObject"]["kind"] == "DistillDataset"}
+    assert {"Generating", "Filtering", "Packing", "Packed"} <= reasons
+
+
+def test_conditions_explain_themselves(done: Workspace) -> None:
+    for kind in KINDS:
+        ready = condition(done.get(kind), "Ready")
+        assert ready["message"]
+        assert done.status(kind)["observedGeneration"] == done.get(kind)["metadata"]["generation"]
+
+
+def _metric(installation: Installation, name: str) -> float:
+    lines = _metrics(installation).splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+
+def _requests(installation: Installation) -> float:
+    writes = ("npu_distill_status_writes_total", "npu_distill_children_applied_total")
+    return sum(_metric(installation, name) for name in writes)
+
+
+def _metrics(installation: Installation) -> str:
+    path = f"/api/v1/namespaces/{installation.namespace}/services/{installation.release}:http/proxy/metrics"
+    return installation.kubectl("get", "--raw", path)
+
+
+def _seconds(resource: dict[str, Any]) -> float:
+    start = datetime.fromisoformat(resource["metadata"]["creationTimestamp"])
+    end = datetime.fromisoformat(condition(resource, "Ready")["lastTransitionTime"])
+    return (end - start).total_seconds()

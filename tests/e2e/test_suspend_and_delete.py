@@ -1,0 +1,70 @@
+"""Suspending frees the Pods and resuming completes; deleting leaves nothing behind."""
+
+from tests.e2e.workspace import Workspace
+from tests.harness.kubectl import condition, eventually
+
+CHILDREN = ("jobs", "pods", "configmaps", "services")
+
+
+def _live_pods(workspace: Workspace) -> list[str]:
+    pods = workspace.kubectl.list("pods", workspace.namespace, "app.kubernetes.io/managed-by=npu-distill")
+    return [pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") not in ("Succeeded", "Failed")]
+
+
+def _suspend(workspace: Workspace, kind: str, value: bool) -> None:
+    patch = f'{{"spec": {{"suspend": {str(value).lower()}}}}}'
+    workspace.kubectl("patch", kind, "sums", "-n", workspace.namespace, "--type", "merge", "-p", patch)
+
+
+def test_suspending_generate_frees_its_pods_and_resuming_completes(workspace: Workspace) -> None:
+    workspace.teacher(latency=0.2)
+    workspace.apply(workspace.dataset(teacher={"shards": 2, "maxConcurrentRequests": 4}))
+    workspace.running_pod("generate")
+    eventually(lambda: workspace.teacher_stats()["answered"]["right"] > 20, "20 answers", 60)
+    _suspend(workspace, "distilldataset", True)
+    eventually(lambda: workspace.reason("distilldataset") == "Suspended", "reason Suspended", 20)
+    eventually(lambda: not _live_pods(workspace), "no Pod left", 60)
+    verdict = condition(workspace.get("distilldataset"), "Reconciling")
+    assert verdict["status"] == "False"
+    answered = sum(workspace.teacher_stats()["answered"].values())
+    _suspend(workspace, "distilldataset", False)
+    done = workspace.wait_for("distilldataset")
+    assert done["status"]["kept"] == 400 == done["status"]["generations"]
+    in_flight = 4
+    assert sum(workspace.teacher_stats()["answered"].values()) <= 400 + in_flight
+    assert answered < 400
+
+
+def test_suspending_a_training_resumes_from_its_checkpoint(workspace: Workspace) -> None:
+    workspace.teacher()
+    workspace.apply(workspace.dataset(), workspace.finetune(training={"maxSteps": 60}))
+    eventually(lambda: (workspace.status("finetunerun").get("step") or 0) >= 8, "8 steps", 120)
+    _suspend(workspace, "finetunerun", True)
+    eventually(lambda: not _live_pods(workspace), "no Pod left", 60)
+    _suspend(workspace, "finetunerun", False)
+    workspace.wait_for("finetunerun")
+    metrics = workspace.stage("finetunerun", "train")["metrics"]
+    assert metrics["resumedFromStep"] >= 4
+    assert workspace.status("finetunerun")["restarts"] == 0
+
+
+def test_an_object_that_is_created_suspended_starts_nothing(workspace: Workspace) -> None:
+    workspace.apply(workspace.dataset(suspend=True))
+    eventually(lambda: workspace.reason("distilldataset") == "Suspended", "reason Suspended", 20)
+    assert workspace.jobs() == []
+
+
+def test_deleting_leaves_nothing_and_creating_again_picks_up_what_was_done(workspace: Workspace) -> None:
+    workspace.teacher()
+    workspace.apply(workspace.dataset(), workspace.finetune(), workspace.evaluation())
+    workspace.wait_for("distilldataset")
+    artifact = workspace.status("distilldataset")["artifact"]
+    workspace.running_pod("train")
+    workspace.kubectl("delete", "distill", "--all", "-n", workspace.namespace, timeout=120)
+    selector = "app.kubernetes.io/managed-by=npu-distill"
+    for kind in CHILDREN:
+        eventually(lambda: not workspace.kubectl.list(kind, workspace.namespace, selector), f"no {kind} left", 60)  # noqa: B023
+    asked = workspace.teacher_stats()
+    workspace.apply(workspace.dataset())
+    assert workspace.wait_for("distilldataset")["status"]["artifact"] == artifact
+    assert workspace.teacher_stats() == asked

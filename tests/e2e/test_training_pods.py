@@ -1,0 +1,57 @@
+"""Training over two nodes, its faults, and devices that the cluster does not have."""
+
+import time
+
+from tests.e2e.workspace import Workspace
+from tests.harness.kubectl import condition, eventually
+
+
+def test_two_pods_on_two_nodes_train_together_and_a_lost_one_ends_the_attempt_in_seconds(workspace: Workspace) -> None:
+    workspace.teacher()
+    two = {"accelerator": {"nodes": 2}, "training": {"maxSteps": 40, "batchSize": 1}}
+    workspace.apply(workspace.dataset(), workspace.finetune(**two))
+    eventually(lambda: (workspace.status("finetunerun").get("step") or 0) >= 6, "6 steps", 180)
+    first = workspace.pods("train")
+    assert len({pod["spec"]["nodeName"] for pod in first}) == 2
+    lost = first[1]["metadata"]["name"]
+    workspace.kubectl("delete", "pod", lost, "-n", workspace.namespace, "--wait=false")
+    start = time.monotonic()
+
+    def ended() -> bool:
+        pods = [pod for pod in workspace.pods("train") if pod["metadata"]["labels"]["npu-distill.io/attempt"] == "1"]
+        return all(pod["status"].get("phase") in ("Succeeded", "Failed") for pod in pods)
+
+    eventually(ended, "both Pods of the first attempt have ended", 25, every=0.2)
+    assert time.monotonic() - start < 20  # one grace period is 30 s: nothing waited for one
+    done = workspace.wait_for("finetunerun", seconds=240)
+    assert done["status"]["restarts"] == 1
+    metrics = workspace.stage("finetunerun", "train")["metrics"]
+    assert metrics["resumedFromStep"] >= 4
+    events = [event["reason"] for event in workspace.kubectl.list("events", workspace.namespace)]
+    assert "AttemptFailed" in events
+
+
+def test_a_run_that_asks_for_more_devices_than_a_node_has_says_why_it_is_pending(workspace: Workspace) -> None:
+    workspace.teacher()
+    sixteen = {"accelerator": {"profile": "fake-npu", "devicesPerNode": 16}}
+    workspace.apply(workspace.dataset(), workspace.finetune(**sixteen))
+    workspace.wait_for("distilldataset")
+    eventually(lambda: workspace.reason("finetunerun") == "Unschedulable", "reason Unschedulable", 60)
+    ready = condition(workspace.get("finetunerun"), "Ready")
+    assert "Insufficient huawei.com/Ascend910" in ready["message"]
+    assert "16 huawei.com/Ascend910" in ready["message"]
+    assert workspace.stage("finetunerun", "preflight")["state"] == "Succeeded"
+    warnings = [
+        event["reason"] for event in workspace.kubectl.list("events", workspace.namespace) if event["type"] == "Warning"
+    ]
+    assert "Unschedulable" in warnings
+
+
+def test_devices_are_asked_of_the_scheduler_and_training_completes(workspace: Workspace) -> None:
+    workspace.teacher()
+    workspace.apply(workspace.dataset(), workspace.finetune(accelerator={"profile": "fake-npu", "devicesPerNode": 1}))
+    workspace.wait_for("finetunerun")
+    (pod,) = workspace.pods("train")
+    assert pod["spec"]["containers"][0]["resources"]["limits"]["huawei.com/Ascend910"] == "1"
+    (preflight,) = workspace.pods("preflight")
+    assert "huawei.com/Ascend910" not in preflight["spec"]["containers"][0]["resources"].get("limits", {})

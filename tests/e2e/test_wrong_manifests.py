@@ -1,0 +1,184 @@
+"""Wrong manifests: refused by the API server in words that name field and remedy, or Stalled within seconds."""
+
+import json
+from typing import Any
+
+import pytest
+from tests.e2e.workspace import Manifest, Workspace
+from tests.harness.kubectl import CommandError, condition
+
+DATASET, FINETUNE, EVALUATION = "dataset", "finetune", "evaluation"
+
+REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
+    ("no source", DATASET, {"source": None}, "spec.source: Required value"),
+    ("no endpoint", DATASET, {"teacher": {"endpoints": []}}, "spec.teacher.endpoints"),
+    ("an endpoint without a scheme", DATASET, {"teacher": {"endpoints": ["teacher:8000"]}}, "^https?://"),
+    (
+        "negative temperature",
+        DATASET,
+        {"teacher": {"sampling": {"temperature": -1}}},
+        "spec.teacher.sampling.temperature",
+    ),
+    ("topP of zero", DATASET, {"teacher": {"sampling": {"topP": 0}}}, "spec.teacher.sampling.topP"),
+    (
+        "several generations at temperature 0",
+        DATASET,
+        {"teacher": {"sampling": {"temperature": 0, "generationsPerPrompt": 4}}},
+        "raise sampling.temperature or set sampling.generationsPerPrompt to 1",
+    ),
+    (
+        "more shards than requests",
+        DATASET,
+        {"teacher": {"shards": 8, "maxConcurrentRequests": 4}},
+        "teacher.shards must not exceed teacher.maxConcurrentRequests",
+    ),
+    (
+        "a template without the prompt",
+        DATASET,
+        {"teacher": {"promptTemplate": "Solve it."}},
+        "spec.teacher.promptTemplate",
+    ),
+    ("an unknown verifier", DATASET, {"filter": {"verifier": "guess"}}, 'Unsupported value: "guess"'),
+    ("acceptance in percent", DATASET, {"filter": {"minAcceptanceRate": 30}}, "spec.filter.minAcceptanceRate"),
+    (
+        "samples longer than sequences",
+        DATASET,
+        {"pack": {"maxSampleTokens": 4096}},
+        "maxSampleTokens must not exceed sequenceLength",
+    ),
+    ("a misspelt field", DATASET, {"teacher": {"modle": "r1"}}, 'unknown field "spec.teacher.modle"'),
+    ("storage outside the claim", DATASET, {"storage": {"path": "../other"}}, "path is relative to the claim"),
+    (
+        "devices that parallelism does not divide",
+        FINETUNE,
+        {"accelerator": {"devicesPerNode": 8}, "parallelism": {"tensor": 3}},
+        "must be a multiple of parallelism.tensor x parallelism.pipeline x parallelism.context",
+    ),
+    (
+        "too few micro-batches",
+        FINETUNE,
+        {"accelerator": {"devicesPerNode": 2}, "parallelism": {"pipeline": 2}},
+        "parallelism.microBatches must be at least parallelism.pipeline",
+    ),
+    (
+        "sequence parallelism alone",
+        FINETUNE,
+        {"parallelism": {"sequence": True}},
+        "parallelism.sequence needs parallelism.tensor of at least 2",
+    ),
+    ("a learning rate that rises", FINETUNE, {"training": {"finalLearningRate": 0.9}}, "must not exceed learningRate"),
+    ("no accelerator", FINETUNE, {"accelerator": None}, "spec.accelerator: Required value"),
+    (
+        "two targets",
+        EVALUATION,
+        {"target": {"model": {"uri": "models/qwen"}}},
+        "set exactly one of finetuneRef, model, endpoint",
+    ),
+    (
+        "devices for an endpoint",
+        EVALUATION,
+        {"target": {"finetuneRef": None, "endpoint": {"url": "http://h/v1", "model": "m"}}},
+        "leave it out for target.endpoint",
+    ),
+    (
+        "several samples at temperature 0",
+        EVALUATION,
+        {"protocol": {"samplesPerProblem": 4}},
+        "raise temperature or set samplesPerProblem to 1",
+    ),
+    ("weights over two nodes", EVALUATION, {"accelerator": {"nodes": 2}}, "set accelerator.nodes to 1"),
+]
+
+STALLED: list[tuple[str, str, dict[str, Any], str, str]] = [
+    (
+        "an unknown profile",
+        FINETUNE,
+        {"accelerator": {"profile": "tpu"}},
+        "UnknownProfile",
+        "accelerator.profile 'tpu' is not configured; this operator has",
+    ),
+    (
+        "more devices than a node has",
+        FINETUNE,
+        {"accelerator": {"profile": "ascend-910b", "devicesPerNode": 16}},
+        "TooManyDevices",
+        "spread the run over more nodes",
+    ),
+    (
+        "prompts that are not there",
+        DATASET,
+        {"source": {"prompts": {"uri": "arithmetic/promts.jsonl"}}},
+        "SourceNotFound",
+        "arithmetic/promts.jsonl",
+    ),
+    (
+        "a column that is not there",
+        DATASET,
+        {"source": {"prompts": {"answerColumn": "solution"}}},
+        "MissingColumn",
+        "'solution'",
+    ),
+    (
+        "a model that the teacher does not have",
+        DATASET,
+        {"teacher": {"model": "deepseek-r1"}},
+        "",
+        "rule-based-arithmetic",
+    ),
+    (
+        "a benchmark that is not there",
+        EVALUATION,
+        {
+            "target": {"finetuneRef": None, "endpoint": {"url": "http://rule-based-teacher/v1", "model": "m"}},
+            "accelerator": None,
+            "benchmark": {"uri": "aime.jsonl"},
+        },
+        "SourceNotFound",
+        "aime.jsonl",
+    ),
+    (
+        "a model that is not there",
+        EVALUATION,
+        {"target": {"finetuneRef": None, "model": {"uri": "models/none"}}},
+        "",
+        "models/none",
+    ),
+]
+
+
+def _manifest(workspace: Workspace, kind: str, changes: dict[str, Any], name: str = "sums") -> Manifest:
+    build = {DATASET: workspace.dataset, FINETUNE: workspace.finetune, EVALUATION: workspace.evaluation}
+    return build[kind](name, **changes)
+
+
+def test_the_api_server_refuses_and_says_what_to_do(workspace: Workspace) -> None:
+    for case, kind, changes, words in REFUSED:
+        message = workspace.refused(_manifest(workspace, kind, changes))
+        assert words in message, f"{case}: {message}"
+
+
+def test_a_name_that_leaves_no_room_for_stages_is_refused(workspace: Workspace) -> None:
+    message = workspace.refused(workspace.dataset("a" * 41))
+    assert "metadata.name must have at most 40 characters" in message
+
+
+def test_inputs_are_immutable_and_suspend_is_not(workspace: Workspace) -> None:
+    workspace.apply(workspace.finetune(dataset="none", suspend=True))
+    with pytest.raises(CommandError, match=r"spec\.training is immutable: create a new FinetuneRun"):
+        workspace.apply(workspace.finetune(dataset="none", suspend=True, training={"epochs": 9}))
+    with pytest.raises(CommandError, match=r"spec\.mindformers is immutable"):
+        workspace.apply(workspace.finetune(dataset="none", suspend=True, mindformers={"use_legacy": False}))
+    workspace.apply(workspace.finetune(dataset="none", suspend=False))
+
+
+def test_what_only_the_cluster_can_know_is_stalled_with_its_reason(workspace: Workspace) -> None:
+    workspace.teacher()
+    kinds = {DATASET: "distilldataset", FINETUNE: "finetunerun", EVALUATION: "evalrun"}
+    names = {case: f"wrong-{number}" for number, (case, *_) in enumerate(STALLED)}
+    workspace.apply(*(_manifest(workspace, kind, changes, names[case]) for case, kind, changes, *_ in STALLED))
+    for case, kind, _, reason, words in STALLED:
+        stalled = condition(workspace.wait_for(kinds[kind], names[case], "Stalled", seconds=90), "Stalled")
+        assert words in stalled["message"], f"{case}: {stalled}"
+        assert stalled["reason"] == reason or not reason, f"{case}: {stalled}"
+        verdict = workspace.kubectl.run("kstatus", stdin=json.dumps(workspace.get(kinds[kind], names[case])))
+        assert verdict.startswith("Failed"), f"{case}: {verdict}"

@@ -1,0 +1,209 @@
+"""One test's namespace: restricted Pod Security, a claim, a teacher, inputs, and the manifests that tests vary."""
+
+import copy
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from tests.harness.arithmetic import EXAMPLE
+from tests.harness.installation import Installation
+from tests.harness.kubectl import CommandError, Kubectl, condition, eventually
+
+API_VERSION = "npu-distill.io/v1alpha1"
+CLAIM = "distill"
+READY_SECONDS = 180
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A namespace of its own for one test."""
+
+    installation: Installation
+    namespace: str
+
+    @property
+    def kubectl(self) -> Kubectl:
+        """kubectl of the cluster."""
+        return self.installation.kubectl
+
+    # ---- manifests ----
+
+    def manifest(self, kind: str, name: str, spec: Mapping[str, Any]) -> Manifest:
+        """Give a custom resource of this namespace."""
+        metadata = {"name": name, "namespace": self.namespace}
+        return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": dict(spec)}
+
+    def dataset(self, name: str = "sums", **changes: Any) -> Manifest:
+        """Give the example's DistillDataset over 200 prompts; `changes` are laid over its spec, key by key."""
+        base = {"source": {"prompts": {"limit": 200}}, "teacher": {"shards": 1}, "filter": {"minAcceptanceRate": 0}}
+        return self._example("dataset.yaml", name, base, changes)
+
+    def finetune(self, name: str = "sums", dataset: str = "sums", **changes: Any) -> Manifest:
+        """Give the example's FinetuneRun cut down to 12 steps of one worker."""
+        base = {
+            "datasetRef": {"name": dataset},
+            "training": {"maxSteps": 12, "batchSize": 2},
+            "checkpoint": {"everySteps": 4},
+        }
+        return self._example("finetune.yaml", name, base, changes)
+
+    def evaluation(self, name: str = "sums", finetune: str = "sums", **changes: Any) -> Manifest:
+        """Give the example's EvalRun over 10 problems."""
+        base = {
+            "target": {"finetuneRef": {"name": finetune}},
+            "benchmark": {"limit": 10},
+            "protocol": {"maxTokens": 24},
+        }
+        return self._example("eval.yaml", name, base, changes)
+
+    def _example(self, file: str, name: str, *changes: Mapping[str, Any]) -> Manifest:
+        manifest: Manifest = yaml.safe_load((EXAMPLE / file).read_text())
+        spec = manifest["spec"]
+        for change in changes:
+            spec = _merged(spec, change)
+        return self.manifest(manifest["kind"], name, spec)
+
+    # ---- what a test does ----
+
+    def apply(self, *manifests: Mapping[str, Any]) -> None:
+        """Apply manifests in one call."""
+        self.kubectl.apply(*manifests)
+
+    def refused(self, manifest: Mapping[str, Any]) -> str:
+        """Apply a manifest that the API server must refuse, and give its words."""
+        try:
+            self.kubectl.apply(manifest)
+        except CommandError as error:
+            return str(error)
+        raise AssertionError(f"the API server took {json.dumps(manifest['spec'])}")
+
+    def get(self, kind: str, name: str = "sums") -> Manifest:
+        """Give one object."""
+        return self.kubectl.get(kind, name, self.namespace)
+
+    def status(self, kind: str, name: str = "sums") -> Manifest:
+        """Give an object's status."""
+        return dict(self.get(kind, name).get("status", {}))
+
+    def stage(self, kind: str, stage: str, name: str = "sums") -> Manifest:
+        """Give the status of one stage; empty while there is none."""
+        return next((item for item in self.status(kind, name).get("stages", []) if item["name"] == stage), {})
+
+    def wait_for(self, kind: str, name: str = "sums", type_: str = "Ready", seconds: float = READY_SECONDS) -> Manifest:
+        """Wait with `kubectl wait`, as a user would, and give the object; says how it stood if that failed."""
+        try:
+            timeout = f"--timeout={seconds:g}s"
+            self.kubectl(
+                "wait", kind, name, "-n", self.namespace, f"--for=condition={type_}", timeout, timeout=seconds + 30
+            )
+        except CommandError as error:
+            conditions = json.dumps(self.status(kind, name).get("conditions", []), indent=1)
+            pods = self.kubectl("get", "pods", "-n", self.namespace)
+            raise AssertionError(f"{error}\n{conditions}\n{pods}") from error
+        return self.get(kind, name)
+
+    def reason(self, kind: str, name: str = "sums") -> str:
+        """Give the Ready condition's reason."""
+        return str(condition(self.get(kind, name), "Ready").get("reason", ""))
+
+    def pods(self, stage: str) -> list[Manifest]:
+        """Give the Pods of a stage."""
+        return self.kubectl.list("pods", self.namespace, f"npu-distill.io/stage={stage}")
+
+    def jobs(self, stage: str = "") -> list[Manifest]:
+        """Give the Jobs of a stage, or of all."""
+        selector = f"npu-distill.io/stage={stage}" if stage else "app.kubernetes.io/managed-by=npu-distill"
+        return self.kubectl.list("jobs", self.namespace, selector)
+
+    def running_pod(self, stage: str, seconds: float = 60) -> Manifest:
+        """Wait until a Pod of the stage runs, and give it."""
+
+        def running() -> Manifest | None:
+            return next((pod for pod in self.pods(stage) if pod["status"].get("phase") == "Running"), None)
+
+        return eventually(running, f"a running Pod of stage {stage}", seconds, every=0.2)
+
+    # ---- the teacher and the volume ----
+
+    def teacher(self, **flags: float) -> None:
+        """Start the rule-based teacher with `flags` (see its --help); without flags it is always right."""
+        arguments = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
+        deployment, service = yaml.safe_load_all((EXAMPLE / "setup/20-teacher.yaml").read_text())
+        for manifest in (deployment, service):
+            manifest["metadata"]["namespace"] = self.namespace
+        quiet = ["--wrong=0", "--truncated=0", "--too-many-requests=0", "--unavailable=0"]
+        deployment["spec"]["template"]["spec"]["containers"][0]["args"] = [*quiet, *arguments]
+        self.apply(deployment, service)
+        name = deployment["metadata"]["name"]
+        self.kubectl("rollout", "status", f"deployment/{name}", "-n", self.namespace, "--timeout=120s", timeout=150)
+
+    def teacher_stats(self) -> dict[str, dict[str, int]]:
+        """Give what the teacher counted of its own doing: answers by outcome, refusals by HTTP status."""
+        name = yaml.safe_load((EXAMPLE / "setup/20-teacher.yaml").read_text().split("\n---\n")[0])["metadata"]["name"]
+        path = f"/api/v1/namespaces/{self.namespace}/services/{name}:http/proxy/stats"
+        stats: dict[str, dict[str, int]] = json.loads(self.kubectl("get", "--raw", path))
+        return stats
+
+    def on_volume(self, *command: str, timeout: float = 60) -> str:
+        """Run a command in the Pod that has the claim at /data."""
+        return self.kubectl("exec", "toolbox", "-n", self.namespace, "--", *command, timeout=timeout)
+
+    def read(self, path: str) -> str:
+        """Read a file of the claim."""
+        return self.on_volume("cat", f"/data/{path}")
+
+    def rows(self, path: str) -> list[Manifest]:
+        """Read a JSON Lines file of the claim."""
+        return [json.loads(line) for line in self.read(path).splitlines()]
+
+
+@contextmanager
+def open_workspace(installation: Installation, name: str) -> Iterator[Workspace]:
+    """Make a namespace with a claim and the example's inputs in it; delete it at the end."""
+    kubectl = installation.kubectl
+    namespace = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:50]
+    workspace = Workspace(installation, namespace)
+    (enforced,) = yaml.safe_load_all((EXAMPLE / "setup/00-namespace.yaml").read_text())
+    (claim,) = yaml.safe_load_all((EXAMPLE / "setup/10-claim.yaml").read_text())
+    enforced["metadata"]["name"] = namespace
+    claim["metadata"]["namespace"] = namespace
+    kubectl.apply(enforced)
+    try:
+        kubectl.apply(claim, _toolbox(namespace))
+        kubectl("wait", "pod/toolbox", "-n", namespace, "--for=condition=Ready", "--timeout=90s")
+        yield workspace
+    finally:
+        kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def _toolbox(namespace: str) -> Manifest:
+    """Give a Pod of the teacher's image that writes the inputs, then waits for commands."""
+    (job,) = yaml.safe_load_all((EXAMPLE / "setup/30-inputs.yaml").read_text())
+    spec = copy.deepcopy(job["spec"]["template"]["spec"])
+    container = spec["containers"][0]
+    write = " ".join(container["command"])
+    container["command"] = ["sh", "-c", f"{write} && touch /tmp/ready && exec sleep 3600"]
+    container["readinessProbe"] = {"exec": {"command": ["ls", "/tmp/ready"]}, "periodSeconds": 1}
+    container["volumeMounts"].append({"name": "tmp", "mountPath": "/tmp"})
+    spec["volumes"].append({"name": "tmp", "emptyDir": {}})
+    spec["terminationGracePeriodSeconds"] = 0
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "toolbox", "namespace": namespace}, "spec": spec}
+
+
+def _merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> Manifest:
+    """Lay `change` over `base`, maps key by key; a None removes a key."""
+    merged = dict(base)
+    for key, value in change.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = _merged(merged[key], value)
+        else:
+            merged[key] = value
+    return merged

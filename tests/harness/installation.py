@@ -1,0 +1,94 @@
+"""A cluster with npu-distill installed: the local one, or with CLUSTER=current the kubeconfig's own."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tests.cluster.images import build_images, tag
+from tests.cluster.lifecycle import down, load, up
+from tests.cluster.processes import running
+from tests.cluster.settings import read_settings
+from tests.harness.kubectl import Kubectl
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CHART = REPOSITORY / "helm/npu-distill"
+RELEASE = NAMESPACE = "npu-distill"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Where npu-distill runs, and how to reach it."""
+
+    kubectl: Kubectl
+    release: str = RELEASE
+    namespace: str = NAMESPACE
+
+
+def open_cluster(say: Say) -> Kubectl:
+    """Have a cluster up with the images of this tree in it, and give a kubectl for it.
+
+    Raises:
+        ClusterError: this machine cannot run the local cluster; the message says what is missing.
+    """
+    if _is_current():
+        say("using the kubeconfig's current context; its nodes must be able to pull the images")
+        return Kubectl()
+    settings = read_settings()
+    images = build_images(settings, say)
+    up(settings, say)
+    load(settings, images, say)
+    path = f"{settings.programs}{os.pathsep}{os.environ['PATH']}"
+    return Kubectl({"KUBECONFIG": str(settings.kubeconfig), "PATH": path})
+
+
+@contextmanager
+def borrow_cluster(say: Say) -> Iterator[Kubectl]:
+    """Open a cluster and leave it as it was found: a local one that was down goes down again."""
+    starts = not _is_current() and not running()
+    try:
+        yield open_cluster(say)
+    finally:
+        if starts:
+            down(read_settings(), say)
+
+
+def _is_current() -> bool:
+    return os.environ.get("CLUSTER", "local") == "current"
+
+
+def install(kubectl: Kubectl, values: Mapping[str, Any], say: Say) -> Installation:
+    """Install or upgrade the chart with `values` over its own, CRDs first, and wait until the operator is up."""
+    say(f"installing the chart into namespace {NAMESPACE}")
+    if not _is_current():
+        values = {"image": {"tag": tag()}, "runtimeImage": {"tag": tag()}, **values}
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", REPOSITORY / "crds")
+    kubectl.run(
+        "helm",
+        "upgrade",
+        "--install",
+        RELEASE,
+        CHART,
+        "--namespace",
+        NAMESPACE,
+        "--create-namespace",
+        "--skip-crds",
+        "--wait",
+        "--timeout",
+        "3m",
+        "--values",
+        "-",
+        stdin=yaml.safe_dump(dict(values)),
+        timeout=240,
+    )
+    return Installation(kubectl)
+
+
+def uninstall(installation: Installation) -> None:
+    """Remove the release; CRDs and objects stay, as `helm uninstall` leaves them."""
+    installation.kubectl.run("helm", "uninstall", installation.release, "-n", installation.namespace, timeout=120)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from tests.e2e.workspace import Workspace, open_workspace
 from tests.harness.installation import Installation, borrow_cluster, install, uninstall
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+
 from tests.e2e.conftest import PROGRESS_SECONDS
 from tests.e2e.workspace import Workspace, open_workspace
 from tests.harness.installation import Installation

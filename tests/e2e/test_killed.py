@@ -1,6 +1,7 @@
 """What is killed at any stage goes on: the operator, and a Pod of each stage."""
 
 import pytest
+
 from tests.e2e.workspace import Workspace
 from tests.harness.kubectl import eventually
 

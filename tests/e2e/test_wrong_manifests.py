@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from tests.e2e.workspace import Manifest, Workspace
 from tests.harness.kubectl import CommandError, condition
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
+
 from tests.harness.arithmetic import EXAMPLE
 from tests.harness.installation import Installation
 from tests.harness.kubectl import CommandError, Kubectl, condition, eventually

@@ -26,11 +26,10 @@ def main() -> int:
         sys.stderr.write(f"error: {error}\n")
         return 1
     sys.stdout.write(kubectl("get", "distill", "-n", arithmetic.NAMESPACE))
-    run = kubectl.get("evalrun", arithmetic.NAME, arithmetic.NAMESPACE)
-    status = run["status"]
+    status = kubectl.get("evalrun", arithmetic.NAME, arithmetic.NAMESPACE)["status"]
     sys.stdout.write(
-        f"\nThe student scores {status['score']} % (95 % interval {status['interval']}) on {status['samples']} problems "
-        f"of {run['spec']['benchmark']['name']} that it has not seen.\n"
+        f"\nThe student scores {status['score']} % (95 % interval {status['interval']}) "
+        f"on {status['samples']} problems that it has not seen.\n"
     )
     if "KUBECONFIG" in kubectl.environment:
         say(f"the cluster stays up: export KUBECONFIG={kubectl.environment['KUBECONFIG']}; `make cluster-down` ends it")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from tests.cluster.images import build_images, tag
 from tests.cluster.lifecycle import down, load, up
 from tests.cluster.processes import running

@@ -11,7 +11,7 @@ import aiohttp
 import uvloop
 from aiohttp import web
 
-from distill_operator.cluster import connect
+from distill_operator.cluster import ClusterError, connect
 from distill_operator.handlers import KopfStore, build_registry, watch
 from distill_operator.metrics import Metrics
 from distill_operator.observation import ResourceKey
@@ -31,7 +31,7 @@ async def run(settings: Settings, port: int) -> None:
         store = KopfStore()
         poller = ProgressPoller(session, settings.progress_interval_seconds)
         reconciler = Reconciler(store, cluster, poller, settings, metrics, clock=lambda: datetime.now(UTC))
-        queue: WorkQueue[ResourceKey] = WorkQueue(reconciler.reconcile)
+        queue: WorkQueue[ResourceKey] = WorkQueue(reconciler.reconcile, expected=(ClusterError,))
         metrics.watch_queue(queue.__len__)
         server = web.AppRunner(build_server(metrics, queue.longest_busy_seconds), access_log=None)
         await server.setup()

@@ -16,7 +16,7 @@ ATTEMPT_LABEL = f"{LABEL_PREFIX}/attempt"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGER = "npu-distill"
 
-JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
+JOB_UID_LABEL = "batch.kubernetes.io/controller-uid"
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 
 
@@ -61,7 +61,7 @@ class PodView:
 
     name: str
     owner_uid: str
-    job: str
+    job_uid: str
     index: int
     phase: str = "Pending"
     ip: str = ""
@@ -153,7 +153,7 @@ def view_pod(body: Mapping[str, Any]) -> PodView:
     return PodView(
         name=metadata["name"],
         owner_uid=labels.get(UID_LABEL, ""),
-        job=labels.get(JOB_NAME_LABEL, ""),
+        job_uid=labels.get(JOB_UID_LABEL, ""),
         index=int(annotations.get(INDEX_ANNOTATION, "0")),
         phase=status.get("phase", "Pending"),
         ip=status.get("podIP", ""),

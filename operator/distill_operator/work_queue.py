@@ -18,11 +18,15 @@ class WorkQueue(Generic[Key]):
     """Calls `work(key)` for every key that is added: never twice at once for one key, and again if it was added since.
 
     `work` returns the seconds after which it wants to look again, or None. When it raises, the key comes back after a
-    delay that doubles from `FIRST_RETRY_SECONDS` to `LONGEST_RETRY_SECONDS`.
+    delay that doubles from `FIRST_RETRY_SECONDS` to `LONGEST_RETRY_SECONDS`. Errors of the `expected` types explain
+    themselves; any other is logged with its traceback.
     """
 
-    def __init__(self, work: Callable[[Key], Awaitable[float | None]]) -> None:
+    def __init__(
+        self, work: Callable[[Key], Awaitable[float | None]], expected: tuple[type[Exception], ...] = ()
+    ) -> None:
         self._work = work
+        self._expected = expected
         self._ready: asyncio.Queue[Key] = asyncio.Queue()
         self._waiting: set[Key] = set()
         self._busy: dict[Key, float] = {}
@@ -75,10 +79,11 @@ class WorkQueue(Generic[Key]):
             self._busy[key] = time.monotonic()
             try:
                 delay = await self._work(key)
-            except Exception:  # noqa: BLE001 - the boundary: whatever went wrong with one key must not stop the others
+            except Exception as error:  # noqa: BLE001 - the boundary: one key's trouble must not stop the others
                 failures = self._failures[key] = self._failures.get(key, 0) + 1
                 delay = min(FIRST_RETRY_SECONDS * 2.0 ** (failures - 1), LONGEST_RETRY_SECONDS)
-                _log.exception("%s: failed %d times, next try in %g s", key, failures, delay)
+                unexpected = not isinstance(error, self._expected)
+                _log.error("%s: %s; next try in %g s", key, error or type(error), delay, exc_info=unexpected)
             else:
                 self._failures.pop(key, None)
             finally:

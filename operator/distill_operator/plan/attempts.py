@@ -8,26 +8,30 @@ from typing import Any
 from distill_operator.api import StageState, StageStatus
 from distill_operator.api.common import Artifact
 from distill_operator.observation import JobView, Observation, PodView, ResourceKey
-from distill_operator.plan.failures import Failure, failure, obstacle
+from distill_operator.plan.failures import NO_PODS_AFTER, Failure, failure, obstacle, unreadable_result
 from distill_operator.plan.manifests import attempt_manifests, job_name
 from distill_operator.plan.reports import merge_progress, merge_results
-from distill_operator.plan.stages import Stage
+from distill_operator.plan.stages import Stage, Teamwork
 from distill_operator.settings import Settings
 from distill_runtime.contract import Progress, Result
 
-RESULT_LOST_AFTER = timedelta(seconds=10)
-"""The Job's end and its Pods' last words arrive by two watches: silence is not loss until this has passed."""
+HEARD_AFTER = timedelta(seconds=10)
+"""A Job's end and its Pods' last words arrive by two watches: silence means something only after this."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Where a stage stands now, why, and what is to be done for it."""
+    """Where a stage stands now, why, and what is to be done for it.
+
+    `look_again_after` is set where time alone, without any event, changes what is to be done.
+    """
 
     status: StageStatus
     reason: str = ""
     message: str = ""
     create: tuple[dict[str, Any], ...] = ()
     delete: tuple[JobView, ...] = ()
+    look_again_after: timedelta | None = None
 
 
 def step_stage(
@@ -44,18 +48,23 @@ def step_stage(
         attempt = recorded.attempt if recorded is not None else 1
         return _start(key, stage, attempt, recorded, observation, settings, now)
     job = max(jobs, key=lambda job: job.attempt)
-    pods = [pod for pod in observation.pods if pod.job == job.name and pod.owner_uid == observation.uid]
+    pods = [pod for pod in observation.pods if pod.job_uid == job.uid]
     before = _continued(stage, job, recorded, now)
     if job.deleting:
         return Step(before, stage.reason, f"Job {job.name} is being deleted; waiting for its Pods to end.")
     if job.complete:
         return _complete(stage, job, pods, before, now)
-    if job.failed:
-        cause = failure(job, pods)
-        if job.attempt < stage.max_attempts and not cause.final:
-            return _start(key, stage, job.attempt + 1, before, observation, settings, now, cause)
-        return _failed(stage, job, before, cause)
-    return _running(stage, job, pods, before, observation, now)
+    if not job.failed:
+        return _active(stage, job, pods, before, observation, now)
+    if recorded is not None and _is_failure_of(recorded, job):
+        return _failed(recorded)  # said once: the Pods that told why may be gone by now
+    told = all(pod.finished for pod in pods) and any(pod.phase == "Failed" for pod in pods)
+    if not told and not _heard(job, pods, now):
+        return Step(before, stage.reason, f"Job {job.name} has failed; reading why.", look_again_after=HEARD_AFTER)
+    cause = failure(job, pods)
+    if job.attempt < stage.max_attempts and not cause.final:
+        return _start(key, stage, job.attempt + 1, before, observation, settings, now, cause)
+    return _failed(_with_failure(before, job, cause))
 
 
 def _start(
@@ -83,6 +92,13 @@ def _start(
         reason=cause.reason if cause is not None else None,
         **_figures(recorded),
     )
+    leftover = [pod.name for pod in observation.pods if pod.owner_uid == observation.uid and not pod.finished]
+    if leftover:  # a Job deleted by hand is gone before its Pods are: two Pods of one index would write the same files
+        message = (
+            f"Waiting for Pod {leftover[0]} of an earlier Job to end. If its node is gone for good, "
+            f"`kubectl delete pod --force {leftover[0]}`."
+        )
+        return Step(status, stage.reason, message)
     manifests = attempt_manifests(key, observation.uid, stage, attempt, settings)
     return Step(status, stage.reason, message, create=tuple(manifests))
 
@@ -109,23 +125,27 @@ def _figures(recorded: StageStatus | None) -> dict[str, Any]:
     return {name: getattr(recorded, name) for name in kept}
 
 
-def _running(
+def _active(
     stage: Stage, job: JobView, pods: Sequence[PodView], before: StageStatus, observation: Observation, now: datetime
 ) -> Step:
-    waiting_for = [pod for pod in pods if not pod.finished]
-    hindrance = obstacle(stage, job, waiting_for, now)
-    if hindrance is not None:
-        status = before.model_copy(
-            update={"state": StageState.PENDING, "message": hindrance.message, "rate": None, "eta_seconds": None}
+    """Say how the Pods of a Job that has not ended are doing."""
+    hindrance = obstacle(stage, job, pods, now)
+    if any(pod.running for pod in pods) and (hindrance is None or stage.teamwork is Teamwork.SHARDS):
+        progress = merge_progress(pods, observation.progress, stage.pods, stage.teamwork)
+        update = {"state": StageState.RUNNING, "message": None, **_reported(progress)}
+        if hindrance is not None:  # the other shards go on meanwhile
+            update["message"] = hindrance.message
+        status = before.model_copy(update=update)
+        return Step(status, stage.reason, describe(stage, status))
+    if pods and all(pod.finished for pod in pods):
+        return Step(
+            before, stage.reason, f"The Pods of Job {job.name} have ended; waiting for what the Job makes of it."
         )
-        return Step(status, hindrance.reason, hindrance.message)
-    if not any(pod.running for pod in waiting_for):
-        message = before.message or f"Waiting for the Pods of Job {job.name} to start."
-        status = before.model_copy(update={"state": StageState.PENDING, "message": message})
-        return Step(status, stage.reason, message)
-    progress = merge_progress(waiting_for, observation.progress, stage.teamwork)
-    status = before.model_copy(update={"state": StageState.RUNNING, "message": None, **_reported(progress)})
-    return Step(status, stage.reason, describe(stage, status))
+    reason, message = stage.reason, f"Waiting for the Pods of Job {job.name} to start."
+    if hindrance is not None:
+        reason, message = hindrance.reason, hindrance.message
+    update = {"state": StageState.PENDING, "message": message, "rate": None, "eta_seconds": None}
+    return Step(before.model_copy(update=update), reason, message, look_again_after=None if pods else NO_PODS_AFTER)
 
 
 def _reported(progress: Progress | None) -> dict[str, Any]:
@@ -163,11 +183,21 @@ def _complete(stage: Stage, job: JobView, pods: Sequence[PodView], before: Stage
     result = merge_results(pods, stage.pods, stage.teamwork)
     if result is not None:
         return Step(_succeeded(before, job, result))
-    heard_by_now = job.finished_at is None or now - job.finished_at > RESULT_LOST_AFTER
-    if not heard_by_now or any(not pod.finished for pod in pods):
-        return Step(before, stage.reason, f"Job {job.name} is complete; reading its result.")
+    if not _heard(job, pods, now):
+        return Step(
+            before, stage.reason, f"Job {job.name} is complete; reading its result.", look_again_after=HEARD_AFTER
+        )
+    if cause := unreadable_result(pods):
+        return _failed(_with_failure(before, job, cause))
     message = f"The result of Job {job.name} was lost with its Pods; running it again, which picks up what is complete."
     return Step(before.model_copy(update={"message": message}), stage.reason, message, delete=(job,))
+
+
+def _heard(job: JobView, pods: Sequence[PodView], now: datetime) -> bool:
+    """Whether all that the Pods of an ended Job had to say must have arrived."""
+    if any(not pod.finished for pod in pods):
+        return False
+    return job.finished_at is None or now - job.finished_at > HEARD_AFTER
 
 
 def _succeeded(before: StageStatus, job: JobView, result: Result) -> StageStatus:
@@ -188,22 +218,29 @@ def _succeeded(before: StageStatus, job: JobView, result: Result) -> StageStatus
     )
 
 
-def _failed(stage: Stage, job: JobView, before: StageStatus, cause: Failure) -> Step:
-    status = before.model_copy(
-        update={
-            "state": StageState.FAILED,
-            "finished_at": job.finished_at,
-            "rate": None,
-            "eta_seconds": None,
-            "message": cause.message,
-            "reason": cause.reason,
-        }
-    )
-    attempts = f" after {job.attempt} attempts" if job.attempt > 1 else ""
+def _is_failure_of(recorded: StageStatus, job: JobView) -> bool:
+    same_end = recorded.attempt == job.attempt and recorded.finished_at == job.finished_at
+    return recorded.state is StageState.FAILED and same_end
+
+
+def _with_failure(before: StageStatus, job: JobView, cause: Failure) -> StageStatus:
     remedy = (
         "Create the object again with the input corrected"
         if cause.final
         else f"When the cause is mended, `kubectl delete job {job.name}` runs the stage again, from where it was"
     )
-    message = f"Stage {stage.name} failed{attempts}: {cause.message.rstrip('.')}. {remedy}."
-    return Step(status, cause.reason, message)
+    return before.model_copy(
+        update={
+            "state": StageState.FAILED,
+            "finished_at": job.finished_at,
+            "rate": None,
+            "eta_seconds": None,
+            "message": f"{cause.message.rstrip('.')}. {remedy}.",
+            "reason": cause.reason,
+        }
+    )
+
+
+def _failed(status: StageStatus) -> Step:
+    attempts = f" after {status.attempt} attempts" if status.attempt > 1 else ""
+    return Step(status, status.reason or "", f"Stage {status.name} failed{attempts}: {status.message}")

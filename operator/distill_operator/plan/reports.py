@@ -45,25 +45,34 @@ def merge_results(pods: Iterable[PodView], expected: int, teamwork: Teamwork) ->
     )
 
 
-def merge_progress(pods: Sequence[PodView], progress: Mapping[str, Progress], teamwork: Teamwork) -> Progress | None:
-    """Give the progress of a running stage from that of its Pods, by Pod name; None while none is known."""
-    known = [(pod, progress[pod.name]) for pod in pods if pod.name in progress]
+def merge_progress(
+    pods: Sequence[PodView], progress: Mapping[str, Progress], expected: int, teamwork: Teamwork
+) -> Progress | None:
+    """Give the progress of a running stage from that of its Pods, by Pod name; None while none is known.
+
+    A shard that has ended counts with its result. While one of the `expected` Pods has said nothing yet, there is no
+    total, nor an ETA: what it has to do is not known.
+    """
+    known = [(pod, progress[pod.name]) for pod in pods if not pod.finished and pod.name in progress]
     if not known:
         return None
     first = min(known, key=lambda item: item[0].index)[1]
-    if teamwork is Teamwork.TOGETHER or len(known) == 1:
+    if teamwork is Teamwork.TOGETHER or expected == 1:
         return first
-    counts: Counter[str] = Counter()
-    for _, one in known:
-        counts.update(one.counts)
+    ended = [result.counts for pod in pods if pod.phase == "Succeeded" and (result := parse_result(pod)) is not None]
+    ended_units = sum(result_counts.get(first.unit, 0) for result_counts in ended)
     values = [one for _, one in known]
-    totals = [one.total for one in values]
+    counts: Counter[str] = Counter()
+    for some in (*ended, *(one.counts for one in values)):
+        counts.update(some)
+    totals = [one.total for one in values if one.total is not None]
+    complete = len(totals) + len(ended) == expected
     return first.model_copy(
         update={
-            "done": sum(one.done for one in values),
-            "total": None if None in totals else sum(total or 0 for total in totals),
+            "done": ended_units + sum(one.done for one in values),
+            "total": ended_units + sum(totals) if complete else None,
             "rate": sum(one.rate or 0 for one in values),
-            "eta_seconds": max((one.eta_seconds or 0 for one in values), default=None),
+            "eta_seconds": max(one.eta_seconds or 0 for one in values) if complete else None,
             "counts": dict(counts),
         }
     )

@@ -88,7 +88,7 @@ class Reconciler:
         deferred = await self._report(key, observation, decision.status, now)
         if error is not None:
             raise error
-        return self._next_look(key, observation, deferred)
+        return self._next_look(key, observation, decision, deferred)
 
     def _dependency(self, key: ResourceKey) -> Mapping[str, Any] | None:
         dependency = self._store.dependency(key)
@@ -137,12 +137,14 @@ class Reconciler:
             return resource
         return {**resource, "status": write.status}
 
-    def _next_look(self, key: ResourceKey, observation: Observation, deferred: float | None) -> float | None:
+    def _next_look(
+        self, key: ResourceKey, observation: Observation, decision: Decision, deferred: float | None
+    ) -> float | None:
+        """Give the seconds until time alone, without an event, is a reason to look again."""
         self._poller.forget(key.namespace, (pod for pod in observation.pods if pod.finished))
         polls = self._poller.next_poll_seconds(key.namespace, observation.pods)
-        unfinished = any(not job.finished for job in observation.jobs)
-        waits = [polls, deferred, self._settings.progress_interval_seconds if unfinished else None]
-        return min((seconds for seconds in waits if seconds is not None), default=None)
+        planned = decision.look_again_after.total_seconds() if decision.look_again_after is not None else None
+        return min((seconds for seconds in (polls, deferred, planned) if seconds is not None), default=None)
 
 
 class _Write:

@@ -2,6 +2,6 @@
 
 * `stages` says what a stage is; `dataset`, `finetune` and `evaluation` say which stages each kind has.
 * `pipeline` decides what is next; `failures` puts what Kubernetes says of Pods into plain words.
-* `manifests` builds the Jobs, ConfigMaps and Services; `queues` decorates Jobs for a queueing system.
+* `manifests` builds the Jobs, ConfigMaps and Services of an attempt.
 * `status` summarises into conditions and figures; `events` says which changes a person wants to know.
 """

@@ -49,22 +49,32 @@ def step_stage(
         return _start(key, stage, attempt, recorded, observation, settings, now)
     job = max(jobs, key=lambda job: job.attempt)
     pods = [pod for pod in observation.pods if pod.job_uid == job.uid]
-    before = _continued(stage, job, recorded, now)
-    if job.deleting:
-        return Step(before, stage.reason, f"Job {job.name} is being deleted; waiting for its Pods to end.")
-    if job.complete:
-        return _complete(stage, job, pods, before, now)
-    if not job.failed:
-        return _active(stage, job, pods, before, observation, now)
     if recorded is not None and _is_failure_of(recorded, job):
         return _failed(recorded)  # said once: the Pods that told why may be gone by now
+    before = _continued(stage, job, recorded, now)
+    step = _unless_failed(stage, job, pods, before, observation, now)
+    if step is not None:
+        return step
     told = all(pod.finished for pod in pods) and any(pod.phase == "Failed" for pod in pods)
     if not told and not _heard(job, pods, now):
         return Step(before, stage.reason, f"Job {job.name} has failed; reading why.", look_again_after=HEARD_AFTER)
     cause = failure(job, pods)
-    if job.attempt < stage.max_attempts and not cause.final:
+    if not cause.final and job.attempt < stage.max_attempts:
         return _start(key, stage, job.attempt + 1, before, observation, settings, now, cause)
     return _failed(_with_failure(before, job, cause))
+
+
+def _unless_failed(
+    stage: Stage, job: JobView, pods: Sequence[PodView], before: StageStatus, observation: Observation, now: datetime
+) -> Step | None:
+    """Give the step of a Job that is active, complete or being deleted; None of one that has failed."""
+    if job.deleting:
+        return Step(before, stage.reason, f"Job {job.name} is being deleted; waiting for its Pods to end.")
+    if not job.finished:
+        return _active(stage, job, pods, before, observation, now)
+    if job.complete:
+        return _complete(stage, job, pods, before, now)
+    return None
 
 
 def _start(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,11 +18,15 @@ from distill_operator.settings import Settings
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do about one object, and the status that says so."""
+    """What to do about one object, and the status that says so.
+
+    `look_again_after` is set where time alone, without any event, changes what is to be done.
+    """
 
     status: Status
     create: tuple[dict[str, Any], ...] = ()
     delete: tuple[JobView, ...] = ()
+    look_again_after: timedelta | None = None
 
 
 def decide(key: ResourceKey, observation: Observation, settings: Settings, now: datetime) -> Decision:
@@ -34,7 +38,7 @@ def decide(key: ResourceKey, observation: Observation, settings: Settings, now: 
         verdict = Verdict(Phase.FAILED, "InvalidSpec", invalid_spec_message(error))
         return Decision(_status_without_stages(key, observation, verdict, now))
     plan = plan_resource(kind, resource, observation, settings, now)
-    return Decision(summarize(kind, resource, plan, now), plan.create, plan.delete)
+    return Decision(summarize(kind, resource, plan, now), plan.create, plan.delete, plan.look_again_after)
 
 
 def with_apply_error(

@@ -46,6 +46,8 @@ class Failure:
 def obstacle(stage: Stage, job: JobView, pods: Sequence[PodView], now: datetime) -> Obstacle | None:
     """Say what keeps the Pods of an active Job from running, if something does."""
     for pod in pods:
+        if pod.finished:
+            continue
         if pod.unschedulable:
             return Obstacle("Unschedulable", f"Pod {pod.name} fits on no node: {pod.unschedulable}{_asked(stage)}")
         if pod.waiting_reason in NO_IMAGE:
@@ -73,6 +75,18 @@ def failure(job: JobView, pods: Sequence[PodView]) -> Failure:
     if not ended:
         return Failure("JobFailed", job.failure_message or f"Job {job.name} failed and its Pods are gone.")
     return _pod_failure(ended[0])
+
+
+def unreadable_result(pods: Sequence[PodView]) -> Failure | None:
+    """Say which Pod of a complete Job left a result that is none; running it again would leave the same."""
+    for pod in pods:
+        if pod.phase == "Succeeded" and parse_result(pod) is None:
+            return Failure(
+                "UnreadableResult",
+                f"Pod {pod.name} ended well, but its result cannot be read ({pod.termination_message[:200]!r}): "
+                "are operator and runtime image of the same version?",
+            )
+    return None
 
 
 def _telling(pod: PodView) -> tuple[int, float]:

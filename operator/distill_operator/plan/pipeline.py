@@ -1,7 +1,7 @@
 """The engine that all kinds share: which stage is next, what it needs, and how the object stands."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -42,6 +42,7 @@ class Plan:
     stages: tuple[StageStatus, ...]
     create: tuple[dict[str, Any], ...] = ()
     delete: tuple[JobView, ...] = ()
+    look_again_after: timedelta | None = None
 
 
 @dataclass
@@ -80,7 +81,7 @@ def _walk(kind: KindPlan, resource: AnyResource, observation: Observation, setti
         walk.statuses.append(step.status)
         if step.status.state is not StageState.SUCCEEDED:
             rest = _with_pending(walk.statuses, names[position + 1 :], resource)
-            return Plan(_verdict(step), rest, step.create, step.delete)
+            return Plan(_verdict(step), rest, step.create, step.delete, step.look_again_after)
         walk.finished[name] = step.status
     last = walk.statuses[-1]
     return Plan(Verdict(Phase.DONE, kind.done_reason, last.message or "Done."), tuple(walk.statuses))
@@ -124,12 +125,17 @@ def _paused(stage: StageStatus) -> StageStatus:
 
 
 def _earlier_object(observation: Observation) -> Waiting | None:
-    """Say when children of a deleted object of the same name still run: two would write to the same directory."""
-    children: tuple[JobView | PodView, ...] = (*observation.jobs, *observation.pods)
-    names = [child.name for child in children if child.owner_uid != observation.uid and not child.finished]
-    if not names:
+    """Say when a deleted object of the same name has left children that would be in the way.
+
+    A Pod that runs writes to the same directory. A Job, ended or not, has the name that the new object's would have.
+    """
+    jobs = [f"job {job.name}" for job in observation.jobs if job.owner_uid != observation.uid]
+    pods = [f"pod {pod.name}" for pod in observation.pods if pod.owner_uid != observation.uid and not pod.finished]
+    if not jobs and not pods:
         return None
+    first = (jobs + pods)[0]
     return Waiting(
         "EarlierObjectEnding",
-        f"An object of the same name was deleted, and {', '.join(names[:3])} of it still runs; waiting for its end.",
+        f"An object of the same name was deleted, and its {first} is still there; waiting for it to go. "
+        f"If it was orphaned, `kubectl delete {first}`.",
     )

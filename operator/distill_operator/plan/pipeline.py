@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from distill_operator.api import AnyResource, StageState, StageStatus
-from distill_operator.observation import JobView, Observation, PodView
+from distill_operator.observation import JobView, Observation
 from distill_operator.plan.attempts import Step, step_stage
 from distill_operator.plan.kinds import KindPlan
 from distill_operator.plan.stages import Invalid, Stage, Waiting, key_of

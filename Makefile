@@ -49,7 +49,7 @@ demo: venv ## Distil a student on a real Kubernetes, from examples/arithmetic to
 	$(RUN) -m tests.harness.demo
 
 bench: venv ## Measure against peers, side by side in the same run.
-	$(RUN) -m bench
+	$(RUN) -m bench $(ONLY)
 
 lock: venv ## Resolve every dependency anew into requirements.lock.
 	{ sed -n '/^#/p' requirements.lock; $(VENV)/bin/uv pip compile --quiet --no-header --no-annotate --upgrade \

@@ -1,4 +1,4 @@
-"""What a stage needs to go on where it was killed: lines read from an offset, lines written up to a size, a checkpoint.
+"""What a stage needs to go on where it was killed: lines read from an offset, files cut back to a size, a checkpoint.
 
 A checkpoint says how far the input was read and how long each output was at that moment. A restarted stage cuts its
 outputs back to those lengths and reads on from there, so nothing is lost and nothing is written twice.
@@ -26,8 +26,8 @@ def read_lines(path: Path, offset: int = 0) -> Iterator[tuple[bytes, int]]:
             yield line, offset
 
 
-class LineWriter:
-    """A file of JSON lines that grows at its end.
+class GrowingFile:
+    """A file that is only ever written at its end.
 
     Args:
         path: the file; made if need be.
@@ -44,22 +44,26 @@ class LineWriter:
         self._file.seek(size)
         self.size = size
 
-    def __enter__(self) -> "LineWriter":
+    def __enter__(self) -> "GrowingFile":
         return self
 
     def __exit__(self, *_error: object) -> None:
         self._file.close()
 
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Write one line."""
-        line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
-        self._file.write(line)
-        self.size += len(line)
+    def append(self, data: bytes) -> None:
+        """Write something more."""
+        self._file.write(data)
+        self.size += len(data)
 
     def sync(self) -> None:
         """Make durable what was written."""
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+def json_line(row: Mapping[str, Any]) -> bytes:
+    """Write a row as a line of JSON."""
+    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def load_checkpoint(path: Path, start: State) -> State:

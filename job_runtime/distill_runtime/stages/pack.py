@@ -22,7 +22,6 @@ from pydantic import Field
 from distill_runtime.artifact import ArtifactWriter, open_artifact
 from distill_runtime.contract import Model, PackContract, PackParameters, Result
 from distill_runtime.errors import WrongInput
-from distill_runtime.kept_rows import KEPT_NAME, REJECTS_NAME
 from distill_runtime.packing.chat import Exchange, Message, render
 from distill_runtime.packing.description import (
     SAMPLES_PER_SEQUENCE,
@@ -34,7 +33,8 @@ from distill_runtime.packing.plan import plan_sequences
 from distill_runtime.packing.sample_store import SampleStore
 from distill_runtime.packing.sequences import Layout, SampleTable, write_sequences
 from distill_runtime.packing.tokens import SampleTokenizer
-from distill_runtime.resumable import LineWriter, load_checkpoint, read_lines, save_checkpoint
+from distill_runtime.resumable import GrowingFile, json_line, load_checkpoint, read_lines, save_checkpoint
+from distill_runtime.rows import KEPT_NAME, REJECTS_NAME
 from distill_runtime.stage import StageContext
 
 TOO_LONG = "tooLong"
@@ -160,7 +160,7 @@ def _tokenise(
     """Tokenise the rows that are left; give how far it is at the end, which is also saved."""
     longest = _longest_sample(parameters)
     with ExitStack() as stack:
-        rejects = stack.enter_context(LineWriter(output / REJECTS_NAME, done.rejects_size))
+        rejects = stack.enter_context(GrowingFile(output / REJECTS_NAME, done.rejects_size))
 
         def save() -> None:
             store.sync()
@@ -180,14 +180,8 @@ def _tokenise(
             for (line, _), sample in zip(batch, samples, strict=True):
                 if len(sample.tokens) > longest:
                     row = orjson.loads(line)
-                    rejects.append(
-                        {
-                            "uuid": row["uuid"],
-                            "generation": row["generation"],
-                            "reason": TOO_LONG,
-                            "tokens": len(sample.tokens),
-                        }
-                    )
+                    reject = {"uuid": row["uuid"], "generation": row["generation"], "reason": TOO_LONG}
+                    rejects.append(json_line({**reject, "tokens": len(sample.tokens)}))
             done = _Tokenised(
                 rows=done.rows + len(batch),
                 offset=batch[-1][1],

@@ -9,7 +9,7 @@ import logging
 import multiprocessing
 import resource
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -32,16 +32,22 @@ _REMEMBERED = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Question(Generic[Item]):
-    """One generation to verify; `item` is whatever the caller wants back with the verdict."""
+    """One generation to verify.
+
+    Attributes:
+        item: whatever the caller wants back with the verdict.
+        reference: the right answer.
+        text: what the model wrote, reasoning included; None if there is nothing to verify, which is noAnswer.
+    """
 
     item: Item
     reference: str
-    text: str
+    text: str | None
 
 
 def verify_all(
     verifier: Verifier, questions: Iterable[Question[Item]], timeout_seconds: float, workers: int
-) -> Iterator[tuple[Item, Verdict]]:
+) -> Generator[tuple[Item, Verdict], None, None]:
     """Verify generations in parallel; results come in the order of the questions.
 
     Questions are taken as results are asked for, so memory does not grow with their number. Closing the iterator
@@ -110,9 +116,9 @@ class _Comparer:
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
-    def submit(self, reference: str, text: str) -> _Judgement:
+    def submit(self, reference: str, text: str | None) -> _Judgement:
         """Begin to verify a text."""
-        answer = self._verifier.extract(text)
+        answer = None if text is None else self._verifier.extract(text)
         if answer is None:
             return _Judgement(None, "noAnswer")
         decided = self._verifier.compare_quickly(reference, answer)

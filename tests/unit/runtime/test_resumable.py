@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from distill_runtime.contract import Model
-from distill_runtime.resumable import LineWriter, load_checkpoint, read_lines, save_checkpoint
+from distill_runtime.resumable import GrowingFile, json_line, load_checkpoint, read_lines, save_checkpoint
 
 
 class State(Model):
@@ -20,14 +20,14 @@ def test_lines_are_read_from_the_offset_they_came_with(tmp_path: Path) -> None:
     assert list(read_lines(path, lines[-1][1])) == []
 
 
-def test_a_writer_cuts_back_to_the_size_it_is_given(tmp_path: Path) -> None:
+def test_a_file_is_cut_back_to_the_size_it_is_given(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    with LineWriter(path, 0) as writer:
-        writer.append({"row": 1})
+    with GrowingFile(path, 0) as writer:
+        writer.append(json_line({"row": 1}))
         size = writer.size
-        writer.append({"row": 2})
-    with LineWriter(path, size) as writer:
-        writer.append({"row": 3})
+        writer.append(json_line({"row": 2}))
+    with GrowingFile(path, size) as writer:
+        writer.append(json_line({"row": 3}))
         writer.sync()
         assert writer.size == path.stat().st_size
     assert [json.loads(line)["row"] for line in path.read_text().splitlines()] == [1, 3]

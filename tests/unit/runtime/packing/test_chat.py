@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support import chat_tokenizers as templates
 
 from distill_runtime.errors import WrongInput
 from distill_runtime.packing.chat import Message, render
 from distill_runtime.packing.tokens import SampleTokenizer
-from support import chat_tokenizers as templates
 
 ANSWER = "<think>\nThe ones, then the tens.\n</think>\n\nIt is \\boxed{46}."
 ASKED = [Message(role="system", content="Be brief."), Message(role="user", content="12 + 34?")]

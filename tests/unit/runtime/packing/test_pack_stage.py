@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import chat_tokenizers
 
 from distill_runtime.artifact import ArtifactWriter, open_artifact, verify_content
 from distill_runtime.contract import (
@@ -22,13 +23,12 @@ from distill_runtime.contract import (
 )
 from distill_runtime.contract.parameters import TokenizerSource
 from distill_runtime.errors import WrongInput
-from distill_runtime.kept_rows import KEPT_NAME, kept_row
 from distill_runtime.packing.description import PackedDataset
 from distill_runtime.progress import Reporter
+from distill_runtime.rows import KEPT_NAME, kept_row
 from distill_runtime.stage import StageContext
 from distill_runtime.stages import pack
 from distill_runtime.volume import Volume
-from support import chat_tokenizers
 
 SEQUENCE_LENGTH = 512
 

@@ -1,28 +1,30 @@
-"""The rows that filter keeps and pack reads: conversations, one JSON line each."""
+"""The rows that one stage hands to the next: JSON lines."""
 
 from collections.abc import Mapping
 from typing import Any
 
+GENERATIONS_NAME = "generations.jsonl"
+"""File of a generate artifact: what the teacher answered (see `client.journal`)."""
 KEPT_NAME = "kept.jsonl"
 """File of a filter artifact: rows as `kept_row` makes them."""
 REJECTS_NAME = "rejects.jsonl"
 """File of an artifact: what was left out, each with its uuid, its generation and the reason."""
 
 
-def kept_row(uuid: str, generation: int, problem: str, answer: str, text: str) -> Mapping[str, Any]:
+def kept_row(uuid: str, generation: int, prompt: str, answer: str, text: str) -> Mapping[str, Any]:
     """Make the row of a kept generation, in the shape of published reasoning data sets.
 
     Args:
         uuid: of the prompt.
         generation: index of the generation, from 0.
-        problem: the prompt's own text, which is the user's message.
+        prompt: its text, which is the user's message.
         answer: the reference answer.
         text: what the teacher wrote, reasoning included.
     """
     return {
         "uuid": uuid,
         "generation": generation,
-        "problem": problem,
+        "prompt": prompt,
         "answer": answer,
-        "messages": [{"role": "user", "content": problem}, {"role": "assistant", "content": text}],
+        "messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": text}],
     }

@@ -1,0 +1,6 @@
+"""Filtering: from the teacher's generations to the rows that training may use.
+
+* `shards`: the generate stage's artifacts, all of which must be there.
+* `verifying`: every generation gets its verdict.
+* `selection`: which of a prompt's right generations are kept.
+"""

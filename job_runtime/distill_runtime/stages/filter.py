@@ -1,0 +1,113 @@
+"""The filter stage: verify every generation against the reference answer, keep the right ones.
+
+The artifact:
+
+* `kept.jsonl`: what training may use (see `rows.kept_row`).
+* `rejects.jsonl`: every other generation, each with the reason; its text is in the generate stage's artifact.
+
+The counts close: generations = kept + every `rejected.…`.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from distill_runtime.artifact import ArtifactWriter
+from distill_runtime.contract import FilterContract, FilterParameters, Result
+from distill_runtime.errors import WrongInput
+from distill_runtime.filtering.selection import DUPLICATE, KEY, NOT_KEPT, select
+from distill_runtime.filtering.shards import open_shards
+from distill_runtime.filtering.verifying import ACCEPTED, Files, Verified, verify_generations
+from distill_runtime.resumable import GrowingFile, json_line, read_lines
+from distill_runtime.rows import KEPT_NAME, REJECTS_NAME
+from distill_runtime.stage import StageContext
+
+_WORK_DIRECTORY = "work"
+"""Accepted rows before the selection, and the checkpoint: there while the stage works, not in the artifact."""
+
+
+def check(contract: FilterContract, context: StageContext) -> None:
+    """Check that every shard of the generate stage is complete.
+
+    Raises:
+        WrongInput: as `open_shards`.
+    """
+    open_shards(contract, context.volume)
+
+
+def run(contract: FilterContract, context: StageContext) -> Result:
+    """Verify, select, finish.
+
+    Raises:
+        WrongInput: as `open_shards`, AcceptanceRateTooLow or NothingAccepted.
+    """
+    shards = open_shards(contract, context.volume)
+    writer = ArtifactWriter(context.volume, contract)
+    work = writer.directory / _WORK_DIRECTORY
+    work.mkdir(exist_ok=True)
+    files = Files(work / "accepted.jsonl", work / "keys", writer.directory / REJECTS_NAME, work / "checkpoint.json")
+    context.reporter.update(total=shards.generations, message="verifying")
+    verified = verify_generations(shards.paths, files, contract.filter, context.reporter)
+    accepted, generations = verified.counts.get(ACCEPTED, 0), sum(verified.counts.values())
+    if generations != shards.generations:
+        raise RuntimeError(f"{generations} generations were verified, the generate stage counts {shards.generations}")
+    _check_acceptance(verified.counts, contract.filter, context.volume.relative(files.rejects))
+
+    context.reporter.update(message="selecting")
+    unselected = _select(files, verified, contract.filter, writer.directory / KEPT_NAME)
+    shutil.rmtree(work)
+    rejected = {reason: number for reason, number in verified.counts.items() if reason != ACCEPTED} | unselected
+    counts = {
+        "generations": generations,
+        "kept": accepted - sum(unselected.values()),
+        **{f"rejected.{reason}": number for reason, number in sorted(rejected.items()) if number},
+    }
+    metrics = {"acceptanceRate": accepted / generations}
+    context.reporter.update(message="making the artifact complete", counts=counts, metrics=metrics)
+    return Result(
+        outcome="Succeeded",
+        reason="Filtered",
+        message=f"{accepted} of {generations} generations are right ({100 * metrics['acceptanceRate']:.1f} %), "
+        f"{counts['kept']} of them are kept",
+        artifact=writer.finish(counts, metrics, shards.references, ["math-verify", "sympy"]),
+        counts=counts,
+        metrics=metrics,
+    )
+
+
+def _check_acceptance(counts: Mapping[str, int], parameters: FilterParameters, rejects: str) -> None:
+    accepted, generations = counts.get(ACCEPTED, 0), sum(counts.values())
+    rejected = ", ".join(f"{number} {reason}" for reason, number in sorted(counts.items()) if reason != ACCEPTED)
+    figures = f"{accepted} of {generations} generations ({100 * accepted / generations:.1f} %); rejected: {rejected}"
+    if not accepted:
+        raise WrongInput("NothingAccepted", f"the verifier accepted {figures}; {rejects} says why for each")
+    if accepted < parameters.min_acceptance_rate * generations:
+        raise WrongInput(
+            "AcceptanceRateTooLow",
+            f"the verifier accepted {figures}; minAcceptanceRate asks for {100 * parameters.min_acceptance_rate:g} %. "
+            f"{rejects} says why for each; ask a better teacher, correct the answers, or lower the rate",
+        )
+
+
+def _select(files: Files, verified: Verified, parameters: FilterParameters, kept_path: Path) -> dict[str, int]:
+    """Write the kept rows; give the number of those that are not, by reason.
+
+    Started again it does the same again: the rejects grow from the size they have in the checkpoint.
+    """
+    keys = np.memmap(files.keys, KEY, mode="r")
+    duplicate, not_kept = select(keys, parameters.keep)
+    with (
+        GrowingFile(kept_path, 0) as kept,
+        GrowingFile(files.rejects, verified.rejects_size) as rejects,
+    ):
+        for number, (line, _) in enumerate(read_lines(files.accepted)):
+            if duplicate[number] or not_kept[number]:
+                row = orjson.loads(line)
+                reject = {"uuid": row["uuid"], "generation": row["generation"]}
+                rejects.append(json_line({**reject, "reason": DUPLICATE if duplicate[number] else NOT_KEPT}))
+            else:
+                kept.append(line)
+    return {DUPLICATE: int(duplicate.sum()), NOT_KEPT: int(not_kept.sum())}

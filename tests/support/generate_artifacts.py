@@ -1,0 +1,60 @@
+"""Artifacts of the generate stage, without a teacher."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill_runtime.artifact import ArtifactWriter
+from distill_runtime.client.journal import Journal
+from distill_runtime.client.values import Answer, Failure, Outcome, Reply, Request, request_key
+from distill_runtime.contract import GenerateContract, PromptSource, TeacherParameters, shard_output
+from distill_runtime.rows import GENERATIONS_NAME
+from distill_runtime.volume import Volume
+
+ENDPOINT = "http://teacher/v1"
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What the teacher said of a prompt."""
+
+    uuid: str
+    index: int
+    answer: str
+    content: str = ""
+    reasoning: str | None = None
+    finish_reason: str = "stop"
+    failure: str | None = None
+
+
+def write_generate_artifacts(root: Path, shards: Sequence[Iterable[Generation]], output: str = "generate") -> None:
+    """Write one artifact a shard."""
+    contract = GenerateContract(
+        output=output,
+        prompts=PromptSource(uri="prompts.jsonl"),
+        teacher=TeacherParameters(endpoints=(ENDPOINT,), model="teacher"),
+        shards=len(shards),
+    )
+    for index, generations in enumerate(shards):
+        output_of_shard = shard_output(output, index, len(shards))
+        writer = ArtifactWriter(Volume(root), contract.model_copy(update={"output": output_of_shard}))
+        with Journal(writer.directory / GENERATIONS_NAME) as journal:
+            for generation in generations:
+                journal.append(_outcome(generation))
+            count = journal.tally.outcomes
+        writer.finish({"generations": count}, {})
+
+
+def _outcome(generation: Generation) -> Outcome:
+    record = {
+        "uuid": generation.uuid,
+        "generation": generation.index,
+        "position": 0,
+        "prompt": f"the problem {generation.uuid}",
+        "answer": generation.answer,
+    }
+    request = Request(request_key(generation.uuid, generation.index), {}, record)
+    if generation.failure:
+        return Failure(request, generation.failure, "it said no", ENDPOINT, 1)
+    reply = Reply(generation.content, generation.reasoning, generation.finish_reason, 10, 20, "teacher")
+    return Answer(request, reply, ENDPOINT, 1, 0.1)

@@ -1,0 +1,202 @@
+"""The filter stage: every generation is kept, or rejected with a reason."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.generate_artifacts import Generation, write_generate_artifacts
+
+from distill_runtime.artifact import open_artifact, verify_content
+from distill_runtime.contract import FilterContract, FilterParameters, Result
+from distill_runtime.errors import WrongInput
+from distill_runtime.progress import Reporter
+from distill_runtime.stage import StageContext
+from distill_runtime.stages import filter as filter_stage
+from distill_runtime.volume import Volume
+
+RIGHT = "So it is \\boxed{\\frac{1}{2}}."
+WRONG = "So it is \\boxed{\\frac{1}{3}}."
+
+SHARDS = [
+    [
+        Generation("p", 0, "0.5", RIGHT, reasoning="Half of one."),
+        Generation("p", 1, "0.5", WRONG),
+        Generation("q", 0, "0.5", RIGHT, finish_reason="length"),
+        Generation("q", 1, "0.5", failure="badRequest"),
+        Generation("q", 2, "0.5", "<think>\nHalf.\n</think>\n\n" + RIGHT),
+    ],
+    [
+        Generation("r", 0, "2", "two"),
+        Generation("r", 1, "2", "\\boxed{9^{9^{9^{9}}}}"),
+        Generation("r", 2, "2", "\\boxed{1+1}, and no reasoning"),
+        Generation("r", 3, "2", "\\boxed{2}"),
+        Generation("r", 4, "2", "\\boxed{2}"),
+        Generation("r", 5, "2", "</think>\n\n\\boxed{2}"),
+    ],
+]
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> StageContext:
+    write_generate_artifacts(tmp_path, SHARDS)
+    return StageContext(Volume(tmp_path), Reporter("filter", "generations"))
+
+
+def contract(shards: int = 2, **parameters: Any) -> FilterContract:
+    chosen = FilterParameters(verify_timeout_seconds=3, **parameters)
+    return FilterContract(output="filter", input="generate", shards=shards, filter=chosen)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_generation_is_kept_or_rejected_with_a_reason(context: StageContext, tmp_path: Path) -> None:
+    result = filter_stage.run(contract(), context)
+    assert result.counts == {
+        "generations": 11,
+        "kept": 5,
+        "rejected.duplicate": 1,
+        "rejected.failed": 1,
+        "rejected.incorrect": 1,
+        "rejected.noAnswer": 1,
+        "rejected.timeout": 1,
+        "rejected.truncated": 1,
+    }
+    assert result.metrics == {"acceptanceRate": 6 / 11}
+    kept = read(tmp_path / "filter" / "kept.jsonl")
+    rejects = read(tmp_path / "filter" / "rejects.jsonl")
+    told = sorted((row["uuid"], row["generation"]) for row in kept + rejects)
+    assert told == sorted((generation.uuid, generation.index) for shard in SHARDS for generation in shard)
+    assert {(row["uuid"], row["generation"]): row["reason"] for row in rejects} == {
+        ("p", 1): "incorrect",
+        ("q", 0): "truncated",
+        ("q", 1): "failed",
+        ("r", 0): "noAnswer",
+        ("r", 1): "timeout",
+        ("r", 4): "duplicate",
+    }
+    (incorrect,) = [row for row in rejects if row["reason"] == "incorrect"]
+    assert (incorrect["answer"], incorrect["found"]) == ("0.5", "\\frac{1}{3}")
+
+
+def test_a_kept_row_is_a_conversation_with_its_reasoning(context: StageContext, tmp_path: Path) -> None:
+    filter_stage.run(contract(), context)
+    rows = {(row["uuid"], row["generation"]): row for row in read(tmp_path / "filter" / "kept.jsonl")}
+    assert rows["p", 0] == {
+        "uuid": "p",
+        "generation": 0,
+        "prompt": "the problem p",
+        "answer": "0.5",
+        "messages": [
+            {"role": "user", "content": "the problem p"},
+            {"role": "assistant", "content": "<think>\nHalf of one.\n</think>\n\n" + RIGHT},
+        ],
+    }
+    texts = {key: row["messages"][1]["content"] for key, row in rows.items()}
+    assert texts["q", 2] == "<think>\nHalf.\n</think>\n\n" + RIGHT
+    assert texts["r", 2] == "\\boxed{1+1}, and no reasoning"
+    assert texts["r", 5] == "<think>\n</think>\n\n\\boxed{2}"
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept"),
+    [
+        ("first", {("p", 0), ("q", 2), ("r", 2)}),
+        ("shortest", {("p", 0), ("q", 2), ("r", 3)}),
+        ("longest", {("p", 0), ("q", 2), ("r", 2)}),
+    ],
+)
+def test_keep(context: StageContext, tmp_path: Path, keep: str, kept: set[tuple[str, int]]) -> None:
+    result = filter_stage.run(contract(keep=keep), context)
+    rows = read(tmp_path / "filter" / "kept.jsonl")
+    assert {(row["uuid"], row["generation"]) for row in rows} == kept
+    assert result.counts["rejected.notKept"] == 2
+    assert result.metrics["acceptanceRate"] == 6 / 11
+
+
+def test_truncated_generations_may_be_verified_like_others(context: StageContext) -> None:
+    result = filter_stage.run(contract(on_truncated="keep"), context)
+    assert "rejected.truncated" not in result.counts
+    assert result.counts["kept"] == 6
+
+
+def test_the_artifact_knows_where_it_comes_from(context: StageContext) -> None:
+    result = filter_stage.run(contract(), context)
+    assert result.artifact is not None
+    directory, manifest = open_artifact(context.volume, result.artifact)
+    verify_content(directory, manifest)
+    assert [reference.uri for reference in manifest.inputs] == [
+        "generate/shard-00000-of-00002",
+        "generate/shard-00001-of-00002",
+    ]
+    assert [file.path for file in manifest.files] == ["kept.jsonl", "rejects.jsonl"]
+    assert manifest.counts == result.counts
+
+
+def test_too_low_an_acceptance_rate_is_wrong_input(context: StageContext, tmp_path: Path) -> None:
+    with pytest.raises(WrongInput, match=r"6 of 11 generations \(54\.5 %\).*1 incorrect.*asks for 60 %") as refusal:
+        filter_stage.run(contract(min_acceptance_rate=0.6), context)
+    assert refusal.value.reason == "AcceptanceRateTooLow"
+    assert len(read(tmp_path / "filter.partial" / "rejects.jsonl")) == 5
+    assert not (tmp_path / "filter").exists()
+
+
+def test_nothing_right_is_wrong_input(tmp_path: Path) -> None:
+    write_generate_artifacts(tmp_path, [[Generation("p", 0, "1", "\\boxed{2}")]])
+    with pytest.raises(WrongInput) as refusal:
+        filter_stage.run(contract(1), StageContext(Volume(tmp_path), Reporter("filter", "generations")))
+    assert refusal.value.reason == "NothingAccepted"
+
+
+@pytest.mark.parametrize("entry", [filter_stage.check, filter_stage.run])
+def test_a_missing_shard_is_named(context: StageContext, tmp_path: Path, entry: Any) -> None:
+    shutil.move(tmp_path / "generate" / "shard-00001-of-00002", tmp_path / "elsewhere")
+    with pytest.raises(WrongInput, match=r"shard 1 of 2 .* there is no generate/shard-00001-of-00002") as refusal:
+        entry(contract(), context)
+    assert refusal.value.reason == "ShardMissing"
+
+
+def test_no_generation_at_all_is_wrong_input(tmp_path: Path) -> None:
+    write_generate_artifacts(tmp_path, [[], []])
+    with pytest.raises(WrongInput) as refusal:
+        filter_stage.check(contract(), StageContext(Volume(tmp_path), Reporter("filter", "generations")))
+    assert refusal.value.reason == "NothingToFilter"
+
+
+def filtered(tmp_path: Path, kill_at_bytes: int | None, with_signal: signal.Signals = signal.SIGKILL) -> Result | None:
+    """Run the stage as a process; end it once the rejects have so many bytes."""
+    (tmp_path / "contract.json").write_text(contract(1).model_dump_json(by_alias=True))
+    command = [sys.executable, "-m", "distill_runtime", "filter", "--contract", str(tmp_path / "contract.json")]
+    command += ["--volume", str(tmp_path), "--result", str(tmp_path / "result.json")]
+    with subprocess.Popen(command) as process:
+        rejects = tmp_path / "filter.partial" / "rejects.jsonl"
+        while kill_at_bytes is not None and process.poll() is None:
+            if rejects.exists() and rejects.stat().st_size >= kill_at_bytes:
+                process.send_signal(with_signal)
+                break
+            time.sleep(0.002)
+    return None if process.returncode else Result.model_validate_json((tmp_path / "result.json").read_bytes())
+
+
+def test_a_stage_that_was_ended_goes_on_to_the_same_artifact(tmp_path: Path) -> None:
+    # Every fiftieth answer is one that only math-verify can tell, so that it takes a moment.
+    generations = [
+        Generation(f"p{number}", 0, "7", f"\\boxed{{{number % 9}}}" if number % 50 else f"\\boxed{{{number}x}}")
+        for number in range(6_000)
+    ]
+    write_generate_artifacts(tmp_path, [generations])
+    undisturbed = filtered(tmp_path, None)
+    assert undisturbed is not None
+    assert sum(number for name, number in undisturbed.counts.items() if name != "generations") == 6_000
+    shutil.rmtree(tmp_path / "filter")
+    assert filtered(tmp_path, 100_000, signal.SIGTERM) is None
+    assert filtered(tmp_path, 250_000, signal.SIGKILL) is None
+    assert filtered(tmp_path, None) == undisturbed
+    assert not (tmp_path / "filter.partial").exists()

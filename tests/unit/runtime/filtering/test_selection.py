@@ -1,0 +1,58 @@
+"""Which of a prompt's right generations are kept."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distill_runtime.filtering import selection
+from distill_runtime.filtering.selection import KEY, Keep, key_of, select
+
+Row = tuple[str, int, str]
+
+rows = st.lists(
+    st.tuples(st.sampled_from("pqrs"), st.integers(0, 9), st.sampled_from(["a", "bb", "cc", "ddd", "eeee"])),
+    unique_by=lambda row: row[:2],
+    max_size=30,
+)
+
+
+def kept(chosen: list[Row], keep: Keep) -> list[Row]:
+    keys = np.frombuffer(b"".join(key_of(*row) for row in chosen), KEY)
+    duplicate, not_kept = select(keys, keep)
+    assert not (duplicate & not_kept).any()
+    return [row for row, out in zip(chosen, duplicate | not_kept, strict=True) if not out]
+
+
+def expected(chosen: list[Row], keep: Keep) -> list[Row]:
+    preference = {
+        "all": lambda row: 0,
+        "first": lambda row: row[1],
+        "shortest": lambda row: (len(row[2]), row[1]),
+        "longest": lambda row: (-len(row[2]), row[1]),
+    }[keep]
+    result = []
+    by_prompt = itertools.groupby(sorted(chosen), key=lambda row: row[0])
+    for _, group in by_prompt:
+        distinct = {}
+        for row in group:
+            distinct.setdefault(row[2], row)
+        ordered = sorted(distinct.values(), key=preference)
+        result += ordered if keep == "all" else ordered[:1]
+    return [row for row in chosen if row in result]
+
+
+@given(chosen=rows, keep=st.sampled_from(["all", "first", "shortest", "longest"]))
+def test_select(chosen: list[Row], keep: Keep) -> None:
+    if chosen:
+        assert kept(chosen, keep) == expected(chosen, keep)
+
+
+@given(chosen=rows, keep=st.sampled_from(["all", "first", "shortest", "longest"]), size=st.integers(1, 5))
+def test_parts_make_no_difference(chosen: list[Row], keep: Keep, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "_ROWS_AT_ONCE", size)
+        if chosen:
+            assert kept(chosen, keep) == expected(chosen, keep)

@@ -1,7 +1,6 @@
 """Reconciling one object: observe, plan, apply, report. What happens next depends only on what is in the cluster."""
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
@@ -113,7 +112,7 @@ class Reconciler:
         old = recorded_status(key.kind, observation.resource)
         interval = self._settings.progress_interval_seconds
         write = self._written.get(key)
-        age = time.monotonic() - write.at if write is not None else interval
+        age = (self._clock() - write.at).total_seconds() if write is not None else interval
         if not worth_writing(old, status, age, interval):
             return max(0.1, interval - age) if status != old else None
         body = status.to_json()
@@ -124,7 +123,7 @@ class Reconciler:
             return None
         self._metrics.status_written(key.kind)
         version = observation.resource["metadata"]["resourceVersion"]
-        self._written[key] = _Write(base_version=version, status=body, at=time.monotonic())
+        self._written[key] = _Write(base_version=version, status=body, at=self._clock())
         for notice in notices(old, status):
             _log.info("%s: %s: %s", key, notice.reason, notice.message)
             await self._cluster.emit(key, observation.uid, notice, self._clock())
@@ -150,7 +149,7 @@ class Reconciler:
 class _Write:
     """The last status write of one object."""
 
-    def __init__(self, base_version: str, status: Mapping[str, Any], at: float) -> None:
+    def __init__(self, base_version: str, status: Mapping[str, Any], at: datetime) -> None:
         self.base_version = base_version
         self.status = status
         self.at = at

@@ -1,20 +1,16 @@
 """One attempt at a run: where it starts, what its workers are told, and what came of it.
 
-    <output>.partial/checkpoints/        see `checkpoints`
-    <output>.partial/training-log.jsonl  a line a step; becomes part of the artifact
-    <output>.partial/attempts.jsonl      a line an attempt; becomes part of the artifact
-    <output>.partial/initial/            base weights, where each worker needs its own copy of the names
-    <output>.partial/mindformers/        what MindFormers writes for itself
-    <output>.logs/attempt-<n>-<host>/    the workers' output, this node's YAML and assignment
-
-Logs lie beside the artifact: they are of use when it does not come to be, and other Pods may still be writing to
-theirs while the first one finishes it.
+<output>.partial/checkpoints/        see `checkpoints`
+<output>.partial/training-log.jsonl  a line a step; becomes part of the artifact
+<output>.partial/attempts.jsonl      a line an attempt; becomes part of the artifact
+<output>.partial/initial/            base weights, where each worker needs its own copy of the names
+<output>.partial/mindformers/        what MindFormers writes for itself
+<output>.logs/attempt-<n>-<host>/    the workers' output, this node's YAML and assignment
 """
 
 import logging
 import os
 import shutil
-import socket
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +19,7 @@ from typing import Any, Final
 import yaml
 
 from distill_runtime.artifact import partial_directory
+from distill_runtime.child_process import make_logs_directory
 from distill_runtime.contract import Model, TrainContract
 from distill_runtime.training.assignment import Assignment
 from distill_runtime.training.checkpoints import Checkpoint
@@ -87,20 +84,9 @@ class RunPaths:
 
 
 def make_paths(contract: TrainContract, volume: Volume) -> RunPaths:
-    """Choose this node's paths; the directory for its logs is made, and new even when an attempt is repeated."""
+    """Choose this node's paths; the directory for its logs is made."""
     complete = volume.resolve(contract.output)
-    parent = complete.with_name(complete.name + ".logs")
-    name = f"attempt-{contract.attempt}-{socket.gethostname()}"
-    logs = parent / name
-    repeated = 1
-    while True:
-        try:
-            logs.mkdir(parents=True)
-        except FileExistsError:
-            repeated += 1
-            logs = parent / f"{name}-{repeated}"
-        else:
-            return RunPaths(partial=partial_directory(complete), logs=logs)
+    return RunPaths(partial=partial_directory(complete), logs=make_logs_directory(complete, contract.attempt))
 
 
 def choose_start(

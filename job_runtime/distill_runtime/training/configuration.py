@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from distill_runtime.contract import TrainContract
+from distill_runtime.contract.stages import DeviceTarget
 from distill_runtime.errors import WrongInput
 from distill_runtime.training.architecture import Architecture, llama_config
 from distill_runtime.training.schedule import Schedule
@@ -64,6 +65,11 @@ _ASCEND_MODEL: Final[Mapping[str, Any]] = {
     "use_flash_attention": True,
     "fused_rms_norm": True,
     "use_eod_attn_mask_compression": True,
+}
+_PRECISE: Final[Mapping[str, Any]] = {
+    "param_init_type": "float32",
+    "layernorm_compute_type": "float32",
+    "softmax_compute_type": "float32",
 }
 _SCHEDULES: Final[Mapping[str, str]] = {
     "cosine": "CosineWithWarmUpLR",
@@ -210,12 +216,10 @@ def build_configuration(
             "model_config": {
                 **llama_config(architecture),
                 **(_ASCEND_MODEL if ascend else _CPU_MODEL),
+                **_PRECISE,
                 "batch_size": training.batch_size,
                 "seq_length": data.sequence_length,
                 "ignore_token_id": IGNORED_LABEL,
-                "param_init_type": "float32",
-                "layernorm_compute_type": "float32",
-                "softmax_compute_type": "float32",
                 "qkv_concat": False,
                 "use_past": False,
                 # Labels are shifted by one when they are packed, so the network must not shift them again.
@@ -227,6 +231,20 @@ def build_configuration(
     # Named twice in every MindFormers YAML; it must say the same, overrides included.
     merged["train_dataset_task"]["dataset_config"] = merged["train_dataset"]
     return merged
+
+
+def inference_config(architecture: Architecture, device_target: DeviceTarget, batch_size: int) -> dict[str, Any]:
+    """Give the keys of LlamaConfig for a network that predicts, with the arithmetic that it was trained with."""
+    return {
+        **llama_config(architecture),
+        **(_ASCEND_MODEL if device_target == "Ascend" else _CPU_MODEL),
+        **_PRECISE,
+        "use_eod_attn_mask_compression": False,  # there is but one sample in a row
+        "batch_size": batch_size,
+        "seq_length": architecture.max_position_embeddings,
+        "qkv_concat": False,
+        "use_past": False,
+    }
 
 
 def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,12 +7,7 @@ its own exit code rather than the worker's; and a new attempt overwrites the log
 """
 
 import logging
-import os
-import re
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,13 +15,15 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
+from distill_runtime.child_process import ChildProcess, start
 from distill_runtime.contract import Rendezvous
 from distill_runtime.errors import Retryable, WrongInput
 from distill_runtime.training.assignment import Failure, failure_file
-from distill_runtime.training.worker import LAUNCHER_VARIABLE
 
 logger = logging.getLogger(__name__)
 
+_WORKER: Final = "distill_runtime.training.worker"
+_SCHEDULER: Final = "distill_runtime.training.scheduler"
 _POLL_SECONDS: Final = 0.2
 _NAME_SECONDS: Final = 300
 """How long the first Pod's name may take to appear in DNS."""
@@ -36,9 +33,6 @@ _CLUSTER_SECONDS: Final = 600
 """How long the workers wait for each other to start."""
 _SCHEDULER_SECONDS: Final = 60
 """How long the scheduler may take to end after the last worker; measured: 5 s."""
-_LAST_LINES: Final = 40
-_EXCEPTION: Final = re.compile(r"[A-Za-z_.]*(Error|Exception)\b")
-_ESSENCE_CHARACTERS: Final = 500
 
 
 @dataclass(frozen=True)
@@ -75,24 +69,16 @@ def run_workers(node: Node, assignment: Path, logs: Path, tick: Callable[[], Non
         WrongInput: with what a worker found wrong.
         Retryable: WorkerFailed or RendezvousFailed, with the last lines of the log.
     """
-    environment = {
-        **os.environ,
-        LAUNCHER_VARIABLE: str(os.getpid()),
-        "LOCAL_DEFAULT_PATH": str(logs),  # where MindFormers keeps its logs
-        # MindSpore writes into its working directory, which is that of the logs; modules are found from there too.
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "PYTHONUNBUFFERED": "1",
-    }
-    worker_command = [sys.executable, "-m", "distill_runtime.training.worker", str(assignment)]
-    children: list[_Child] = []
+    environment = {"LOCAL_DEFAULT_PATH": str(logs)}  # where MindFormers keeps its logs
+    children: list[ChildProcess] = []
     try:
         if node.all_workers == 1:
-            children.append(_start("worker-0", worker_command, environment, logs))
+            children.append(start("worker-0", _WORKER, [str(assignment)], environment, logs))
         else:
             environment |= _cluster_environment(node)
             if node.index == 0:
-                command = [sys.executable, "-m", "distill_runtime.training.scheduler"]
-                children.append(_start("scheduler", command, {**environment, "MS_ROLE": "MS_SCHED"}, logs))
+                role = {"MS_ROLE": "MS_SCHED"}
+                children.append(start("scheduler", _SCHEDULER, [], environment | role, logs))
             for device in range(node.workers):
                 rank = node.index * node.workers + device
                 role = {
@@ -101,33 +87,15 @@ def run_workers(node: Node, assignment: Path, logs: Path, tick: Callable[[], Non
                     "RANK_ID": str(rank),
                     "DEVICE_ID": str(device),
                 }
-                children.append(_start(f"worker-{rank}", worker_command, {**environment, **role}, logs))
+                children.append(start(f"worker-{rank}", _WORKER, [str(assignment)], environment | role, logs))
         _wait(children, logs, tick)
     finally:
         # Nothing that a worker still does is of use: checkpoints are whole or not there. So it is killed at once.
         for child in children:
-            child.process.kill()
-        for child in children:
-            child.process.wait()
+            child.kill()
 
 
-@dataclass(frozen=True)
-class _Child:
-    name: str
-    process: subprocess.Popen[bytes]
-    log: Path
-
-
-def _start(name: str, command: list[str], environment: dict[str, str], logs: Path) -> _Child:
-    log = logs / f"{name}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, env=environment, cwd=logs, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-        )
-    return _Child(name, process, log)
-
-
-def _wait(children: list[_Child], logs: Path, tick: Callable[[], None]) -> None:
+def _wait(children: list[ChildProcess], logs: Path, tick: Callable[[], None]) -> None:
     """Wait until all have ended well, or one has not."""
     running = list(children)
     scheduler_end: float | None = None
@@ -140,7 +108,7 @@ def _wait(children: list[_Child], logs: Path, tick: Callable[[], None]) -> None:
                 continue
             running.remove(child)
             if code != 0:
-                _raise_failure(child, code, logs)
+                _raise_failure(child, logs)
         if [child.name for child in running] == ["scheduler"]:
             now = time.monotonic()
             scheduler_end = scheduler_end or now + _SCHEDULER_SECONDS
@@ -150,26 +118,13 @@ def _wait(children: list[_Child], logs: Path, tick: Callable[[], None]) -> None:
     tick()
 
 
-def _raise_failure(child: _Child, code: int, logs: Path) -> None:
+def _raise_failure(child: ChildProcess, logs: Path) -> None:
     """Say why a child ended, in its own words if it left any."""
     for path in sorted(logs.glob(failure_file(logs, 0).name.replace("0", "*"))):
         failure = Failure.model_validate_json(path.read_bytes())
         raise WrongInput(failure.reason, failure.message)
-    lines = child.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
-    logger.error("the last lines of %s:\n%s", child.log, "\n".join(lines))
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    if code == -signal.SIGKILL:
-        how += ", perhaps for lack of memory"
-    raise Retryable("WorkerFailed", f"{child.name} on {socket.gethostname()} {how}; {_essence(lines)}")
-
-
-def _essence(lines: list[str]) -> str:
-    """Pick the line that says what happened: the last exception's, else the last."""
-    exceptions = [line for line in lines if _EXCEPTION.match(line)]
-    said = [line for line in lines if line.strip()]
-    if not said:
-        return "its log is empty"
-    return f"it said: {(exceptions or said)[-1].strip()[:_ESSENCE_CHARACTERS]}"
+    logger.error("the last lines of %s:\n%s", child.log, "\n".join(child.last_lines()))
+    raise Retryable("WorkerFailed", f"on {socket.gethostname()} {child.describe_end()}")
 
 
 def _cluster_environment(node: Node) -> dict[str, str]:

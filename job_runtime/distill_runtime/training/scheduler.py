@@ -6,14 +6,13 @@ on the CPU backend whatever the workers run on.
 
 import sys
 
-from distill_runtime.contract import EXIT_DONE, EXIT_TERMINATED
-from distill_runtime.training.worker import end_with_launcher
+from distill_runtime.child_process import end_with_parent
+from distill_runtime.contract import EXIT_DONE
 
 
 def main() -> int:
     """Serve until all workers have left."""
-    if not end_with_launcher():
-        return EXIT_TERMINATED
+    end_with_parent()
     import mindspore  # noqa: PLC0415
     from mindspore.communication import init  # noqa: PLC0415
 

@@ -1,26 +1,19 @@
 """A training worker, one process a device: `python -m distill_runtime.training.worker ASSIGNMENT`."""
 
-import ctypes
 import os
-import signal
 import sys
 from pathlib import Path
 
-from distill_runtime.contract import EXIT_DONE, EXIT_TERMINATED
+from distill_runtime.child_process import end_with_parent
+from distill_runtime.contract import EXIT_DONE
 from distill_runtime.errors import StageError
 from distill_runtime.training import cpu_patches
 from distill_runtime.training.assignment import Assignment, Failure, failure_file
 
-LAUNCHER_VARIABLE = "DISTILL_LAUNCHER_PID"
-"""Process id of the launcher, without which a worker must not go on."""
-
-_PR_SET_PDEATHSIG = 1
-
 
 def main(path: Path) -> int:
     """Train as ordered and return the exit code."""
-    if not end_with_launcher():
-        return EXIT_TERMINATED
+    end_with_parent()
     assignment = Assignment.model_validate_json(path.read_bytes())
     try:
         train(assignment)
@@ -36,7 +29,7 @@ def train(assignment: Assignment) -> None:
     """Hand the YAML to MindFormers' trainer."""
     if assignment.device_target == "CPU":
         cpu_patches.install()
-    # Imported only now: the patches must be in place, and by then the launcher's death is provided for.
+    # Imported only now: the patches must be in place, and by then the stage's death is provided for.
     from mindformers.core.context import build_context  # noqa: PLC0415
     from mindformers.tools import set_output_path  # noqa: PLC0415
     from mindformers.tools.register import MindFormerConfig  # noqa: PLC0415
@@ -48,15 +41,6 @@ def train(assignment: Assignment) -> None:
     set_output_path(configuration.output_dir)
     build_context(configuration)
     Trainer(configuration, callbacks=[TrainingMonitor(assignment)]).train()
-
-
-def end_with_launcher() -> bool:
-    """Have the kernel end this process when the launcher dies, however it dies; False if it is dead already.
-
-    A worker that outlives its launcher would go on writing checkpoints beside the next attempt's.
-    """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    return os.getppid() == int(os.environ[LAUNCHER_VARIABLE])
 
 
 if __name__ == "__main__":

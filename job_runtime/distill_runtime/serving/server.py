@@ -1,0 +1,93 @@
+"""The server's process: `python -m distill_runtime.serving.server`, started by `serving.process`."""
+
+import argparse
+import asyncio
+import json
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from transformers.models.auto.tokenization_auto import AutoTokenizer
+
+from distill_runtime.child_process import end_with_parent
+from distill_runtime.contract import EXIT_DONE, EXIT_WRONG_INPUT
+from distill_runtime.errors import WrongInput
+from distill_runtime.serving.application import ChatApplication
+from distill_runtime.serving.batching import Batcher
+from distill_runtime.training import cpu_patches
+
+logger = logging.getLogger(__name__)
+
+
+class ChatTokenizer:
+    """A model's tokenizer with its own chat template."""
+
+    def __init__(self, directory: Path) -> None:
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+
+    def encode(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        """Write messages as the chat template does, up to where the assistant speaks, and tokenise."""
+        tokens: list[int] = self._tokenizer.apply_chat_template(list(messages), add_generation_prompt=True)
+        return tokens
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Give the text of tokens, without special ones."""
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
+        return text
+
+    def stop_tokens(self, directory: Path) -> frozenset[int]:
+        """Give the tokens that end an answer: the tokenizer's and those of generation_config.json."""
+        path = directory / "generation_config.json"
+        configured = json.loads(path.read_bytes()).get("eos_token_id") if path.is_file() else None
+        tokens = configured if isinstance(configured, list) else [configured]
+        return frozenset(token for token in (*tokens, self._tokenizer.eos_token_id) if token is not None)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Load the model and serve until the process is ended."""
+    end_with_parent()
+    options = _parse(arguments)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if options.device_target == "CPU":
+        cpu_patches.install()
+    from distill_runtime.serving.network import Network  # noqa: PLC0415 - after the patches
+
+    try:
+        network = Network(options.model, options.device_target, options.batch_size)
+    except WrongInput as error:
+        print(f"{error.reason}: {error.message}", file=sys.stderr)  # noqa: T201 - its parent reads the log's end
+        return EXIT_WRONG_INPUT
+    tokenizer = ChatTokenizer(options.model)
+    batcher = Batcher(network, tokenizer.stop_tokens(options.model))
+    network.next_logits([[0]])  # compiles; the server is ready when it listens
+    batcher.start()
+    application = web.Application()
+    application.add_routes(ChatApplication(batcher, tokenizer, options.name, network.max_tokens).routes())
+    asyncio.run(_serve(application, socket.socket(fileno=options.listen)))
+    return EXIT_DONE
+
+
+async def _serve(application: web.Application, listen: socket.socket) -> None:
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.SockSite(runner, listen, backlog=1024).start()
+    logger.info("ready")
+    await asyncio.Event().wait()
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Serve a model directory on a socket that is listened on already.")
+    parser.add_argument("--model", type=Path, required=True, help="directory of config.json, weights and tokenizer")
+    parser.add_argument("--name", required=True, help="name to serve it under")
+    parser.add_argument("--device-target", choices=["CPU", "Ascend"], required=True)
+    parser.add_argument("--batch-size", type=int, required=True, help="rows that are computed at once")
+    parser.add_argument("--listen", type=int, required=True, help="descriptor of the socket")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,302 @@
+"""Eval: serve the student or go to where it is served, ask it the benchmark's problems, score its answers.
+
+    answers.jsonl   a line a sample, as the student gave it (see `client.journal`); what a restarted stage goes on from
+    results.jsonl   a line a problem: its samples' final answers and verdicts
+
+A problem that could not be answered is wrong, and counted as unanswered: a score must not rise by an outage.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from distill_runtime import event_loop
+from distill_runtime.artifact import ArtifactWriter, open_artifact
+from distill_runtime.child_process import make_logs_directory
+from distill_runtime.client.ask import Client, ClientSettings
+from distill_runtime.client.journal import Journal, read_records
+from distill_runtime.client.values import Request, chat_body, request_key
+from distill_runtime.contract import EvalContract, PromptSource, Protocol, Result
+from distill_runtime.contract.parameters import PROMPT_PLACEHOLDER
+from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
+from distill_runtime.errors import WrongInput
+from distill_runtime.evaluation.score import ProblemResult, Sample, count_samples, score_metrics
+from distill_runtime.serving.process import ServerProcess, serve
+from distill_runtime.sources.prompts import Prompt, open_prompts
+from distill_runtime.stage import StageContext
+from distill_runtime.training.architecture import read_architecture
+from distill_runtime.training.tensors import read_directory
+from distill_runtime.training.weight_names import check_shapes
+from distill_runtime.verification import VERIFIERS, Question, verify_all
+
+ANSWERS_NAME: Final = "answers.jsonl"
+RESULTS_NAME: Final = "results.jsonl"
+
+_SERVED_NAME: Final = "student"
+_LARGEST_BATCH: Final = 64
+"""Rows that the server computes at once: on a CPU, more make a step longer without making a token cheaper."""
+_REPORT_SECONDS: Final = 1.0
+_VERIFY_SECONDS: Final = 30.0
+_MAX_ATTEMPTS: Final = 10
+_UNAVAILABLE_SECONDS: Final = 600.0
+_PACKAGES: Final = ("math-verify",)
+_SERVING_PACKAGES: Final = ("mindspore", "mindformers")
+
+
+def check(contract: EvalContract, context: StageContext) -> None:
+    """Read the benchmark; look at the weights, or ask the endpoint which models it serves.
+
+    Raises:
+        WrongInput: where `run` would.
+    """
+    _read_problems(contract, context)
+    if isinstance(contract.target, EndpointTarget):
+        settings = _settings(contract, context, contract.target.url, contract.target.model)
+
+        async def check_endpoint() -> None:
+            async with Client(settings) as client:
+                await client.check_endpoints()
+
+        event_loop.run(check_endpoint())
+    else:
+        _open_weights(contract.target, context)
+
+
+def run(contract: EvalContract, context: StageContext) -> Result:
+    """Ask what is not in the journal yet, verify everything, write the score.
+
+    Raises:
+        WrongInput: as `check`, and NothingAnswered.
+        Retryable: TeacherUnreachable or ServerFailed.
+    """
+    problems = _read_problems(contract, context)
+    writer = ArtifactWriter(context.volume, contract)
+    answers = writer.directory / ANSWERS_NAME
+    total = len(problems.prompts) * contract.protocol.samples_per_problem
+    with Journal(answers) as journal:
+        missing = [request for request in _requests(contract, problems.prompts) if request.key not in journal]
+        context.reporter.update(done=journal.tally.outcomes, total=total, unit="samples")
+        if missing:
+            _ask(contract, context, missing, journal)
+    context.reporter.update(message="verifying the answers")
+    results = _verify(contract.protocol, problems.prompts, answers)
+    _write_results(results, writer.directory / RESULTS_NAME)
+    counts = count_samples(results) | problems.rejected
+    if counts["unanswered"] == counts["samples"]:
+        raise WrongInput(
+            "NothingAnswered",
+            f"none of {total} samples was answered; why, is in {answers.relative_to(context.volume.root)}",
+        )
+    metrics = score_metrics(results, counts)
+    artifact = writer.finish(counts, metrics, _inputs(contract), _packages(contract))
+    return Result(
+        outcome="Succeeded",
+        reason="Scored",
+        message=_describe(contract, counts, metrics),
+        artifact=artifact,
+        counts=counts,
+        metrics=metrics,
+    )
+
+
+def _inputs(contract: EvalContract) -> list[ArtifactReference]:
+    """Name the artifacts that are read."""
+    target = contract.target
+    return [target.weights] if isinstance(target, WeightsTarget) and target.weights else []
+
+
+def _packages(contract: EvalContract) -> tuple[str, ...]:
+    """Name the packages whose versions have a bearing on the score."""
+    return _PACKAGES + _SERVING_PACKAGES if isinstance(contract.target, WeightsTarget) else _PACKAGES
+
+
+@dataclass(frozen=True)
+class _Problems:
+    """The benchmark: what can be asked, and counts of what cannot."""
+
+    prompts: list[Prompt]
+    rejected: dict[str, int]
+
+
+def _read_problems(contract: EvalContract, context: StageContext) -> _Problems:
+    benchmark = contract.benchmark
+    source = PromptSource(
+        uri=benchmark.uri,
+        prompt_column=benchmark.prompt_column,
+        answer_column=benchmark.answer_column,
+        limit=benchmark.limit,
+    )
+    prompts = open_prompts(source, context.volume)
+    survey = prompts.survey(0, 1)
+    return _Problems(
+        prompts=list(prompts.read(0, 1, survey.repeated)),
+        rejected={f"rejected.{reason}": count for reason, count in sorted(survey.rejected.items())},
+    )
+
+
+def _open_weights(target: WeightsTarget, context: StageContext) -> Path:
+    """Give the directory of the weights, checked.
+
+    Raises:
+        WrongInput: as `open_artifact`, `read_architecture` and `check_shapes`.
+    """
+    if target.weights is not None:
+        directory, _manifest = open_artifact(context.volume, target.weights)
+    else:
+        assert target.uri is not None
+        directory = context.volume.resolve(target.uri)
+    architecture = read_architecture(directory)
+    shapes = {name: tensor.shape for name, tensor in read_directory(directory).items()}
+    check_shapes(shapes, architecture, context.volume.relative(directory))
+    return directory
+
+
+def _requests(contract: EvalContract, prompts: list[Prompt]) -> Iterator[Request]:
+    protocol = contract.protocol
+    model = contract.target.model if isinstance(contract.target, EndpointTarget) else _SERVED_NAME
+    for prompt in prompts:
+        for number in range(protocol.samples_per_problem):
+            yield Request(
+                key=request_key(prompt.uuid, number),
+                body=chat_body(
+                    model,
+                    system_prompt=protocol.system_prompt,
+                    user_prompt=protocol.prompt_template.replace(PROMPT_PLACEHOLDER, prompt.text),
+                    max_tokens=protocol.max_tokens,
+                    temperature=protocol.temperature,
+                    top_p=protocol.top_p,
+                    seed=protocol.seed + number,
+                ),
+                record={"uuid": prompt.uuid, "sample": number},
+            )
+
+
+def _ask(contract: EvalContract, context: StageContext, missing: list[Request], journal: Journal) -> None:
+    """Have everything answered by the endpoint, or by a server of the stage's own while that is needed."""
+    target = contract.target
+    if isinstance(target, EndpointTarget):
+        settings = _settings(contract, context, target.url, target.model)
+        event_loop.run(_ask_all(settings, None, missing, journal, context))
+        return
+    directory = _open_weights(target, context)
+    logs = make_logs_directory(context.volume.resolve(contract.output), contract.attempt)
+    batch_size = min(_LARGEST_BATCH, contract.protocol.max_concurrent_requests, len(missing))
+    context.reporter.update(message="loading the model")
+    with serve(directory, _SERVED_NAME, target.device_target, batch_size, logs) as server:
+        server.wait_until_ready()
+        settings = _settings(contract, context, server.url, server.model)
+        event_loop.run(_ask_all(settings, server, missing, journal, context))
+
+
+async def _ask_all(
+    settings: ClientSettings,
+    server: ServerProcess | None,
+    missing: list[Request],
+    journal: Journal,
+    context: StageContext,
+) -> None:
+    async with Client(settings) as client:
+        await client.check_endpoints()
+        async with asyncio.TaskGroup() as background:
+            tasks = (
+                background.create_task(journal.keep_flushed()),
+                background.create_task(_keep_watch(client, server, journal, context)),
+            )
+            await client.ask_all(iter(missing), journal.append)
+            for task in tasks:
+                task.cancel()
+    context.reporter.update(done=journal.tally.outcomes)
+
+
+async def _keep_watch(client: Client, server: ServerProcess | None, journal: Journal, context: StageContext) -> None:
+    """Say every second how far it is, and end everything if the stage's own server is gone, until cancelled."""
+    while True:
+        if server is not None:
+            server.check()
+        tally = journal.tally
+        context.reporter.update(
+            done=tally.outcomes,
+            message=client.describe_trouble() or "asking the student",
+            counts={"truncated": tally.finish_reasons["length"], "unanswered": tally.failures.total()},
+        )
+        await asyncio.sleep(_REPORT_SECONDS)
+
+
+def _settings(contract: EvalContract, context: StageContext, url: str, model: str) -> ClientSettings:
+    return ClientSettings(
+        endpoints=[url],
+        model=model,
+        api_key=context.api_key,
+        max_concurrent_requests=contract.protocol.max_concurrent_requests,
+        request_timeout_seconds=contract.protocol.request_timeout_seconds,
+        max_attempts=_MAX_ATTEMPTS,
+        unavailable_timeout_seconds=_UNAVAILABLE_SECONDS,
+    )
+
+
+def _verify(protocol: Protocol, prompts: list[Prompt], answers: Path) -> list[ProblemResult]:
+    """Judge every sample; gives the problems in the benchmark's order."""
+    by_uuid = {prompt.uuid: prompt for prompt in prompts}
+    samples: dict[str, dict[int, Sample]] = {prompt.uuid: {} for prompt in prompts}
+
+    def questions() -> Iterator[Question[dict[str, Any]]]:
+        for record in read_records(answers):
+            if record["failure"] is None:
+                yield Question(record, by_uuid[record["uuid"]].answer, record["content"])
+            else:
+                samples[record["uuid"]][record["sample"]] = Sample(record["sample"], None, None, None)
+
+    workers = len(os.sched_getaffinity(0))
+    for record, verdict in verify_all(VERIFIERS[protocol.verifier], questions(), _VERIFY_SECONDS, workers):
+        samples[record["uuid"]][record["sample"]] = Sample(
+            record["sample"], verdict.reason, verdict.answer, record["finish_reason"]
+        )
+    return [
+        ProblemResult(
+            uuid=prompt.uuid,
+            problem=prompt.text,
+            answer=prompt.answer,
+            samples=[samples[prompt.uuid][number] for number in range(protocol.samples_per_problem)],
+        )
+        for prompt in prompts
+    ]
+
+
+def _write_results(results: list[ProblemResult], path: Path) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for result in results:
+            line = {
+                "uuid": result.uuid,
+                "problem": result.problem,
+                "answer": result.answer,
+                "score": result.score,
+                "samples": [
+                    {
+                        "sample": sample.number,
+                        "correct": sample.correct,
+                        "reason": sample.reason or "unanswered",
+                        "extracted": sample.extracted,
+                        "finishReason": sample.finish_reason,
+                    }
+                    for sample in result.samples
+                ],
+            }
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _describe(contract: EvalContract, counts: dict[str, int], metrics: dict[str, float]) -> str:
+    text = (
+        f"{contract.benchmark.name}: {metrics['score']:.1f} % (95 % interval {metrics['scoreLow']:.1f} to "
+        f"{metrics['scoreHigh']:.1f}, {counts['problems']} problems"
+    )
+    samples = contract.protocol.samples_per_problem
+    text += f" x {samples} samples)" if samples > 1 else ")"
+    if counts["truncated"]:
+        text += f"; {counts['truncated']} answers were cut off at maxTokens"
+    if counts["unanswered"]:
+        text += f"; {counts['unanswered']} were not answered and count as wrong"
+    return text

@@ -20,7 +20,7 @@ from distill_runtime.child_process import make_logs_directory
 from distill_runtime.client.ask import Client, ClientSettings
 from distill_runtime.client.journal import Journal, read_records
 from distill_runtime.client.values import Request, chat_body, request_key
-from distill_runtime.contract import EvalContract, PromptSource, Protocol, Result
+from distill_runtime.contract import ArtifactReference, EvalContract, PromptSource, Protocol, Result
 from distill_runtime.contract.parameters import PROMPT_PLACEHOLDER
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
 from distill_runtime.errors import WrongInput

@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from distill_operator.settings import Settings, load_settings
+from tests.cluster.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "npu-distill"
 GOLDEN = Path(__file__).parent / "golden"
-CACHE = Path(os.environ.get("NPU_DISTILL_CACHE", Path.home() / ".cache" / "npu-distill"))
 
 VALUES: dict[str, list[str]] = {
     "default": [],
@@ -37,7 +37,7 @@ VALUES: dict[str, list[str]] = {
 
 
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
-    program = shutil.which("helm", path=f"{CACHE / 'bin'}:{os.environ['PATH']}")
+    program = shutil.which("helm", path=f"{read_settings().programs}:{os.environ['PATH']}")
     assert program, "Helm is not installed: `make cluster-up` builds it into the cache"
     return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
 

@@ -20,7 +20,7 @@ from distill_operator.plan.events import Notice
 
 FIELD_MANAGER = "npu-distill"
 REQUEST_SECONDS = 30
-NOT_FOUND = 404
+NOT_FOUND, CONFLICT = 404, 409
 FIRST_ERROR = 400
 
 _PATHS = {
@@ -39,7 +39,7 @@ class ClusterError(Exception):
 
 
 class ObjectGoneError(ClusterError):
-    """The object is not there any more."""
+    """The object is not there any more, or is another one of the same name."""
 
 
 class Cluster:
@@ -56,14 +56,15 @@ class Cluster:
         """Make `status` the whole status of the object with this uid.
 
         Raises:
-            ObjectGoneError: it was deleted; or deleted and created again, so that its uid is another.
+            ObjectGoneError: it was deleted.
+            ClusterError: it was deleted and created again, so that its uid is another; or any other refusal.
         """
         metadata = {"name": key.name, "namespace": key.namespace, "uid": uid}
         body = {"apiVersion": f"{GROUP}/{VERSION}", "kind": key.kind, "metadata": metadata, "status": status}
         await self._request("PATCH", f"{_path(body)}/status", _APPLY, body)
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
-        """Delete a Job; it stays visible until its last Pod has ended. One that is gone already is fine."""
+        """Delete a Job; it stays visible until its last Pod has ended. One that is gone, or is another, is fine."""
         path = _PATHS["Job"].format(namespace=namespace, name=name)
         body = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
         try:
@@ -136,7 +137,8 @@ def _error(method: str, path: str, status: int, text: bytes) -> ClusterError:
     except (ValueError, KeyError, TypeError):
         message = text.decode(errors="replace")[:500]
     name = path.split("/namespaces/", 1)[-1]
-    kind = ObjectGoneError if status == NOT_FOUND else ClusterError
+    # What conflicts in a deletion is its precondition, the uid; a status is applied with force and cannot conflict.
+    kind = ObjectGoneError if status in (NOT_FOUND, CONFLICT) else ClusterError
     return kind(f"{method} {name}: {message} (HTTP {status})")
 
 

@@ -3,16 +3,27 @@
 import asyncio
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import aiohttp
 from pydantic import ValidationError
 
-from distill_operator.observation import PodView
+from distill_operator.observation import PodView, ResourceKey
 from distill_runtime.contract import PROGRESS_PORT, Progress
 
 REQUEST_SECONDS = 3.0
 FIRST_ANSWER_SECONDS = 2.0
-"""A Pod that has not answered yet is asked again after this: its server starts a moment after its container."""
+"""A Pod that has not answered yet is asked again after this, then ever more rarely: its server starts a moment after
+its container, but one that a network policy hides will never answer."""
+
+
+@dataclass
+class _Asked:
+    """What one Pod was asked: when last, what it has answered, and how long to leave it alone."""
+
+    at: float
+    patience: float
+    answer: Progress | None = None
 
 
 class ProgressPoller:
@@ -21,41 +32,47 @@ class ProgressPoller:
     def __init__(self, session: aiohttp.ClientSession, interval_seconds: float) -> None:
         self._session = session
         self._interval = interval_seconds
-        self._known: dict[str, Progress] = {}
-        self._asked: dict[str, float] = {}
+        self._asked: dict[ResourceKey, dict[str, _Asked]] = {}
 
-    async def poll(self, namespace: str, pods: Iterable[PodView]) -> dict[str, Progress]:
-        """Give the last known progress of each of `pods` that is running, by Pod name."""
-        running = {f"{namespace}/{pod.name}": pod for pod in pods if pod.running}
-        due = [name for name in running if self._age(name) >= self._patience(name)]
-        await asyncio.gather(*(self._ask(name, running[name]) for name in due))
-        return {pod.name: self._known[name] for name, pod in running.items() if name in self._known}
+    async def poll(self, key: ResourceKey, pods: Iterable[PodView]) -> dict[str, Progress]:
+        """Give the last known progress of each running Pod of the object, by Pod name. The others are forgotten."""
+        running = {pod.name: pod for pod in pods if pod.running}
+        asked = {name: one for name, one in self._asked.pop(key, {}).items() if name in running}
+        now = time.monotonic()
+        due = [
+            pod for name, pod in running.items() if name not in asked or asked[name].at + asked[name].patience <= now
+        ]
+        answers = await asyncio.gather(*(self._ask(pod) for pod in due))
+        for pod, answer in zip(due, answers, strict=True):
+            asked[pod.name] = self._remember(asked.get(pod.name), answer, now)
+        if asked:
+            self._asked[key] = asked
+        return {name: one.answer for name, one in asked.items() if one.answer is not None}
 
-    def forget(self, namespace: str, pods: Iterable[PodView]) -> None:
-        """Drop what is remembered of Pods that have ended."""
-        for pod in pods:
-            self._known.pop(f"{namespace}/{pod.name}", None)
-            self._asked.pop(f"{namespace}/{pod.name}", None)
+    def forget(self, key: ResourceKey) -> None:
+        """Drop what is remembered of the Pods of an object that is gone."""
+        self._asked.pop(key, None)
 
-    def next_poll_seconds(self, namespace: str, pods: Iterable[PodView]) -> float | None:
-        """Give the seconds until one of the running `pods` should be asked again; None when none is running."""
-        names = [f"{namespace}/{pod.name}" for pod in pods if pod.running]
-        return min((max(0.1, self._patience(name) - self._age(name)) for name in names), default=None)
+    def next_poll_seconds(self, key: ResourceKey) -> float | None:
+        """Give the seconds until one of the object's Pods should be asked again; None when none is running."""
+        now = time.monotonic()
+        waits = (one.at + one.patience - now for one in self._asked.get(key, {}).values())
+        return min((max(0.1, seconds) for seconds in waits), default=None)
 
-    def _age(self, name: str) -> float:
-        return time.monotonic() - self._asked.get(name, float("-inf"))
+    def _remember(self, before: _Asked | None, answer: Progress | None, now: float) -> _Asked:
+        """A Pod that does not answer keeps its last known progress: it may be busy, or just ending."""
+        known = answer or (before.answer if before is not None else None)
+        if known is not None:
+            return _Asked(now, self._interval, known)
+        patience = FIRST_ANSWER_SECONDS if before is None else before.patience * 2
+        return _Asked(now, min(patience, self._interval))
 
-    def _patience(self, name: str) -> float:
-        return self._interval if name in self._known else min(FIRST_ANSWER_SECONDS, self._interval)
-
-    async def _ask(self, name: str, pod: PodView) -> None:
-        """Ask one Pod. One that does not answer keeps its last known progress: it may be busy, or just ending."""
-        self._asked[name] = time.monotonic()
+    async def _ask(self, pod: PodView) -> Progress | None:
+        host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
+        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
         try:
-            async with self._session.get(
-                f"http://{pod.ip}:{PROGRESS_PORT}/progress", timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS)
-            ) as response:
+            async with self._session.get(f"http://{host}:{PROGRESS_PORT}/progress", timeout=timeout) as response:
                 response.raise_for_status()
-                self._known[name] = Progress.model_validate_json(await response.read())
+                return Progress.model_validate_json(await response.read())
         except (aiohttp.ClientError, TimeoutError, ValidationError):
-            return
+            return None

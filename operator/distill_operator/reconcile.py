@@ -64,6 +64,7 @@ class Reconciler:
         if resource is None:
             self._written.pop(key, None)
             self._metrics.forget(key)
+            self._poller.forget(key)
             return None
         if resource["metadata"].get("deletionTimestamp"):
             return None  # its children go with it, by their ownerReferences
@@ -77,7 +78,7 @@ class Reconciler:
             jobs=self._store.jobs(key),
             pods=pods,
             dependency=self._dependency(key),
-            progress=await self._poller.poll(key.namespace, pods),
+            progress=await self._poller.poll(key, pods),
         )
         now = self._clock().replace(microsecond=0)
         decision = decide(key, observation, self._settings, now)
@@ -87,7 +88,7 @@ class Reconciler:
         deferred = await self._report(key, observation, decision.status, now)
         if error is not None:
             raise error
-        return self._next_look(key, observation, decision, deferred)
+        return self._next_look(key, decision, deferred)
 
     def _dependency(self, key: ResourceKey) -> Mapping[str, Any] | None:
         dependency = self._store.dependency(key)
@@ -136,12 +137,9 @@ class Reconciler:
             return resource
         return {**resource, "status": write.status}
 
-    def _next_look(
-        self, key: ResourceKey, observation: Observation, decision: Decision, deferred: float | None
-    ) -> float | None:
+    def _next_look(self, key: ResourceKey, decision: Decision, deferred: float | None) -> float | None:
         """Give the seconds until time alone, without an event, is a reason to look again."""
-        self._poller.forget(key.namespace, (pod for pod in observation.pods if pod.finished))
-        polls = self._poller.next_poll_seconds(key.namespace, observation.pods)
+        polls = self._poller.next_poll_seconds(key)
         planned = decision.look_again_after.total_seconds() if decision.look_again_after is not None else None
         return min((seconds for seconds in (polls, deferred, planned) if seconds is not None), default=None)
 

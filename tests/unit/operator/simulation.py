@@ -1,0 +1,377 @@
+"""A small model of a cluster around one object: the Job controller, the kubelet, watches that lag, a clock.
+
+It stands where the API server and the stage Pods are; what reconciles is the real `Reconciler`. Every write of the
+operator goes through `SimulatedCluster`, which can refuse it or end the operator there. What the operator knows comes
+by three watches (object, Jobs, Pods), each in order, each with a delay of its own.
+"""
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeVar
+
+from unit.operator.builders import NOW, SETTINGS, UID
+
+from distill_operator.cluster import ClusterError, ObjectGoneError
+from distill_operator.metrics import Metrics
+from distill_operator.observation import (
+    INDEX_ANNOTATION,
+    JOB_UID_LABEL,
+    STAGE_LABEL,
+    JobView,
+    PodView,
+    ResourceKey,
+    view_job,
+    view_pod,
+)
+from distill_operator.plan.decision import parse
+from distill_operator.plan.events import Notice
+from distill_operator.plan.kinds import KIND_PLANS
+from distill_operator.reconcile import Reconciler
+from distill_runtime.contract import EXIT_TERMINATED, EXIT_WRONG_INPUT, ArtifactReference, Progress, Result
+
+DIGEST = f"sha256:{'a' * 64}"
+FAIL_JOB_EXIT = EXIT_WRONG_INPUT
+
+Stream = Literal["object", "jobs", "pods"]
+STREAMS: tuple[Stream, ...] = ("object", "jobs", "pods")
+T = TypeVar("T")
+
+
+class Killed(BaseException):
+    """The operator is ended here, as by SIGKILL."""
+
+
+@dataclass
+class SimulatedPod:
+    """A Pod as the kubelet sees it."""
+
+    name: str
+    job: "SimulatedJob"
+    index: int
+    created_at: datetime
+    phase: str = "Pending"
+    exit_code: int | None = None
+    words: str = ""
+    deleting: bool = False
+    done: int = 0
+
+    @property
+    def finished(self) -> bool:
+        return self.phase in ("Succeeded", "Failed")
+
+    def body(self) -> dict[str, Any]:
+        terminated = {"exitCode": self.exit_code, "message": self.words, "finishedAt": self.created_at.isoformat()}
+        state = {"terminated": terminated} if self.finished else {}
+        deletion = {"deletionTimestamp": NOW.isoformat()} if self.deleting else {}
+        labels = {**self.job.manifest["spec"]["template"]["metadata"]["labels"], JOB_UID_LABEL: self.job.uid}
+        annotations = {INDEX_ANNOTATION: str(self.index)}
+        status = {"phase": self.phase, "podIP": "10.0.0.1", "containerStatuses": [{"state": state}]}
+        return {
+            "metadata": {"name": self.name, "labels": labels, "annotations": annotations, **deletion},
+            "status": status,
+        }
+
+
+@dataclass
+class SimulatedJob:
+    """A Job as its controller sees it."""
+
+    manifest: Mapping[str, Any]
+    uid: str
+    created_at: datetime
+    deleting: bool = False
+    failures: int = 0
+    failing: bool = False
+    succeeded: set[int] = field(default_factory=set)
+    condition: str = ""
+    finished_at: datetime | None = None
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest["metadata"]["name"])
+
+    @property
+    def stage(self) -> str:
+        return str(self.manifest["metadata"]["labels"][STAGE_LABEL])
+
+    def body(self) -> dict[str, Any]:
+        at = self.finished_at.isoformat() if self.finished_at else None
+        conditions = [{"type": self.condition, "status": "True", "lastTransitionTime": at}] if self.condition else []
+        metadata = {**self.manifest["metadata"], "uid": self.uid, "creationTimestamp": self.created_at.isoformat()}
+        if self.deleting:
+            metadata["deletionTimestamp"] = NOW.isoformat()
+        return {"metadata": metadata, "status": {"conditions": conditions}}
+
+
+class SimulatedCluster:
+    """The truth. Implements what the Reconciler takes as its cluster, store and poller."""
+
+    def __init__(self, key: ResourceKey, resource: dict[str, Any], dependency: Mapping[str, Any] | None = None) -> None:
+        self.key = key
+        self.now = NOW
+        self.body = resource
+        self.dependency_body = dependency
+        self.jobs_by_name: dict[str, SimulatedJob] = {}
+        self.pods_by_name: dict[str, SimulatedPod] = {}
+        self.status_writes = 0
+        self.notices: list[Notice] = []
+        self.writes_until: tuple[int, type[BaseException]] | None = None
+        self._made = 0
+        self.relist()
+
+    # What changes the truth
+
+    def toggle_suspend(self, suspend: bool) -> None:
+        self.body = {**self.body, "spec": {**self.body["spec"], "suspend": suspend}}
+        self._object_changed(generation=self.body["metadata"]["generation"] + 1)
+
+    def run_job_controller(self, job: SimulatedJob) -> None:
+        """One pass: end the Job, or create the Pods that are missing."""
+        pods = self._pods_of(job)
+        active = [pod for pod in pods if not pod.finished]
+        if job.deleting:
+            self._delete_in_the_foreground(job, pods)
+        elif job.condition:
+            return
+        elif job.failing and active:
+            for pod in active:
+                self._delete_pod(pod)
+        elif job.failing:
+            self._end_job(job, "Failed")
+        elif len(job.succeeded) == job.manifest["spec"]["completions"]:
+            self._end_job(job, "Complete")
+        else:
+            present = job.succeeded | {pod.index for pod in active}
+            for index in sorted(set(range(job.manifest["spec"]["completions"])) - present):
+                self._create_pod(job, index)
+
+    def start_pod(self, pod: SimulatedPod) -> None:
+        pod.phase = "Running"
+        self._publish("pods", pod.name, pod.body())
+
+    def end_pod(self, pod: SimulatedPod, exit_code: int) -> None:
+        """The Pod's container ends. What it says is what the job runtime would say."""
+        pod.phase, pod.exit_code = ("Succeeded", 0) if exit_code == 0 else ("Failed", exit_code)
+        pod.words = _last_words(pod, exit_code)
+        job = pod.job
+        if exit_code == 0:
+            job.succeeded.add(pod.index)
+        else:
+            job.failures += 1
+            limit = job.manifest["spec"]["backoffLimit"]
+            job.failing = job.failing or exit_code == FAIL_JOB_EXIT or job.failures > limit
+        self._publish("pods", pod.name, pod.body())
+
+    def evict_pod(self, pod: SimulatedPod) -> None:
+        self._delete_pod(pod)
+
+    def remove_pod(self, pod: SimulatedPod) -> None:
+        """The kubelet is done with a Pod that is being deleted."""
+        if not pod.finished:
+            self.end_pod(pod, EXIT_TERMINATED)
+        del self.pods_by_name[pod.name]
+        self._publish("pods", pod.name, None)
+
+    def delete_job_by_hand(self, job: SimulatedJob) -> None:
+        """`kubectl delete job`: the Job is gone at once, the garbage collector deletes its Pods afterwards."""
+        del self.jobs_by_name[job.name]
+        self._publish("jobs", job.name, None)
+        for pod in self._pods_of(job):
+            self._delete_pod(pod)
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    # What the operator sees, late
+
+    def relist(self) -> None:
+        """The operator starts: it sees everything as it is."""
+        self.streams: dict[Stream, deque[tuple[str, Any]]] = {name: deque() for name in STREAMS}
+        self.seen: dict[Stream, dict[str, Any]] = {
+            "object": {self.key.name: self.body},
+            "jobs": {name: view_job(job.body()) for name, job in self.jobs_by_name.items()},
+            "pods": {name: view_pod(pod.body()) for name, pod in self.pods_by_name.items()},
+        }
+
+    def deliver(self, stream: Stream) -> None:
+        """Let one event of a watch arrive."""
+        name, value = self.streams[stream].popleft()
+        if value is None:
+            self.seen[stream].pop(name, None)
+        else:
+            self.seen[stream][name] = value
+
+    # The Reconciler's store, as of the events that have arrived
+
+    def resource(self, key: ResourceKey) -> Mapping[str, Any] | None:
+        return self.seen["object"].get(key.name) if key == self.key else self.dependency_body
+
+    def jobs(self, key: ResourceKey) -> tuple[JobView, ...]:
+        return tuple(self.seen["jobs"].values())
+
+    def pods(self, key: ResourceKey) -> tuple[PodView, ...]:
+        return tuple(self.seen["pods"].values())
+
+    def dependency(self, key: ResourceKey) -> ResourceKey | None:
+        plan = KIND_PLANS[key.kind]
+        return plan.dependency(parse(plan, self.body))
+
+    # The Reconciler's poller
+
+    async def poll(self, key: ResourceKey, pods: Iterable[PodView]) -> dict[str, Progress]:
+        truth = {pod.name: self.pods_by_name[pod.name] for pod in pods if pod.running and pod.name in self.pods_by_name}
+        return {
+            name: Progress(stage=pod.job.stage, done=pod.done, total=100, unit="generations")
+            for name, pod in truth.items()
+        }
+
+    def forget(self, key: ResourceKey) -> None:
+        """Nothing is remembered."""
+
+    def next_poll_seconds(self, key: ResourceKey) -> float | None:
+        running = any(pod.running for pod in self.seen["pods"].values())
+        return SETTINGS.progress_interval_seconds if running else None
+
+    # The Reconciler's cluster
+
+    async def apply(self, manifest: Mapping[str, Any]) -> None:
+        self._write()
+        name, kind = manifest["metadata"]["name"], manifest["kind"]
+        if kind != "Job" or name in self.jobs_by_name:
+            return  # the same manifest changes nothing
+        stage = manifest["metadata"]["labels"][STAGE_LABEL]
+        recorded = {item["name"]: item["state"] for item in self.body.get("status", {}).get("stages", [])}
+        assert recorded.get(stage) != "Succeeded", f"stage {stage} is started again"
+        job = SimulatedJob(manifest, self._uid(), self.now)
+        self.jobs_by_name[name] = job
+        self._publish("jobs", name, job.body())
+
+    async def delete_job(self, namespace: str, name: str, uid: str) -> None:
+        self._write()
+        job = self.jobs_by_name.get(name)
+        if job is not None and job.uid == uid and not job.deleting:
+            job.deleting = True
+            self._publish("jobs", name, job.body())
+
+    async def apply_status(self, key: ResourceKey, uid: str, status: Mapping[str, Any]) -> None:
+        self._write()
+        if uid != UID:
+            raise ObjectGoneError(key)
+        self.status_writes += 1
+        self.body = {**self.body, "status": dict(status)}
+        self._object_changed(generation=self.body["metadata"]["generation"])
+
+    async def emit(self, key: ResourceKey, uid: str, notice: Notice, now: datetime) -> None:
+        self.notices.append(notice)
+
+    # Inside
+
+    def _write(self) -> None:
+        if self.writes_until is None:
+            return
+        left, error = self.writes_until
+        if left == 0:
+            self.writes_until = None
+            raise error("refused by the simulation")
+        self.writes_until = (left - 1, error)
+
+    def _uid(self) -> str:
+        self._made += 1
+        return f"uid-{self._made}"
+
+    def _object_changed(self, generation: int) -> None:
+        version = str(int(self.body["metadata"]["resourceVersion"]) + 1)
+        self.body = {
+            **self.body,
+            "metadata": {**self.body["metadata"], "generation": generation, "resourceVersion": version},
+        }
+        self._publish("object", self.key.name, self.body)
+
+    def _pods_of(self, job: SimulatedJob) -> list[SimulatedPod]:
+        return [pod for pod in self.pods_by_name.values() if pod.job is job]
+
+    def _delete_in_the_foreground(self, job: SimulatedJob, pods: list[SimulatedPod]) -> None:
+        """A Job that is deleted by the operator stays until its last Pod has gone."""
+        for pod in pods:
+            self._delete_pod(pod)
+        if not pods:
+            del self.jobs_by_name[job.name]
+            self._publish("jobs", job.name, None)
+
+    def _create_pod(self, job: SimulatedJob, index: int) -> None:
+        pod = SimulatedPod(f"{job.name}-{index}-{self._uid()}", job, index, self.now)
+        self.pods_by_name[pod.name] = pod
+        self._publish("pods", pod.name, pod.body())
+
+    def _delete_pod(self, pod: SimulatedPod) -> None:
+        if not pod.deleting:
+            pod.deleting = True
+            self._publish("pods", pod.name, pod.body())
+
+    def _end_job(self, job: SimulatedJob, condition: str) -> None:
+        job.condition, job.finished_at = condition, self.now.replace(microsecond=0)
+        self._publish("jobs", job.name, job.body())
+
+    def _publish(self, stream: Stream, name: str, body: Mapping[str, Any] | None) -> None:
+        view: dict[Stream, Callable[[Any], Any]] = {"object": dict, "jobs": view_job, "pods": view_pod}
+        self.streams[stream].append((name, view[stream](body) if body is not None else None))
+
+
+def _last_words(pod: SimulatedPod, exit_code: int) -> str:
+    outcome = {0: "Succeeded", FAIL_JOB_EXIT: "WrongInput", EXIT_TERMINATED: "Terminated"}.get(exit_code, "Failed")
+    artifact = ArtifactReference(uri=f"npu-distill/{pod.job.stage}", digest=DIGEST) if exit_code == 0 else None
+    return Result(
+        outcome=outcome, reason=f"{outcome}Said", message=f"{pod.job.stage}: {outcome}", artifact=artifact
+    ).to_termination_message()
+
+
+class SimulatedOperator:
+    """The operator's process: the real Reconciler, called when an event arrives or the time it asked for has come."""
+
+    def __init__(self, cluster: SimulatedCluster) -> None:
+        self.cluster = cluster
+        self.wake_at: datetime | None = None
+        self.awake = True
+        self.start()
+
+    def start(self) -> None:
+        """Start with empty memory, as after a kill."""
+        self.cluster.relist()
+        self.reconciler = Reconciler(
+            self.cluster,
+            self.cluster,  # type: ignore[arg-type]  # the model stands for the API server and for the Pods
+            self.cluster,  # type: ignore[arg-type]
+            SETTINGS,
+            Metrics(),
+            clock=lambda: self.cluster.now,
+        )
+        self.awake, self.wake_at = True, None
+
+    def deliver(self, stream: Stream) -> None:
+        self.cluster.deliver(stream)
+        self.awake = True
+
+    def step(self) -> None:
+        """Reconcile once, if there is a reason to."""
+        if not self.awake and (self.wake_at is None or self.cluster.now < self.wake_at):
+            return
+        self.awake = False
+        try:
+            wait = _finish(self.reconciler.reconcile(self.cluster.key))
+        except ClusterError:
+            wait = 1.0  # what the work queue does
+        except Killed:
+            self.start()
+            return
+        self.wake_at = self.cluster.now + timedelta(seconds=wait) if wait is not None else None
+
+
+def _finish(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that waits for nothing, since everything it calls is simulated."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    raise AssertionError("the simulation does not wait")

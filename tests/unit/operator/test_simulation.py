@@ -1,0 +1,276 @@
+"""Whatever happens in whatever order: no work is done twice, none is lost, and there is an end to it.
+
+Jobs and Pods end in any order and way, watches lag, suspend is toggled, Jobs are deleted by hand, the API server
+refuses, and the operator is killed between any two of its writes.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from unit.operator.builders import body, key, ready
+from unit.operator.simulation import (
+    FAIL_JOB_EXIT,
+    STREAMS,
+    Killed,
+    SimulatedCluster,
+    SimulatedOperator,
+    SimulatedPod,
+    Stream,
+)
+
+from distill_operator.cluster import ClusterError
+from distill_runtime.contract import EXIT_RETRY
+
+Make = Callable[[], SimulatedCluster]
+
+MOST_STATE_WRITES = 6
+ENOUGH_STEPS = 2000
+
+
+def dataset() -> SimulatedCluster:
+    teacher = {"endpoints": ["http://teacher/v1"], "model": "deepseek-r1", "shards": 2}
+    return SimulatedCluster(key("DistillDataset"), body("DistillDataset", {"teacher": teacher}))
+
+
+def finetune() -> SimulatedCluster:
+    accelerator = {"profile": "ascend-910b", "nodes": 2, "devicesPerNode": 8}
+    spec = {"accelerator": accelerator, "restarts": {"max": 2}}
+    return SimulatedCluster(key("FinetuneRun"), body("FinetuneRun", spec), ready("DistillDataset"))
+
+
+def evaluation() -> SimulatedCluster:
+    return SimulatedCluster(key("EvalRun"), body("EvalRun"), ready("FinetuneRun"))
+
+
+KINDS: dict[str, Make] = {"DistillDataset": dataset, "FinetuneRun": finetune, "EvalRun": evaluation}
+
+
+def condition(cluster: SimulatedCluster, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(item for item in cluster.body["status"]["conditions"] if item["type"] == name)
+    return found
+
+
+def is_ready(cluster: SimulatedCluster) -> bool:
+    return condition(cluster, "Ready")["status"] == "True"
+
+
+def is_stalled(cluster: SimulatedCluster) -> bool:
+    return condition(cluster, "Stalled")["status"] == "True"
+
+
+def settle(operator: SimulatedOperator, seconds_a_step: float = 1.0) -> None:
+    """Let everything that is under way go well, until nothing moves any more."""
+    cluster = operator.cluster
+    for _ in range(ENOUGH_STEPS):
+        before = snapshot(cluster)
+        for stream in STREAMS:
+            while cluster.streams[stream]:
+                operator.deliver(stream)
+        operator.step()
+        for job in list(cluster.jobs_by_name.values()):
+            cluster.run_job_controller(job)
+        for pod in list(cluster.pods_by_name.values()):
+            move_on(cluster, pod)
+        cluster.pass_time(seconds_a_step)
+        if snapshot(cluster) == before and not operator.awake and operator.wake_at is None:
+            return
+    raise AssertionError(f"there is no end to it: {cluster.body['status']}")
+
+
+def move_on(cluster: SimulatedCluster, pod: SimulatedPod) -> None:
+    if pod.deleting:
+        cluster.remove_pod(pod)
+    elif pod.phase == "Pending":
+        cluster.start_pod(pod)
+    elif pod.phase == "Running" and pod.done < 100:
+        pod.done += 50
+    elif pod.phase == "Running":
+        cluster.end_pod(pod, 0)
+
+
+def snapshot(cluster: SimulatedCluster) -> Any:
+    jobs = {name: (job.condition, job.deleting, job.failing) for name, job in cluster.jobs_by_name.items()}
+    pods = {name: (pod.phase, pod.deleting, pod.done) for name, pod in cluster.pods_by_name.items()}
+    return cluster.body["metadata"]["resourceVersion"], jobs, pods, [len(cluster.streams[name]) for name in STREAMS]
+
+
+def assert_fixed_point(operator: SimulatedOperator) -> None:
+    """Looking again, with and without memory, writes nothing."""
+    before = snapshot(operator.cluster)
+    for look in (operator.start, lambda: None):
+        look()
+        operator.awake = True
+        operator.step()
+        assert snapshot(operator.cluster) == before
+        assert operator.wake_at is None
+
+
+class Cluster(RuleBasedStateMachine):
+    """One object's life with everything that can come in its way."""
+
+    make: ClassVar[Make]
+    failures_are_final: ClassVar[bool] = False
+
+    @initialize()
+    def create(self) -> None:
+        self.cluster = type(self).make()
+        self.operator = SimulatedOperator(self.cluster)
+
+    @rule(stream=st.sampled_from(STREAMS), events=st.integers(1, 4))
+    def deliver(self, stream: Stream, events: int) -> None:
+        for _ in range(min(events, len(self.cluster.streams[stream]))):
+            self.operator.deliver(stream)
+
+    @rule()
+    def step(self) -> None:
+        self.operator.step()
+
+    @rule(writes=st.integers(0, 4))
+    def step_and_be_killed(self, writes: int) -> None:
+        self.cluster.writes_until = (writes, Killed)
+        self.operator.step()
+        self.cluster.writes_until = None
+
+    @rule(writes=st.integers(0, 3))
+    def step_and_be_refused(self, writes: int) -> None:
+        self.cluster.writes_until = (writes, ClusterError)
+        self.operator.step()
+        self.cluster.writes_until = None
+
+    @rule()
+    def restart(self) -> None:
+        self.operator.start()
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.cluster.jobs_by_name)
+    def run_job_controller(self, data: st.DataObject) -> None:
+        self.cluster.run_job_controller(self._job(data))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.cluster.pods_by_name)
+    def move_a_pod_on(self, data: st.DataObject) -> None:
+        move_on(self.cluster, self._pod(data))
+
+    @rule(data=st.data(), exit_code=st.sampled_from([EXIT_RETRY, 137, FAIL_JOB_EXIT]))
+    @precondition(lambda self: self.cluster.pods_by_name)
+    def fail_a_pod(self, data: st.DataObject, exit_code: int) -> None:
+        pod = self._pod(data)
+        if not pod.finished and (exit_code != FAIL_JOB_EXIT or self.failures_are_final):
+            self.cluster.end_pod(pod, exit_code)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.cluster.pods_by_name)
+    def evict_a_pod(self, data: st.DataObject) -> None:
+        self.cluster.evict_pod(self._pod(data))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.cluster.jobs_by_name)
+    def delete_a_job_by_hand(self, data: st.DataObject) -> None:
+        self.cluster.delete_job_by_hand(self._job(data))
+
+    @rule(suspend=st.booleans())
+    def toggle_suspend(self, suspend: bool) -> None:
+        self.cluster.toggle_suspend(suspend)
+
+    @rule(seconds=st.sampled_from([0.3, 3, 12, 40]))
+    def pass_time(self, seconds: float) -> None:
+        self.cluster.pass_time(seconds)
+
+    @invariant()
+    def a_stage_has_one_unfinished_job(self) -> None:
+        unfinished = [job.stage for job in self.cluster.jobs_by_name.values() if not job.condition]
+        assert len(unfinished) == len(set(unfinished)), unfinished
+
+    @invariant()
+    def an_index_has_one_unfinished_pod(self) -> None:
+        unfinished = [(pod.job.stage, pod.index) for pod in self.cluster.pods_by_name.values() if not pod.finished]
+        assert len(unfinished) == len(set(unfinished)), unfinished
+
+    def teardown(self) -> None:
+        self.cluster.toggle_suspend(False)
+        settle(self.operator)
+        while is_stalled(self.cluster) and not self.failures_are_final:  # what its message says to do
+            stage = next(item for item in self.cluster.body["status"]["stages"] if item["state"] == "Failed")
+            assert f"kubectl delete job {stage['job']}" in condition(self.cluster, "Ready")["message"]
+            self.cluster.delete_job_by_hand(self.cluster.jobs_by_name[stage["job"]])
+            settle(self.operator)
+        assert is_ready(self.cluster) or (self.failures_are_final and is_stalled(self.cluster))
+        assert_fixed_point(self.operator)
+
+    def _job(self, data: st.DataObject) -> Any:
+        return data.draw(st.sampled_from(list(self.cluster.jobs_by_name.values())))
+
+    def _pod(self, data: st.DataObject) -> SimulatedPod:
+        return data.draw(st.sampled_from(list(self.cluster.pods_by_name.values())))
+
+
+PROFILE = settings(max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@PROFILE
+class DatasetCluster(Cluster):
+    make = staticmethod(dataset)
+
+
+@PROFILE
+class FinetuneCluster(Cluster):
+    make = staticmethod(finetune)
+
+
+@PROFILE
+class WrongInputCluster(Cluster):
+    make = staticmethod(finetune)
+    failures_are_final = True
+
+
+TestDataset = DatasetCluster.TestCase
+TestFinetune = FinetuneCluster.TestCase
+TestWrongInput = WrongInputCluster.TestCase
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_an_undisturbed_life_ends_ready_and_then_costs_nothing(make: Make) -> None:
+    operator = SimulatedOperator(make())
+    settle(operator)
+    assert is_ready(operator.cluster)
+    assert_fixed_point(operator)
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_an_undisturbed_life_costs_few_status_writes(make: Make) -> None:
+    """In a life shorter than a progress interval, all writes are changes of state."""
+    operator = SimulatedOperator(make())
+    settle(operator, seconds_a_step=0.01)
+    assert is_ready(operator.cluster)
+    assert operator.cluster.status_writes <= MOST_STATE_WRITES
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_progress_costs_at_most_one_status_write_an_interval(make: Make) -> None:
+    operator = SimulatedOperator(make())
+    cluster = operator.cluster
+    settle(operator, seconds_a_step=10)
+    intervals = (cluster.now - cluster.jobs_by_name[next(iter(cluster.jobs_by_name))].created_at).total_seconds() / 15
+    assert cluster.status_writes <= MOST_STATE_WRITES + intervals
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_an_undisturbed_life_warns_of_nothing(make: Make) -> None:
+    operator = SimulatedOperator(make())
+    settle(operator, seconds_a_step=10)
+    assert [notice for notice in operator.cluster.notices if notice.type == "Warning"] == []
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_an_object_that_is_created_suspended_starts_nothing(make: Make) -> None:
+    cluster = make()
+    cluster.toggle_suspend(True)
+    operator = SimulatedOperator(cluster)
+    settle(operator)
+    assert cluster.jobs_by_name == {}
+    assert condition(cluster, "Ready")["reason"] == "Suspended"
+    assert_fixed_point(operator)

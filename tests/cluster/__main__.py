@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 from .build import build
 from .errors import ClusterError
-from .lifecycle import alone, down, up
+from .images import build_images, tag
+from .lifecycle import alone, down, load, up
+from .processes import running
 from .settings import read_settings
 
 
@@ -18,6 +20,7 @@ def main() -> int:
     commands.add_parser("build", help="build the cluster's programs into the cache")
     commands.add_parser("up", help="bring the cluster up, building what is not built")
     commands.add_parser("down", help="take the cluster down and leave nothing")
+    commands.add_parser("images", help="build the images, load them into the nodes if they are up, print their tag")
     arguments = parser.parse_args()
     say = speaker()
     try:
@@ -30,6 +33,13 @@ def main() -> int:
                 up(settings, say)
             case "down":
                 down(settings, say)
+            case "images":
+                wanted = tag()
+                with alone(settings):
+                    images = build_images(settings, wanted, say)
+                    if running():
+                        load(settings, images, say)
+                print(wanted)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

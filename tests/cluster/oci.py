@@ -41,7 +41,9 @@ class Layout:
     def images(self) -> tuple[Image, ...]:
         index = self.folder / "index.json"
         entries = json.loads(index.read_text())["manifests"] if index.exists() else []
-        return tuple(Image(entry["annotations"][REFERENCE], _plain(entry)) for entry in entries)
+        # A manifest whose name went to a newer one stays in the index, without a name.
+        names = (entry.get("annotations", {}).get(REFERENCE) for entry in entries)
+        return tuple(Image(name, _plain(entry)) for name, entry in zip(names, entries, strict=True) if name)
 
     def image(self, name: str) -> Image:
         for image in self.images():
@@ -51,6 +53,10 @@ class Layout:
 
     def blob(self, digest: str) -> Path:
         return self.folder / "blobs" / digest.replace(":", "/")
+
+    def has(self, image: Image) -> bool:
+        """Tells if all that an image consists of is in the layout: whatever filled it may have been killed."""
+        return self.blob(image.digest).exists() and all(map(Path.exists, map(self.blob, self.digests(image))))
 
     def digests(self, image: Image) -> list[str]:
         """Returns the digests of all that an image consists of, its manifest first."""
@@ -87,7 +93,11 @@ class Layout:
             "config": self._add(_dump(config), CONFIG),
             "layers": [layer],
         }
-        image = Image(name, self._add(_dump(manifest), MANIFEST))
+        return self.name(name, self._add(_dump(manifest), MANIFEST))
+
+    def name(self, name: str, descriptor: Mapping[str, Any]) -> Image:
+        """Gives a name to the image of a manifest that is in the layout, taking the name from another that has it."""
+        image = Image(name, descriptor)
         self._write_index([*(other for other in self.images() if other.name != name), image])
         return image
 

@@ -1,0 +1,50 @@
+"""Remove from site-packages what the stages never load on a CPU, and say what each removal saved."""
+
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+# Found by training a step, loading a dataset and comparing /proc/self/maps with what the wheels hold.
+REMOVED = {
+    "MindSpore for GPUs": ("mindspore/lib/plugin/gpu*", "mindspore/lib/plugin/libmindspore_gpu*"),
+    "MindSpore for Ascend": ("mindspore/lib/plugin/ascend", "mindspore/lib/plugin/libmindspore_*ascend*"),
+    "MindSpore's kernel generator (AKG)": ("mindspore/_akg", "mindspore/lib/plugin/cpu/libakg.so"),
+    "MindSpore's C++ headers, for custom operators": ("mindspore/include",),
+    "OpenCV, which only image pipelines use": ("cv2", "opencv_python_headless*"),
+    "Arrow's RPC and C++ headers": ("pyarrow/*flight*", "pyarrow/include"),
+    "jieba's neural model": ("jieba/lac_small",),
+    "test suites": ("**/tests", "nltk/test"),
+}
+
+
+def size(path: Path) -> int:
+    """Give the bytes that a file, or the files in a folder, take."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.lstat().st_size for file in files if not file.is_dir())
+
+
+def remove(folder: Path, patterns: Iterable[str]) -> int:
+    """Remove what matches any pattern; give the bytes that took, and fail if nothing matched a pattern."""
+    saved = 0
+    for pattern in patterns:
+        found = [path for path in folder.glob(pattern) if path.exists()]
+        if not found:
+            raise SystemExit(f"nothing in {folder} matches {pattern}: the wheel has changed, look at trim.py again")
+        for path in found:
+            if path.exists():  # not gone with a folder above it
+                saved += size(path)
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return saved
+
+
+def main(folder: Path) -> None:
+    """Remove everything, and print MB before, saved by each removal, and after."""
+    lines = [f"{size(folder) / 1e6:8.1f} MB in {folder}"]
+    lines += [f"{-remove(folder, patterns) / 1e6:8.1f} MB {what}" for what, patterns in REMOVED.items()]
+    lines += [f"{size(folder) / 1e6:8.1f} MB left"]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

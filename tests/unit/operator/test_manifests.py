@@ -1,0 +1,204 @@
+"""The children of each stage, compared with golden files that are read in review."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from unit.operator.builders import SETTINGS, UID, key, ready, resource, succeeded_stage
+
+from distill_operator.plan.kinds import KIND_PLANS
+from distill_operator.plan.manifests import attempt_manifests, job_name
+from distill_operator.plan.stages import Stage
+from distill_operator.settings import Settings
+from distill_runtime.contract import parse_contract
+
+Manifest = dict[str, Any]
+Golden = Callable[[str, list[Manifest]], None]
+
+EVERYTHING = {
+    "deviceTarget": "Ascend",
+    "resource": "huawei.com/Ascend910",
+    "devicesPerNode": 8,
+    "image": "registry.example/runtime-ascend:1",
+    "nodeSelector": {"accelerator": "huawei-Ascend910"},
+    "tolerations": [{"key": "npu", "operator": "Exists"}],
+    "env": {"HCCL_CONNECT_TIMEOUT": "1200"},
+    "podLabels": {"ring-controller.atlas": "ascend-910b"},
+    "podAnnotations": {"sp-block": "16"},
+    "schedulerName": "volcano",
+    "runtimeClassName": "ascend",
+    "sharedMemory": "64Gi",
+    "volumes": [{"name": "driver", "hostPath": {"path": "/usr/local/Ascend/driver"}}],
+    "volumeMounts": [{"name": "driver", "mountPath": "/usr/local/Ascend/driver", "readOnly": True}],
+    "resources": {"requests": {"cpu": 16, "memory": "128Gi"}, "limits": {"memory": "256Gi"}},
+    "podSecurityContext": {"supplementalGroups": [1000]},
+    "containerSecurityContext": {"privileged": True},
+}
+FULL_SETTINGS = Settings.model_validate(
+    {
+        "images": {"runtime": "registry.example/runtime:1", "pullPolicy": "Always", "pullSecrets": ["registry"]},
+        "stages": {"msrun": {"resources": {"requests": {"cpu": "250m"}}, "env": {"HTTPS_PROXY": "http://proxy"}}},
+        "profiles": {"ascend-910b": EVERYTHING},
+    }
+)
+ENDPOINT = {"endpoint": {"url": "http://served/v1", "model": "qwen"}}
+
+
+def planned(kind: str, stage: str, spec: dict[str, Any] | None = None, settings: Settings = SETTINGS) -> Stage:
+    plan = KIND_PLANS[kind]
+    dependency = {"FinetuneRun": "DistillDataset", "EvalRun": "FinetuneRun"}.get(kind)
+    finished = {name: succeeded_stage(name) for name in ("generate", "filter")}
+    built = plan.plan_stage(
+        resource(kind, spec), stage, finished, ready(dependency) if dependency is not None else None, settings
+    )
+    assert isinstance(built, Stage), built
+    return built
+
+
+def manifests(
+    kind: str, stage: str, spec: dict[str, Any] | None = None, settings: Settings = SETTINGS
+) -> list[Manifest]:
+    return attempt_manifests(key(kind), UID, planned(kind, stage, spec, settings), 1, settings)
+
+
+TEACHER = {"endpoints": ["http://teacher/v1"], "model": "deepseek-r1"}
+TWO_NODES = {"accelerator": {"profile": "cpu", "nodes": 2}}
+NPUS = {"accelerator": {"profile": "ascend-910b", "nodes": 2, "devicesPerNode": 8}}
+CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
+    "generate-with-secret": (
+        "DistillDataset",
+        "generate",
+        {"teacher": {**TEACHER, "apiKeySecretRef": {"name": "teacher", "key": "token"}}},
+        SETTINGS,
+    ),
+    "generate-in-shards": (
+        "DistillDataset",
+        "generate",
+        {"teacher": {**TEACHER, "shards": 4}, "priorityClassName": "batch"},
+        SETTINGS,
+    ),
+    "filter": ("DistillDataset", "filter", None, SETTINGS),
+    "pack": ("DistillDataset", "pack", None, SETTINGS),
+    "train-in-one-pod": ("FinetuneRun", "train", None, SETTINGS),
+    "train-in-two-pods": ("FinetuneRun", "train", TWO_NODES, SETTINGS),
+    "preflight": ("FinetuneRun", "preflight", NPUS, FULL_SETTINGS),
+    "train-on-npus": ("FinetuneRun", "train", NPUS, FULL_SETTINGS),
+    "eval-of-weights": ("EvalRun", "eval", None, SETTINGS),
+    "eval-of-an-endpoint": ("EvalRun", "eval", {"target": ENDPOINT, "accelerator": None}, SETTINGS),
+}
+ON_CPU = sorted(CASES.keys() - {"train-on-npus"})
+
+
+def case(name: str) -> list[Manifest]:
+    return manifests(*CASES[name])
+
+
+def job_of(name: str) -> Manifest:
+    return next(manifest for manifest in case(name) if manifest["kind"] == "Job")
+
+
+def pod_of(name: str) -> Manifest:
+    pod: Manifest = job_of(name)["spec"]["template"]["spec"]
+    return pod
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equals_its_golden_file(name: str, equals_golden: Golden) -> None:
+    equals_golden(name, case(name))
+
+
+@pytest.mark.parametrize("name", ON_CPU)
+def test_pods_without_devices_satisfy_pod_security_restricted(name: str) -> None:
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted, control by control."""
+    pod = pod_of(name)
+    context, containers = pod["securityContext"], pod["containers"] + pod.get("initContainers", [])
+    assert context["runAsNonRoot"] is True
+    assert context["runAsUser"] != 0
+    assert context["seccompProfile"]["type"] in ("RuntimeDefault", "Localhost")
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+    allowed = {
+        "configMap",
+        "emptyDir",
+        "persistentVolumeClaim",
+        "secret",
+        "projected",
+        "downwardAPI",
+        "csi",
+        "ephemeral",
+    }
+    assert all(volume.keys() - {"name"} <= allowed for volume in pod["volumes"])
+    for container in containers:
+        own = container["securityContext"]
+        assert own["allowPrivilegeEscalation"] is False
+        assert own["capabilities"] == {"drop": ["ALL"]}
+        assert not own.get("privileged")
+        assert all("hostPort" not in port for port in container.get("ports", []))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pods_hold_no_kubernetes_credentials(name: str) -> None:
+    assert pod_of(name)["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_root_file_system_is_read_only(name: str) -> None:
+    assert pod_of(name)["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_child_is_found_by_its_labels_and_goes_with_its_owner(name: str) -> None:
+    for manifest in case(name):
+        metadata = manifest["metadata"]
+        assert metadata["labels"]["npu-distill.io/uid"] == UID
+        assert [owner["uid"] for owner in metadata["ownerReferences"]] == [UID]
+        assert metadata["name"] == job_of(name)["metadata"]["name"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_job_comes_last_since_its_pods_need_the_others(name: str) -> None:
+    assert [manifest["kind"] for manifest in case(name)][-1] == "Job"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_runtime_reads_the_contract_that_is_mounted(name: str) -> None:
+    config_map = case(name)[0]
+    contract = parse_contract(config_map["data"]["contract.json"])
+    command, *arguments = pod_of(name)["containers"][0]["args"]
+    assert contract.stage == command
+    assert ("--check" in arguments) == (name == "preflight")
+
+
+def test_a_secret_is_only_referred_to() -> None:
+    environment = pod_of("generate-with-secret")["containers"][0]["env"]
+    assert [item for item in environment if "valueFrom" in item] == [
+        {"name": "DISTILL_API_KEY", "valueFrom": {"secretKeyRef": {"name": "teacher", "key": "token"}}}
+    ]
+
+
+def test_only_pods_that_must_meet_have_a_service() -> None:
+    with_service = {name for name in CASES if any(manifest["kind"] == "Service" for manifest in case(name))}
+    assert with_service == {"train-in-two-pods", "train-on-npus"}
+
+
+def test_the_preflight_holds_no_devices_and_reads_the_same_contract() -> None:
+    preflight, train = case("preflight"), case("train-on-npus")
+    resources = job_of("preflight")["spec"]["template"]["spec"]["containers"][0]["resources"]
+    assert "huawei.com/Ascend910" not in resources.get("requests", {})
+    told = parse_contract(preflight[0]["data"]["contract.json"])
+    assert told == parse_contract(train[0]["data"]["contract.json"]).model_copy(update={"rendezvous": None})
+
+
+def test_each_attempt_has_its_own_name_and_meeting_place() -> None:
+    stage = planned("FinetuneRun", "train", TWO_NODES)
+    config_map, _, job = attempt_manifests(key("FinetuneRun"), UID, stage, 2, SETTINGS)
+    contract = parse_contract(config_map["data"]["contract.json"])
+    assert job["metadata"]["name"] == job_name("student", "train", 2) == "student-train-a2"
+    assert contract.attempt == 2
+    assert contract.rendezvous is not None  # type: ignore[union-attr]
+    assert contract.rendezvous.host == "student-train-a2-0.student-train-a2"  # type: ignore[union-attr]
+
+
+def test_the_longest_allowed_name_leaves_room_for_pod_host_names() -> None:
+    """A Pod's host name is <owner>-<stage>-a<attempt>-<index> and has at most 63 characters."""
+    longest_stage = max(("generate", "filter", "pack", "preflight", "train", "eval"), key=len)
+    assert len(f"{job_name('n' * 40, longest_stage, 101)}-{1023}") <= 63

@@ -1,0 +1,175 @@
+"""Which stages each kind has, and what determines where their artifacts go."""
+
+from typing import Any
+
+import pytest
+from unit.operator.builders import DIGEST, SETTINGS, ready, resource, succeeded_stage
+
+from distill_operator.observation import ResourceKey
+from distill_operator.plan.kinds import KIND_PLANS
+from distill_operator.plan.stages import Invalid, Stage, Waiting
+
+DATASET_STAGES = ("generate", "filter", "pack")
+NPU = {"profile": "ascend-910b"}
+TEACHER: dict[str, Any] = {"endpoints": ["http://teacher/v1"], "model": "deepseek-r1"}
+PROMPTS: dict[str, Any] = {"uri": "math/prompts.jsonl"}
+
+
+def plan(
+    kind: str, stage: str, spec: dict[str, Any] | None = None, dependency: Any = None
+) -> Stage | Waiting | Invalid:
+    finished = {"generate": succeeded_stage("generate"), "filter": succeeded_stage("filter")}
+    return KIND_PLANS[kind].plan_stage(resource(kind, spec), stage, finished, dependency, SETTINGS)
+
+
+def output(kind: str, stage: str, spec: dict[str, Any] | None = None, dependency: Any = None) -> str:
+    planned = plan(kind, stage, spec, dependency)
+    assert isinstance(planned, Stage)
+    return planned.contract.output
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "expected"),
+    [
+        ("DistillDataset", None, DATASET_STAGES),
+        ("FinetuneRun", None, ("train",)),
+        ("FinetuneRun", {"accelerator": NPU}, ("preflight", "train")),
+        ("FinetuneRun", {"accelerator": {"profile": "unknown"}}, ("train",)),
+        ("EvalRun", None, ("eval",)),
+        ("EvalRun", {"accelerator": NPU}, ("preflight", "eval")),
+        ("EvalRun", {"target": {"endpoint": {"url": "http://x", "model": "m"}}, "accelerator": None}, ("eval",)),
+    ],
+)
+def test_stages_of_each_kind(kind: str, spec: dict[str, Any] | None, expected: tuple[str, ...]) -> None:
+    """Wrong input is found before devices are held: a preflight comes first where a profile has devices."""
+    assert KIND_PLANS[kind].stage_names(resource(kind, spec), SETTINGS) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "expected"),
+    [
+        ("DistillDataset", None, None),
+        ("FinetuneRun", None, ResourceKey("DistillDataset", "team-a", "math")),
+        ("EvalRun", None, ResourceKey("FinetuneRun", "team-a", "student")),
+        ("EvalRun", {"target": {"model": {"uri": "models/qwen"}}}, None),
+    ],
+)
+def test_dependency_of_each_kind(kind: str, spec: dict[str, Any] | None, expected: ResourceKey | None) -> None:
+    assert KIND_PLANS[kind].dependency(resource(kind, spec)) == expected
+
+
+class TestGeneratePath:
+    @pytest.mark.parametrize(
+        "teacher",
+        [
+            {"endpoints": ["http://elsewhere/v1", "http://more/v1"]},
+            {"maxConcurrentRequests": 7},
+            {"requestTimeoutSeconds": 60},
+            {"apiKeySecretRef": {"name": "teacher", "key": "token"}},
+        ],
+    )
+    def test_how_the_teacher_is_reached_does_not_matter(self, teacher: dict[str, Any]) -> None:
+        changed = output("DistillDataset", "generate", {"teacher": {**TEACHER, **teacher}})
+        assert changed == output("DistillDataset", "generate")
+
+    @pytest.mark.parametrize(
+        "spec",
+        [
+            {"teacher": {**TEACHER, "model": "other"}},
+            {"teacher": {**TEACHER, "systemPrompt": "Think."}},
+            {"teacher": {**TEACHER, "sampling": {"temperature": 0.1}}},
+            {"source": {"prompts": {**PROMPTS, "limit": 3}}},
+        ],
+    )
+    def test_what_is_asked_does(self, spec: dict[str, Any]) -> None:
+        assert output("DistillDataset", "generate", spec) != output("DistillDataset", "generate")
+
+    def test_a_default_that_is_written_out_is_the_same(self) -> None:
+        spec = {"teacher": {**TEACHER, "sampling": {"temperature": 0.6}}}
+        assert output("DistillDataset", "generate", spec) == output("DistillDataset", "generate")
+
+
+@pytest.mark.parametrize("stage", ["filter", "pack"])
+def test_a_later_stage_s_path_depends_on_its_own_parameters_alone(stage: str) -> None:
+    own = {"filter": {"filter": {"keep": "first"}}, "pack": {"pack": {"tokenizer": {"uri": "m"}, "sequenceLength": 64}}}
+    other = {"filter": own["pack"], "pack": {"suspend": True}}
+    assert output("DistillDataset", stage, own[stage]) != output("DistillDataset", stage)
+    assert output("DistillDataset", stage, other[stage]) == output("DistillDataset", stage)
+
+
+def test_paths_say_whose_they_are() -> None:
+    spec = {"storage": {"claimName": "distill", "path": "somewhere/else"}}
+    assert output("DistillDataset", "generate", spec).startswith("somewhere/else/team-a/math/generate-")
+
+
+def test_filter_reads_what_generate_wrote() -> None:
+    planned = plan("DistillDataset", "filter")
+    assert isinstance(planned, Stage)
+    assert planned.contract.to_json()["input"] == output("DistillDataset", "generate")
+
+
+def test_pack_reads_the_artifact_of_filter_by_its_digest() -> None:
+    planned = plan("DistillDataset", "pack")
+    assert isinstance(planned, Stage)
+    assert planned.contract.to_json()["input"] == {"uri": "npu-distill/filter", "digest": DIGEST}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [{"checkpoint": {"everySteps": 7}}, {"restarts": {"max": 1}}, {"priorityClassName": "high"}],
+)
+def test_what_does_not_change_the_weights_does_not_change_their_path(spec: dict[str, Any]) -> None:
+    assert output("FinetuneRun", "train", spec, ready("DistillDataset")) == output(
+        "FinetuneRun", "train", dependency=ready("DistillDataset")
+    )
+
+
+def test_training_is_spread_over_pods_and_restarted_by_attempts() -> None:
+    spec = {"accelerator": {"profile": "ascend-910b", "nodes": 2, "devicesPerNode": 8}, "restarts": {"max": 5}}
+    planned = plan("FinetuneRun", "train", spec, ready("DistillDataset"))
+    assert isinstance(planned, Stage)
+    assert (planned.pods, planned.devices, planned.backoff_limit, planned.max_attempts) == (2, 8, 0, 6)
+
+
+@pytest.mark.parametrize("kind", ["FinetuneRun", "EvalRun"])
+@pytest.mark.parametrize(
+    ("accelerator", "reason", "words"),
+    [
+        (
+            {"profile": "tpu"},
+            "UnknownProfile",
+            "accelerator.profile 'tpu' is not configured; this operator has ascend-910b, cpu",
+        ),
+        (
+            {"profile": "ascend-910b", "devicesPerNode": 16},
+            "TooManyDevices",
+            "accelerator.devicesPerNode is 16, but a node",
+        ),
+    ],
+)
+def test_an_accelerator_that_is_not_configured(kind: str, accelerator: dict[str, Any], reason: str, words: str) -> None:
+    dependency = ready({"FinetuneRun": "DistillDataset", "EvalRun": "FinetuneRun"}[kind])
+    planned = plan(kind, "train", {"accelerator": accelerator}, dependency)
+    assert isinstance(planned, Invalid)
+    assert planned.reason == reason
+    assert words in planned.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"accelerator": None}, "spec.accelerator is missing"),
+        ({"target": {}}, "set one of finetuneRef, model, endpoint"),
+    ],
+)
+def test_an_evaluation_that_slipped_through_admission(spec: dict[str, Any], words: str) -> None:
+    planned = plan("EvalRun", "eval", spec)
+    assert isinstance(planned, Invalid)
+    assert planned.reason == "InvalidSpec"
+    assert words in planned.message
+
+
+def test_an_evaluation_of_a_model_directory_waits_for_nothing() -> None:
+    planned = plan("EvalRun", "eval", {"target": {"model": {"uri": "models/qwen"}}})
+    assert isinstance(planned, Stage)
+    assert planned.contract.to_json()["target"]["uri"] == "models/qwen"  # type: ignore[index]

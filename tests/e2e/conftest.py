@@ -36,8 +36,8 @@ def installation(request: pytest.FixtureRequest) -> Iterator[Installation]:
             sys.stderr.write(f"\n{line}")
             sys.stderr.flush()
 
-    with borrow_cluster(say) as kubectl:
-        installed = install(kubectl, VALUES, say)
+    with borrow_cluster(say) as cluster:
+        installed = install(cluster, VALUES, say)
         yield installed
         uninstall(installed)
 

@@ -16,8 +16,7 @@ def main() -> int:
     """Run the demo; say what happens on stderr and print the score on stdout."""
     say = speaker()
     try:
-        kubectl = open_cluster(say)
-        install(kubectl, {}, say)
+        kubectl = install(open_cluster(say), {}, say).kubectl
         arithmetic.set_up(kubectl, say)
         say("kubectl apply -f examples/arithmetic")
         arithmetic.apply(kubectl)

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from tests.cluster.images import build_images, tag
-from tests.cluster.lifecycle import down, load, up
+from tests.cluster.lifecycle import alone, down, load, up
 from tests.cluster.processes import running
 from tests.cluster.settings import read_settings
 from tests.harness.kubectl import Kubectl
@@ -23,6 +23,14 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """A cluster that is up: how to reach it, and the chart's values that name the images in it."""
+
+    kubectl: Kubectl
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Installation:
     """Where npu-distill runs, and how to reach it."""
 
@@ -31,25 +39,27 @@ class Installation:
     namespace: str = NAMESPACE
 
 
-def open_cluster(say: Say) -> Kubectl:
-    """Have a cluster up with the images of this tree in it, and give a kubectl for it.
+def open_cluster(say: Say) -> Cluster:
+    """Have a cluster up, the local one with the images of this tree in it.
 
     Raises:
         ClusterError: this machine cannot run the local cluster; the message says what is missing.
     """
     if _is_current():
         say("using the kubeconfig's current context; its nodes must be able to pull the images")
-        return Kubectl()
+        return Cluster(Kubectl(), values={})
     settings = read_settings()
-    images = build_images(settings, say)
     up(settings, say)
-    load(settings, images, say)
+    with alone(settings):
+        wanted = tag()
+        load(settings, build_images(settings, wanted, say), say)
     path = f"{settings.programs}{os.pathsep}{os.environ['PATH']}"
-    return Kubectl({"KUBECONFIG": str(settings.kubeconfig), "PATH": path})
+    kubectl = Kubectl({"KUBECONFIG": str(settings.kubeconfig), "PATH": path})
+    return Cluster(kubectl, values={"image": {"tag": wanted}, "runtimeImage": {"tag": wanted}})
 
 
 @contextmanager
-def borrow_cluster(say: Say) -> Iterator[Kubectl]:
+def borrow_cluster(say: Say) -> Iterator[Cluster]:
     """Open a cluster and leave it as it was found: a local one that was down goes down again."""
     starts = not _is_current() and not running()
     try:
@@ -63,11 +73,10 @@ def _is_current() -> bool:
     return os.environ.get("CLUSTER", "local") == "current"
 
 
-def install(kubectl: Kubectl, values: Mapping[str, Any], say: Say) -> Installation:
+def install(cluster: Cluster, values: Mapping[str, Any], say: Say) -> Installation:
     """Install or upgrade the chart with `values` over its own, CRDs first, and wait until the operator is up."""
     say(f"installing the chart into namespace {NAMESPACE}")
-    if not _is_current():
-        values = {"image": {"tag": tag()}, "runtimeImage": {"tag": tag()}, **values}
+    kubectl = cluster.kubectl
     kubectl("apply", "--server-side", "--force-conflicts", "-f", REPOSITORY / "crds")
     kubectl.run(
         "helm",
@@ -84,7 +93,7 @@ def install(kubectl: Kubectl, values: Mapping[str, Any], say: Say) -> Installati
         "3m",
         "--values",
         "-",
-        stdin=yaml.safe_dump(dict(values)),
+        stdin=yaml.safe_dump({**cluster.values, **values}),
         timeout=240,
     )
     return Installation(kubectl)

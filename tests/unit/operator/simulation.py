@@ -123,6 +123,10 @@ class SimulatedCluster:
 
     # What changes the truth
 
+    @property
+    def suspended(self) -> bool:
+        return bool(self.body["spec"].get("suspend"))
+
     def toggle_suspend(self, suspend: bool) -> None:
         self.body = {**self.body, "spec": {**self.body["spec"], "suspend": suspend}}
         self._object_changed(generation=self.body["metadata"]["generation"] + 1)

@@ -19,7 +19,6 @@ from unit.operator.simulation import (
     SimulatedCluster,
     SimulatedOperator,
     SimulatedPod,
-    Stream,
 )
 
 from distill_operator.cluster import ClusterError
@@ -62,23 +61,28 @@ def is_stalled(cluster: SimulatedCluster) -> bool:
     return condition(cluster, "Stalled")["status"] == "True"
 
 
-def settle(operator: SimulatedOperator, seconds_a_step: float = 1.0) -> None:
-    """Let everything that is under way go well, until nothing moves any more."""
+def go_on(operator: SimulatedOperator, seconds: float = 1.0) -> None:
+    """Everything that is under way goes one step on, and goes well."""
     cluster = operator.cluster
+    for stream in STREAMS:
+        while cluster.streams[stream]:
+            operator.deliver(stream)
+    operator.step()
+    for job in list(cluster.jobs_by_name.values()):
+        cluster.run_job_controller(job)
+    for pod in list(cluster.pods_by_name.values()):
+        move_on(cluster, pod)
+    cluster.pass_time(seconds)
+
+
+def settle(operator: SimulatedOperator, seconds_a_step: float = 1.0) -> None:
+    """Let everything go on until nothing moves any more."""
     for _ in range(ENOUGH_STEPS):
-        before = snapshot(cluster)
-        for stream in STREAMS:
-            while cluster.streams[stream]:
-                operator.deliver(stream)
-        operator.step()
-        for job in list(cluster.jobs_by_name.values()):
-            cluster.run_job_controller(job)
-        for pod in list(cluster.pods_by_name.values()):
-            move_on(cluster, pod)
-        cluster.pass_time(seconds_a_step)
-        if snapshot(cluster) == before and not operator.awake and operator.wake_at is None:
+        before = snapshot(operator.cluster)
+        go_on(operator, seconds_a_step)
+        if snapshot(operator.cluster) == before and not operator.awake and operator.wake_at is None:
             return
-    raise AssertionError(f"there is no end to it: {cluster.body['status']}")
+    raise AssertionError(f"there is no end to it: {operator.cluster.body['status']}")
 
 
 def move_on(cluster: SimulatedCluster, pod: SimulatedPod) -> None:
@@ -120,22 +124,32 @@ class Cluster(RuleBasedStateMachine):
         self.cluster = type(self).make()
         self.operator = SimulatedOperator(self.cluster)
 
-    @rule(stream=st.sampled_from(STREAMS), events=st.integers(1, 4))
-    def deliver(self, stream: Stream, events: int) -> None:
-        for _ in range(min(events, len(self.cluster.streams[stream]))):
-            self.operator.deliver(stream)
+    @rule(rounds=st.integers(1, 8))
+    def go_on(self, rounds: int) -> None:
+        if self.cluster.suspended:
+            self.cluster.toggle_suspend(False)
+        for _ in range(rounds):
+            go_on(self.operator)
+
+    @rule(data=st.data())
+    @precondition(lambda self: any(self.cluster.streams.values()))
+    def deliver(self, data: st.DataObject) -> None:
+        self.operator.deliver(data.draw(st.sampled_from([name for name in STREAMS if self.cluster.streams[name]])))
 
     @rule()
+    @precondition(lambda self: self.operator.awake)
     def step(self) -> None:
         self.operator.step()
 
     @rule(writes=st.integers(0, 4))
+    @precondition(lambda self: self.operator.awake)
     def step_and_be_killed(self, writes: int) -> None:
         self.cluster.writes_until = (writes, Killed)
         self.operator.step()
         self.cluster.writes_until = None
 
     @rule(writes=st.integers(0, 3))
+    @precondition(lambda self: self.operator.awake)
     def step_and_be_refused(self, writes: int) -> None:
         self.cluster.writes_until = (writes, ClusterError)
         self.operator.step()
@@ -156,11 +170,10 @@ class Cluster(RuleBasedStateMachine):
         move_on(self.cluster, self._pod(data))
 
     @rule(data=st.data(), exit_code=st.sampled_from([EXIT_RETRY, 137, FAIL_JOB_EXIT]))
-    @precondition(lambda self: self.cluster.pods_by_name)
+    @precondition(lambda self: self._unfinished_pods())
     def fail_a_pod(self, data: st.DataObject, exit_code: int) -> None:
-        pod = self._pod(data)
-        if not pod.finished and (exit_code != FAIL_JOB_EXIT or self.failures_are_final):
-            self.cluster.end_pod(pod, exit_code)
+        if exit_code != FAIL_JOB_EXIT or self.failures_are_final:
+            self.cluster.end_pod(data.draw(st.sampled_from(self._unfinished_pods())), exit_code)
 
     @rule(data=st.data())
     @precondition(lambda self: self.cluster.pods_by_name)
@@ -168,13 +181,14 @@ class Cluster(RuleBasedStateMachine):
         self.cluster.evict_pod(self._pod(data))
 
     @rule(data=st.data())
-    @precondition(lambda self: self.cluster.jobs_by_name)
+    @precondition(lambda self: self.cluster.jobs_by_name and not self.cluster.streams["pods"])
     def delete_a_job_by_hand(self, data: st.DataObject) -> None:
+        """Nobody is so fast as to do it before the operator has seen the Pods."""
         self.cluster.delete_job_by_hand(self._job(data))
 
-    @rule(suspend=st.booleans())
-    def toggle_suspend(self, suspend: bool) -> None:
-        self.cluster.toggle_suspend(suspend)
+    @rule()
+    def toggle_suspend(self) -> None:
+        self.cluster.toggle_suspend(not self.cluster.suspended)
 
     @rule(seconds=st.sampled_from([0.3, 3, 12, 40]))
     def pass_time(self, seconds: float) -> None:
@@ -204,11 +218,14 @@ class Cluster(RuleBasedStateMachine):
     def _job(self, data: st.DataObject) -> Any:
         return data.draw(st.sampled_from(list(self.cluster.jobs_by_name.values())))
 
+    def _unfinished_pods(self) -> list[SimulatedPod]:
+        return [pod for pod in self.cluster.pods_by_name.values() if not pod.finished]
+
     def _pod(self, data: st.DataObject) -> SimulatedPod:
         return data.draw(st.sampled_from(list(self.cluster.pods_by_name.values())))
 
 
-PROFILE = settings(max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PROFILE = settings(max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @PROFILE

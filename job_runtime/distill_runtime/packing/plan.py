@@ -35,14 +35,16 @@ class Plan:
         return self.samples[self.starts[index] : self.starts[index + 1]]
 
 
-def plan_sequences(lengths: NDArray[np.int64], sequence_length: int, samples_per_sequence: int, seed: int) -> Plan:
+def plan_sequences(
+    lengths: NDArray[np.int64], sequence_length: int, samples_per_sequence: int, order: np.random.Generator
+) -> Plan:
     """Pack samples into as few sequences as best-fit decreasing needs; never cut one.
 
     Args:
         lengths: tokens of each sample, at least 1 and at most `sequence_length`.
         sequence_length: tokens of a sequence.
         samples_per_sequence: most samples that a sequence may hold.
-        seed: of the order of the sequences; the same arguments give the same plan.
+        order: decides the order of the sequences, and nothing else.
     """
     if len(lengths) and not (lengths.min() >= 1 and lengths.max() <= sequence_length):
         raise ValueError(f"sample lengths must lie between 1 and {sequence_length}")
@@ -52,7 +54,7 @@ def plan_sequences(lengths: NDArray[np.int64], sequence_length: int, samples_per
     bins, bin_count = _best_fit_decreasing(sizes[by_size], sequence_length)
 
     position = np.empty(bin_count, np.int64)
-    position[np.random.Generator(np.random.PCG64(seed)).permutation(bin_count)] = np.arange(bin_count)
+    position[order.permutation(bin_count)] = np.arange(bin_count)
     sequence = position[bins]
     samples = by_size[np.argsort(sequence, kind="stable")]
     starts = np.zeros(bin_count + 1, np.int64)

@@ -5,7 +5,7 @@ counts once its index entry is there, so whatever a killed writer left behind is
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -48,11 +48,12 @@ class SampleStore:
         self._tokens.close()
         self._index.close()
 
-    def append(self, samples: Iterable[Sample]) -> None:
+    def append(self, samples: Sequence[Sample]) -> None:
         """Add samples at the end."""
         for sample in samples:
             self._tokens.write(sample.tokens.data)
-            self._index.write(np.array((sample.prompt_length, len(sample.tokens)), _ENTRY).tobytes())
+        entries = [(sample.prompt_length, len(sample.tokens)) for sample in samples]
+        self._index.write(np.array(entries, _ENTRY).tobytes())
 
     def sync(self) -> None:
         """Make durable what was added."""

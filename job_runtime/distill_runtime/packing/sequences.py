@@ -9,9 +9,9 @@ Columns, as MindFormers' CommonDataLoader wants them with `packing: pack` (datas
 * actual_seq_len: where each sample ends, counted from the start of the sequence.
 """
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,40 +59,66 @@ class SampleTable:
         return cls(offsets, lengths, np.ascontiguousarray(entries["prompt_length"]))
 
 
-def write_sequences(
-    directory: Path,
-    store: SampleStore,
-    table: SampleTable,
-    plan: Plan,
-    layout: Layout,
-    written: Callable[[int], None],
-) -> None:
-    """Write the packed data set.
+class SequenceWriter:
+    """The packed data set, written one block of samples after another.
 
     Args:
-        directory: to write into; what an earlier, killed attempt left there is replaced.
-        store: the samples' tokens.
-        table: where each sample is in the store.
-        plan: which samples share a sequence.
+        directory: to write into.
         layout: how long a sequence is, and what fills it up.
-        written: told now and then how many sequences are written.
+        files: names of the files that are complete; others, which a killed attempt left behind, are removed.
+
+    Attributes:
+        files: names of the files so far.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    for left_behind in directory.iterdir():
-        left_behind.unlink()
-    files = max(1, -(-len(plan) * layout.sequence_length // _FILE_TOKENS))
-    boundaries = np.linspace(0, len(plan), files + 1).astype(int).tolist()
-    batch = max(1, _BATCH_TOKENS // layout.sequence_length)
-    names = [f"data-{number:05}-of-{files:05}.arrow" for number in range(files)]
-    for name, first, end in zip(names, boundaries[:-1], boundaries[1:], strict=True):
-        with pa.OSFile(str(directory / name), "wb") as sink, pa.ipc.new_stream(sink, _SCHEMA) as stream:
-            for start in range(first, end, batch):
-                stop = min(start + batch, end)
-                stream.write_batch(_pack(store, table, plan, layout, range(start, stop)))
-                written(stop)
-    fingerprint = hashlib.sha256(b"".join(array.tobytes() for array in (table.lengths, plan.samples, plan.starts)))
-    _write_json(directory / "state.json", _state(names, fingerprint.hexdigest()[:16]))
-    _write_json(directory / "dataset_info.json", {"features": _FEATURES})
+
+    def __init__(self, directory: Path, layout: Layout, files: tuple[str, ...]) -> None:
+        self._directory = directory
+        self._layout = layout
+        self.files = files
+        directory.mkdir(parents=True, exist_ok=True)
+        for path in directory.iterdir():
+            if path.name not in files:
+                path.unlink()
+
+    def write(self, store: SampleStore, table: SampleTable, plan: Plan) -> None:
+        """Write the sequences of one block, durably.
+
+        Args:
+            store: the samples' tokens.
+            table: where each sample is in the store.
+            plan: which samples share a sequence.
+        """
+        rows = max(1, _BATCH_TOKENS // self._layout.sequence_length)
+        rows_of_file = max(1, _FILE_TOKENS // self._layout.sequence_length)
+        for first in range(0, len(plan), rows_of_file):
+            end = min(first + rows_of_file, len(plan))
+            name = f"data-{len(self.files):05}.arrow"
+            with (self._directory / name).open("wb") as file:
+                with pa.ipc.new_stream(file, _SCHEMA) as stream:
+                    for start in range(first, end, rows):
+                        batch = range(start, min(start + rows, end))
+                        stream.write_batch(_pack(store, table, plan, self._layout, batch))
+                file.flush()
+                os.fsync(file.fileno())
+            self.files = (*self.files, name)
+
+    def finish(self, fingerprint: str) -> None:
+        """Write what `datasets` needs besides the rows.
+
+        Args:
+            fingerprint: names what `datasets` may cache of this data set; equal only for equal content.
+        """
+        state: dict[str, object] = {
+            "_data_files": [{"filename": name} for name in self.files],
+            "_fingerprint": fingerprint,
+            "_format_columns": None,
+            "_format_kwargs": {},
+            "_format_type": None,
+            "_output_all_columns": False,
+            "_split": None,
+        }
+        _write_json(self._directory / "state.json", state)
+        _write_json(self._directory / "dataset_info.json", {"features": _FEATURES})
 
 
 def _pack(store: SampleStore, table: SampleTable, plan: Plan, layout: Layout, sequences: range) -> pa.RecordBatch:
@@ -122,18 +148,6 @@ def _pack(store: SampleStore, table: SampleTable, plan: Plan, layout: Layout, se
         )
     ]
     return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
-
-
-def _state(names: list[str], fingerprint: str) -> Mapping[str, object]:
-    return {
-        "_data_files": [{"filename": name} for name in names],
-        "_fingerprint": fingerprint,  # names what `datasets` caches of it
-        "_format_columns": None,
-        "_format_kwargs": {},
-        "_format_type": None,
-        "_output_all_columns": False,
-        "_split": None,
-    }
 
 
 def _write_json(path: Path, content: Mapping[str, object]) -> None:

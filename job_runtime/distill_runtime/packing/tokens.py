@@ -1,17 +1,25 @@
 """A tokenizer in HuggingFace's files, and the samples that it makes of conversations."""
 
 import hashlib
+import logging
+import os
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distill_runtime.cpus import available_cpus
 from distill_runtime.errors import WrongInput
+from distill_runtime.packing.byte_pair import FastEncoding, NotTheSame, fast_encoding
 from distill_runtime.packing.chat import Exchange
+
+logger = logging.getLogger(__name__)
 
 _FILES = (
     "tokenizer.json",
@@ -53,7 +61,11 @@ class SampleTokenizer:
     """
 
     def __init__(self, directory: Path) -> None:
-        # Takes a second to load, and only this class needs it.
+        # `tokenizers` would start a thread for each processor of the node, whatever the container's limit.
+        os.environ.setdefault("RAYON_NUM_THREADS", str(available_cpus()))
+        # It would say that there is no PyTorch.
+        os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+        # Takes seconds to load, and only this class needs it.
         from transformers.models.auto.tokenization_auto import AutoTokenizer  # noqa: PLC0415
 
         if not (directory / "tokenizer_config.json").is_file():
@@ -92,7 +104,7 @@ class SampleTokenizer:
         return f"sha256:{hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()}"
 
     def samples(self, exchanges: Sequence[Exchange]) -> list[Sample]:
-        """Tokenise many exchanges at once, on all cores.
+        """Tokenise many exchanges at once, on all processors.
 
         Prompt and completion are tokenised apart, as they are when the model is asked.
 
@@ -100,18 +112,43 @@ class SampleTokenizer:
             WrongInput: TemplateUnsuitable, if a completion does not end in a special token: the model would never
                 learn to stop.
         """
-        texts = [text for exchange in exchanges for text in (exchange.prompt, exchange.completion)]
-        ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        ids = self._encode([text for exchange in exchanges for text in (exchange.prompt, exchange.completion)])
         samples = []
         for prompt, completion in zip(ids[::2], ids[1::2], strict=True):
-            if completion[-1] not in self._special_ids:
+            if int(completion[-1]) not in self._special_ids:
                 raise WrongInput(
                     "TemplateUnsuitable",
                     "the tokenizer's chat template does not end the assistant's message with a special token "
-                    f"(but with {self._tokenizer.decode(completion[-3:])!r}), so the model would never learn to stop",
+                    f"(but with {self._tokenizer.decode(completion[-3:].tolist())!r}), so the model would never learn "
+                    "to stop",
                 )
-            samples.append(Sample(np.array(prompt + completion, np.int32), len(prompt)))
+            samples.append(Sample(np.concatenate((prompt, completion)), len(prompt)))
         return samples
+
+    def _encode(self, texts: list[str]) -> list[NDArray[np.int32]]:
+        """Give the ids of texts: the fast path where there is one, the tokenizer itself for what that leaves."""
+        ids: dict[int, NDArray[np.int32]] = {}
+        if self._fast is not None:
+            for position, found in enumerate(self._threads.map(self._fast.encode, texts)):
+                if found is not None:
+                    ids[position] = found.view(np.int32)
+        left = [position for position in range(len(texts)) if position not in ids]
+        encodings = self._tokenizer.encode_batch_fast([texts[position] for position in left], add_special_tokens=False)
+        for position, encoding in zip(left, encodings, strict=True):
+            ids[position] = np.array(encoding.ids, np.int32)
+        return [ids[position] for position in range(len(texts))]
+
+    @cached_property
+    def _fast(self) -> FastEncoding | None:
+        try:
+            return fast_encoding(self._tokenizer)
+        except NotTheSame as finding:
+            logger.info("no fast path for the tokenizer in %s: %s", self._directory, finding)
+            return None
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(available_cpus())
 
     def copy_to(self, directory: Path) -> None:
         """Copy the tokenizer's files."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ from distill_runtime.contract import (
     Result,
 )
 from distill_runtime.contract.parameters import TokenizerSource
-from distill_runtime.errors import WrongInput
+from distill_runtime.errors import Terminated, WrongInput
+from distill_runtime.packing import blocks
 from distill_runtime.packing.description import PackedDataset
 from distill_runtime.progress import Reporter
 from distill_runtime.rows import KEPT_NAME, kept_row
@@ -153,6 +155,41 @@ def test_a_changed_input_is_refused(context: StageContext) -> None:
     with pytest.raises(WrongInput) as refusal:
         pack.check(contract(changed), context)
     assert refusal.value.reason == "ArtifactChanged"
+
+
+class Interrupting(Reporter):
+    """Ends the stage at the n-th report, as SIGTERM may at any moment."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__("pack", "samples")
+        self._left = at
+
+    def update(self, **changes: Any) -> None:
+        super().update(**changes)
+        self._left -= 1
+        if self._left == 0:
+            raise Terminated
+
+
+def test_blocks_are_packed_one_after_another_through_any_interruption(
+    context: StageContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 50)
+    monkeypatch.setattr(pack, "BLOCK_SAMPLES", 50)
+    monkeypatch.setattr(blocks, "_BATCH_ROWS", 20)
+    stage = contract(filter_artifact(context.volume, texts(210)))
+    undisturbed = pack.run(stage, context)
+    assert undisturbed.artifact is not None
+    directory, manifest = open_artifact(context.volume, undisturbed.artifact)
+    assert sum(file.path.endswith(".arrow") for file in manifest.files) == 4
+    assert undisturbed.counts["samples"] == 210
+    assert sum(len(row["actual_seq_len"]) for row in read_rows(directory)) == 210
+
+    for at in range(1, 12):
+        shutil.rmtree(tmp_path / "pack")
+        with pytest.raises(Terminated):
+            pack.run(stage, StageContext(context.volume, Interrupting(at)))
+        assert pack.run(stage, context) == undisturbed
 
 
 def packed_by(tmp_path: Path, stage: PackContract, kill_at_bytes: int | None) -> Result | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from distill_runtime.packing.plan import plan_sequences
 from distill_runtime.packing.sample_store import SampleStore
-from distill_runtime.packing.sequences import Layout, SampleTable, write_sequences
+from distill_runtime.packing.sequences import Layout, SampleTable, SequenceWriter
 from distill_runtime.packing.tokens import Sample
 
 LENGTH = 24
@@ -36,8 +36,10 @@ def pack(directory: Path, samples: list[Sample]) -> list[dict[str, NDArray[np.in
     with SampleStore(directory / "store", 0) as store:
         store.append(samples)
         table = SampleTable.of(store)
-        plan = plan_sequences(table.lengths, LENGTH, 127, 0)
-        write_sequences(directory / "packed", store, table, plan, Layout(LENGTH, PAD), lambda _: None)
+        plan = plan_sequences(table.lengths, LENGTH, 127, np.random.default_rng(0))
+        writer = SequenceWriter(directory / "packed", Layout(LENGTH, PAD), ())
+        writer.write(store, table, plan)
+        writer.finish("0")
     return list(load_from_disk(str(directory / "packed")).with_format("numpy"))
 
 
@@ -64,11 +66,11 @@ def test_every_sample_is_there_and_apart(tmp_path_factory: pytest.TempPathFactor
 def test_what_a_killed_attempt_left_is_replaced(tmp_path: Path) -> None:
     samples = numbered([Sample(np.arange(9, dtype=np.int32), 3)] * 4)
     first = pack(tmp_path, samples)
-    (tmp_path / "packed" / "data-00000-of-00001.arrow").write_bytes(b"torn")
-    (tmp_path / "packed" / "data-00001-of-00002.arrow").write_bytes(b"left over")
+    (tmp_path / "packed" / "data-00000.arrow").write_bytes(b"torn")
+    (tmp_path / "packed" / "data-00001.arrow").write_bytes(b"left over")
     second = pack(tmp_path, samples)
     assert [row["input_ids"].tolist() for row in first] == [row["input_ids"].tolist() for row in second]
-    assert not (tmp_path / "packed" / "data-00001-of-00002.arrow").exists()
+    assert not (tmp_path / "packed" / "data-00001.arrow").exists()
 
 
 def test_the_store_keeps_what_its_checkpoint_says(tmp_path: Path) -> None:

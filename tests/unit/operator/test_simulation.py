@@ -225,7 +225,9 @@ class Cluster(RuleBasedStateMachine):
         return data.draw(st.sampled_from(list(self.cluster.pods_by_name.values())))
 
 
-PROFILE = settings(max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PROFILE = settings(
+    max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 @PROFILE

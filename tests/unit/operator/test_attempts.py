@@ -1,0 +1,268 @@
+"""One stage's attempts: what is done next, for everything that can be seen of its Jobs and Pods."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+from unit.operator.builders import (
+    NOW,
+    SETTINGS,
+    complete,
+    failed_pod,
+    job,
+    key,
+    later,
+    observation,
+    pod,
+    progress,
+    ready,
+    resource,
+    result,
+    running_pod,
+    stage_status,
+    succeeded_pod,
+    wrong_input_pod,
+)
+
+from distill_operator.api import StageState, StageStatus
+from distill_operator.observation import JobView, Observation, PodView
+from distill_operator.plan.attempts import Step, step_stage
+from distill_operator.plan.kinds import KIND_PLANS
+from distill_operator.plan.stages import Stage
+from distill_runtime.contract import Progress, Result
+
+TRAIN = job("FinetuneRun", "train")
+GENERATE = job()
+ENDED = later(60)
+
+
+def stage(kind: str, spec: dict[str, Any] | None = None) -> Stage:
+    name, dependency = {"FinetuneRun": ("train", ready("DistillDataset")), "DistillDataset": ("generate", None)}[kind]
+    planned = KIND_PLANS[kind].plan_stage(resource(kind, spec), name, {}, dependency, SETTINGS)
+    assert isinstance(planned, Stage)
+    return planned
+
+
+def step(
+    kind: str = "DistillDataset",
+    recorded: StageStatus | None = None,
+    jobs: tuple[JobView, ...] = (),
+    pods: tuple[PodView, ...] = (),
+    now: datetime = ENDED,
+    spec: dict[str, Any] | None = None,
+    progress: dict[str, Progress] | None = None,
+) -> Step:
+    seen: Observation = observation(kind, jobs=jobs, pods=pods, progress=progress or {})
+    return step_stage(key(kind), stage(kind, spec), recorded, seen, SETTINGS, now)
+
+
+def created(found: Step) -> list[str]:
+    return [manifest["metadata"]["name"] for manifest in found.create if manifest["kind"] == "Job"]
+
+
+def complete_job(view: JobView = GENERATE) -> JobView:
+    return replace(view, **complete(replace(view, finished_at=ENDED)))
+
+
+def failed_job(view: JobView = TRAIN, **fields: Any) -> JobView:
+    return replace(view, **{"failed": True, "finished_at": ENDED, "failure_message": "backoff limit", **fields})
+
+
+class TestStart:
+    def test_starts_the_first_attempt(self) -> None:
+        found = step()
+        assert created(found) == ["math-generate-a1"]
+        assert found.status == stage_status(
+            "generate",
+            StageState.PENDING,
+            job="math-generate-a1",
+            started_at=ENDED,
+            message="Job math-generate-a1 starts.",
+        )
+
+    def test_says_the_same_when_it_looks_again(self) -> None:
+        first = step()
+        again = step(recorded=first.status, now=later(120))
+        assert again == first
+
+    def test_starts_the_attempt_that_is_recorded(self) -> None:
+        """Its Job was deleted: by a person, or since the object was suspended."""
+        recorded = stage_status("train", StageState.RUNNING, attempt=3, started_at=NOW, done=40, unit="steps")
+        found = step("FinetuneRun", recorded)
+        assert created(found) == ["student-train-a3"]
+        assert (found.status.started_at, found.status.done) == (NOW, 40)
+
+    def test_waits_for_pods_that_a_deleted_job_has_left(self) -> None:
+        """A Job deleted in the background is gone before its Pods: new ones would write beside them."""
+        found = step(pods=(running_pod(GENERATE, deleting=True),))
+        assert created(found) == []
+        assert "Waiting for Pod math-generate-a1-0-x of an earlier Job to end" in found.message
+
+    def test_does_not_wait_for_pods_that_have_ended(self) -> None:
+        assert created(step(pods=(failed_pod(GENERATE),))) == ["math-generate-a1"]
+
+    def test_jobs_of_another_object_are_not_its_own(self) -> None:
+        assert created(step(jobs=(replace(GENERATE, owner_uid="another"),))) == ["math-generate-a1"]
+
+
+class TestActive:
+    def test_pods_run_and_say_how_far_they_are(self) -> None:
+        runs = running_pod(GENERATE)
+        said = progress(50, 200, rate=2.5, eta_seconds=60, counts={"answered": 50})
+        found = step(jobs=(GENERATE,), pods=(runs,), progress={runs.name: said})
+        assert found.status.state is StageState.RUNNING
+        assert (found.status.done, found.status.total, found.status.rate) == (50, 200, 2.5)
+        assert found.message == "Generating, 50 of 200 generations, 2.5 a second, 0:01:00 left."
+
+    def test_a_pod_that_does_not_answer_keeps_what_was_recorded(self) -> None:
+        recorded = stage_status("generate", StageState.RUNNING, done=50, total=200, unit="generations")
+        found = step(recorded=recorded, jobs=(GENERATE,), pods=(running_pod(GENERATE),))
+        assert (found.status.done, found.status.total) == (50, 200)
+
+    def test_a_later_attempt_says_so(self) -> None:
+        second = job("FinetuneRun", "train", attempt=2)
+        found = step("FinetuneRun", jobs=(second,), pods=(running_pod(second),))
+        assert found.message == "Training (attempt 2)."
+
+    @pytest.mark.parametrize(
+        ("pods", "reason", "message"),
+        [
+            ((), "NoPods", "Job math-generate-a1 has no Pods yet; `kubectl describe job math-generate-a1` says why"),
+            ((pod(GENERATE),), "Generating", "Waiting for the Pods of Job math-generate-a1 to start."),
+            ((pod(GENERATE, unschedulable="0/2 nodes are available."),), "Unschedulable", "fits on no node: 0/2 nodes"),
+            (
+                (pod(GENERATE, waiting_reason="CreateContainerConfigError", waiting_message='secret "t" not found'),),
+                "CreateContainerConfigError",
+                'cannot start: secret "t" not found',
+            ),
+        ],
+        ids=["none", "new", "unschedulable", "cannot-start"],
+    )
+    def test_pods_do_not_run_yet(self, pods: tuple[PodView, ...], reason: str, message: str) -> None:
+        found = step(jobs=(GENERATE,), pods=pods)
+        assert found.status.state is StageState.PENDING
+        assert found.reason == reason
+        assert message in found.message
+
+    def test_a_job_may_take_a_moment_to_make_its_pods(self) -> None:
+        found = step(jobs=(GENERATE,), now=later(3))
+        assert found.reason == "Generating"
+        assert found.look_again_after is not None
+
+    def test_pods_that_have_just_ended_are_no_obstacle(self) -> None:
+        """The Job's own condition follows a moment later."""
+        recorded = stage_status("generate", StageState.RUNNING, job=GENERATE.name, done=50)
+        found = step(recorded=recorded, jobs=(GENERATE,), pods=(succeeded_pod(GENERATE),))
+        assert (found.status, found.reason) == (recorded, "Generating")
+
+    def test_a_shard_that_cannot_start_does_not_hide_the_others(self) -> None:
+        runs, waits = running_pod(GENERATE), pod(GENERATE, 1, unschedulable="0/2 nodes")
+        found = step(jobs=(GENERATE,), pods=(runs, waits), progress={runs.name: progress(5, 10)})
+        assert (found.status.state, found.reason, found.status.done) == (StageState.RUNNING, "Generating", 5)
+        assert "0/2 nodes" in found.message
+
+    def test_pods_that_work_together_wait_for_the_one_that_cannot_start(self) -> None:
+        pods = (running_pod(TRAIN), pod(TRAIN, 1, unschedulable="0/2 nodes"))
+        found = step("FinetuneRun", jobs=(TRAIN,), pods=pods, spec={"accelerator": {"profile": "cpu", "nodes": 2}})
+        assert (found.status.state, found.reason) == (StageState.PENDING, "Unschedulable")
+
+    def test_pods_of_an_earlier_job_of_the_name_do_not_count(self) -> None:
+        old = failed_pod(replace(GENERATE, uid="earlier"))
+        found = step(jobs=(GENERATE,), pods=(old, running_pod(GENERATE)))
+        assert found.status.state is StageState.RUNNING
+
+    def test_a_job_that_is_being_deleted_is_waited_for(self) -> None:
+        found = step(jobs=(replace(GENERATE, deleting=True),), pods=(running_pod(GENERATE),))
+        assert (created(found), found.delete) == ([], ())
+        assert "is being deleted; waiting for its Pods to end" in found.message
+
+
+class TestComplete:
+    def test_takes_the_result(self) -> None:
+        recorded = stage_status("generate", StageState.RUNNING, done=190, total=200, rate=2.0, eta_seconds=5)
+        found = step(
+            recorded=recorded,
+            jobs=(complete_job(),),
+            pods=(succeeded_pod(GENERATE, said=result({"generations": 200})),),
+        )
+        status = found.status
+        assert (status.state, status.finished_at, status.message) == (StageState.SUCCEEDED, ENDED, "it is done")
+        assert (status.done, status.total, status.rate, status.eta_seconds) == (200, 200, None, None)
+        assert status.counts == {"generations": 200}
+        assert status.artifact is not None
+
+    def test_reads_on_while_a_pod_s_words_may_be_under_way(self) -> None:
+        recorded = stage_status("generate", StageState.RUNNING, job=GENERATE.name)
+        found = step(recorded=recorded, jobs=(complete_job(),), now=ENDED)
+        assert (found.status, found.delete) == (recorded, ())
+        assert found.look_again_after is not None
+
+    def test_reads_on_while_a_pod_is_not_seen_to_have_ended(self) -> None:
+        found = step(jobs=(complete_job(),), pods=(running_pod(GENERATE),), now=later(3600))
+        assert found.delete == ()
+
+    def test_a_lost_result_is_made_again(self) -> None:
+        """The stage finds its artifact complete and only says so again."""
+        found = step(jobs=(complete_job(),), now=later(3600))
+        assert found.delete == (complete_job(),)
+        assert "was lost with its Pods; running it again" in found.message
+
+    def test_a_result_that_cannot_be_read_would_be_no_better_the_next_time(self) -> None:
+        mute = succeeded_pod(GENERATE)
+        found = step(jobs=(complete_job(),), pods=(replace(mute, termination_message="{}"),), now=later(3600))
+        assert (found.status.state, found.reason, found.delete) == (StageState.FAILED, "UnreadableResult", ())
+
+
+class TestFailed:
+    def test_the_next_attempt_goes_on_from_it(self) -> None:
+        said = Result(outcome="Failed", reason="VolumeFull", message="no space is left")
+        found = step("FinetuneRun", jobs=(failed_job(),), pods=(failed_pod(TRAIN, said=said),))
+        assert created(found) == ["student-train-a2"]
+        assert (found.status.attempt, found.status.reason) == (2, "VolumeFull")
+        assert found.message == "Attempt 1 failed (VolumeFull: no space is left); attempt 2 goes on from it."
+
+    def test_wrong_input_is_not_tried_again(self) -> None:
+        found = step("FinetuneRun", jobs=(failed_job(),), pods=(wrong_input_pod(TRAIN),))
+        assert created(found) == []
+        assert (found.status.state, found.reason) == (StageState.FAILED, "ColumnMissing")
+        assert found.message == (
+            "Stage train failed: there is no column answer. Create the object again with the input corrected."
+        )
+
+    def test_attempts_are_used_up(self) -> None:
+        last = job("FinetuneRun", "train", attempt=4)
+        found = step("FinetuneRun", jobs=(failed_job(), failed_job(last)), pods=(failed_pod(last),))
+        assert (created(found), found.status.state) == ([], StageState.FAILED)
+        assert found.message.startswith("Stage train failed after 4 attempts: ")
+        assert found.message.endswith(
+            "When the cause is mended, `kubectl delete job student-train-a4` runs the stage again, from where it was."
+        )
+
+    def test_a_failed_job_that_is_deleted_runs_again(self) -> None:
+        recorded = step("FinetuneRun", jobs=(failed_job(),), pods=(wrong_input_pod(TRAIN),)).status
+        found = step("FinetuneRun", recorded)
+        assert created(found) == ["student-train-a1"]
+        assert (found.status.state, found.status.reason) == (StageState.PENDING, None)
+
+    def test_is_not_judged_before_its_pods_have_been_heard(self) -> None:
+        """The Job's failure comes by another watch than the Pod that says that the input is wrong."""
+        for pods in ((), (running_pod(TRAIN),), (failed_pod(TRAIN, 1, 143), running_pod(TRAIN))):
+            found = step("FinetuneRun", jobs=(failed_job(),), pods=pods, now=ENDED)
+            assert (created(found), found.status.state) == ([], StageState.PENDING)
+            assert found.look_again_after is not None
+
+    def test_pods_that_stay_silent_are_not_waited_for(self) -> None:
+        found = step("FinetuneRun", jobs=(failed_job(),), now=later(3600))
+        assert created(found) == ["student-train-a2"]
+        assert "JobFailed: backoff limit" in found.message
+
+    def test_stays_as_it_was_said_when_its_pods_are_gone(self) -> None:
+        first = step("FinetuneRun", jobs=(failed_job(),), pods=(wrong_input_pod(TRAIN),))
+        again = step("FinetuneRun", first.status, jobs=(failed_job(),), now=later(3600))
+        assert again == first
+
+    def test_the_latest_attempt_is_the_one_that_counts(self) -> None:
+        second = job("FinetuneRun", "train", attempt=2)
+        found = step("FinetuneRun", jobs=(second, failed_job()), pods=(running_pod(second),))
+        assert (found.status.state, found.status.job) == (StageState.RUNNING, "student-train-a2")

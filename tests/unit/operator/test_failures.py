@@ -1,0 +1,122 @@
+"""What Kubernetes says of Pods, in words that say what to do."""
+
+from dataclasses import replace
+
+import pytest
+from unit.operator.builders import (
+    SETTINGS,
+    failed_pod,
+    job,
+    later,
+    pod,
+    ready,
+    resource,
+    succeeded_pod,
+    wrong_input_pod,
+)
+
+from distill_operator.observation import PodView
+from distill_operator.plan.failures import Failure, failure, obstacle, unreadable_result
+from distill_operator.plan.kinds import KIND_PLANS
+from distill_operator.plan.stages import Stage
+from distill_runtime.contract import Result
+
+JOB = job("FinetuneRun", "train", failure_message="Job has reached the specified backoff limit")
+SIGKILL, SIGTERM = 137, 143
+
+
+def stage() -> Stage:
+    run = resource("FinetuneRun", {"accelerator": {"profile": "ascend-910b", "nodes": 2, "devicesPerNode": 8}})
+    planned = KIND_PLANS["FinetuneRun"].plan_stage(run, "train", {}, ready("DistillDataset"), SETTINGS)
+    assert isinstance(planned, Stage)
+    return planned
+
+
+def test_a_pod_that_fits_nowhere_says_what_it_asks_for() -> None:
+    found = obstacle(stage(), JOB, [pod(JOB, unschedulable="0/2 nodes are available.")], later(1))
+    assert found is not None
+    assert found.message == (
+        "Pod student-train-a1-0-x fits on no node: 0/2 nodes are available. "
+        "It asks for 8 huawei.com/Ascend910 on one node."
+    )
+
+
+def test_pulling_in_vain_and_backing_off_are_one_state() -> None:
+    """The kubelet alternates between the two with different words: each would be a write and an Event."""
+    said = [
+        obstacle(stage(), JOB, [pod(JOB, waiting_reason=reason, waiting_message=words)], later(1))
+        for reason, words in (("ErrImagePull", "not found"), ("ImagePullBackOff", "Back-off pulling image"))
+    ]
+    assert said[0] == said[1]
+    assert said[0] is not None
+
+
+@pytest.mark.parametrize(
+    "waits", [pod(JOB), pod(JOB, waiting_reason="ContainerCreating"), failed_pod(JOB, unschedulable="0/2")]
+)
+def test_a_pod_that_is_on_its_way_or_has_ended_is_no_obstacle(waits: PodView) -> None:
+    assert obstacle(stage(), JOB, [waits], later(3600)) is None
+
+
+class TestFailure:
+    @pytest.mark.parametrize(
+        ("ended", "expected"),
+        [
+            (wrong_input_pod(JOB), Failure("ColumnMissing", "there is no column answer", final=True)),
+            (
+                failed_pod(JOB, said=Result(outcome="Failed", reason="VolumeFull", message="no space")),
+                Failure("VolumeFull", "no space"),
+            ),
+            (
+                failed_pod(JOB, exit_code=SIGKILL, exit_reason="OOMKilled"),
+                Failure(
+                    "OutOfMemory",
+                    "Pod student-train-a1-0-x was killed at its memory limit: raise it in the chart's values.",
+                ),
+            ),
+            (
+                failed_pod(JOB, pod_reason="Evicted", pod_message="The node was low on memory."),
+                Failure("Evicted", "Pod student-train-a1-0-x: The node was low on memory."),
+            ),
+            (
+                failed_pod(JOB, exit_code=SIGKILL),
+                Failure("PodKilled", "Pod student-train-a1-0-x was killed (exit code 137)."),
+            ),
+            (
+                failed_pod(JOB, exit_code=SIGTERM, said=Result(outcome="Terminated", reason="Terminated", message="")),
+                Failure("PodKilled", "Pod student-train-a1-0-x was killed (exit code 143)."),
+            ),
+            (
+                failed_pod(JOB, termination_message="Traceback\n  …\nValueError: x\n"),
+                Failure("StageFailed", "Pod student-train-a1-0-x ended with exit code 1: ValueError: x"),
+            ),
+            (failed_pod(JOB), Failure("StageFailed", "Pod student-train-a1-0-x ended with exit code 1")),
+        ],
+        ids=["wrong-input", "said", "memory", "evicted", "killed", "terminated", "log", "silent"],
+    )
+    def test_of_one_pod(self, ended: PodView, expected: Failure) -> None:
+        assert failure(JOB, [ended]) == expected
+
+    def test_without_pods_is_what_the_job_says(self) -> None:
+        assert failure(JOB, []) == Failure("JobFailed", "Job has reached the specified backoff limit")
+
+    def test_the_pod_that_tells_most_is_quoted(self) -> None:
+        """The others ended because it did."""
+        pods = [failed_pod(JOB, 0, SIGTERM, finished_at=later(0)), wrong_input_pod(JOB, 1), failed_pod(JOB, 2, SIGKILL)]
+        assert failure(JOB, pods).reason == "ColumnMissing"
+
+    def test_of_equals_the_first_to_end_is_quoted(self) -> None:
+        first = failed_pod(JOB, 1, finished_at=later(1), termination_message="the first")
+        second = failed_pod(JOB, 0, finished_at=later(2), termination_message="the second")
+        assert "the first" in failure(JOB, [second, first]).message
+
+    def test_pods_that_ended_well_are_not_blamed(self) -> None:
+        assert failure(JOB, [succeeded_pod(JOB)]).reason == "JobFailed"
+
+
+def test_an_unreadable_result_is_quoted() -> None:
+    mute = replace(succeeded_pod(JOB), termination_message='{"outcome": "Great"}')
+    found = unreadable_result([succeeded_pod(JOB, 1), mute])
+    assert found is not None
+    assert '{"outcome": "Great"}' in found.message
+    assert unreadable_result([succeeded_pod(JOB)]) is None

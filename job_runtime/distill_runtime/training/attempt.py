@@ -94,7 +94,8 @@ def choose_start(
 ) -> InitialState:
     """Say where training starts: the checkpoint if there is one, else the base weights, else random ones."""
     if checkpoint is not None:
-        return InitialState(path=checkpoint.load_path, resume=True)
+        resume = True if len(checkpoint.files) == 1 else checkpoint.files[0].name
+        return InitialState(path=checkpoint.load_path, resume=resume)
     if contract.model.initialization == "random":
         return InitialState()
     if inputs.schedule.devices == 1:

@@ -97,12 +97,13 @@ class InitialState:
 
     Attributes:
         path: weights or a checkpoint as MindFormers loads it; None for random initialization.
-        resume: whether it is a checkpoint, with the optimizer's state and the step.
+        resume: MindFormers' resume_training: False for weights, True for a checkpoint of one worker, the name of the
+            first worker's file for one of several. (With True, MindFormers looks for a meta.json of its own.)
         reshard: whether it is whole weights that each device takes its part of.
     """
 
     path: Path | None = None
-    resume: bool = False
+    resume: bool | str = False
     reshard: bool = False
 
 

@@ -61,7 +61,7 @@ def plan_resource(
         return Plan(Verdict(Phase.PROGRESSING, earlier.reason, earlier.message), resource.status.stages)
     plan = _walk(kind, resource, observation, settings, now)
     if resource.spec.suspend and plan.verdict.phase is Phase.PROGRESSING:
-        return _suspend(plan, observation)
+        return _suspend(plan, resource, observation)
     return plan
 
 
@@ -105,7 +105,7 @@ def _with_pending(
     return (*statuses, *(old or new for old, new in zip(recorded, pending, strict=True)))
 
 
-def _suspend(plan: Plan, observation: Observation) -> Plan:
+def _suspend(plan: Plan, resource: AnyResource, observation: Observation) -> Plan:
     """Stop what runs instead of going on. Artifacts and checkpoints stay, so nothing that was done is lost."""
     running = tuple(
         job for job in observation.jobs if job.owner_uid == observation.uid and not job.finished and not job.deleting
@@ -116,11 +116,16 @@ def _suspend(plan: Plan, observation: Observation) -> Plan:
         if running or ending
         else "Suspended; no Pods run. Set spec.suspend to false to go on where it was."
     )
-    stages = tuple(_paused(stage) if stage.state is StageState.RUNNING else stage for stage in plan.stages)
+    stages = tuple(_paused(stage, resource.status.stage(stage.name)) for stage in plan.stages)
     return Plan(Verdict(Phase.SUSPENDED, "Suspended", message), stages, delete=running)
 
 
-def _paused(stage: StageStatus) -> StageStatus:
+def _paused(stage: StageStatus, recorded: StageStatus | None) -> StageStatus:
+    """Keep what was done in sight; a stage that would start now has not, so it stays as it is recorded."""
+    if stage.state in (StageState.SUCCEEDED, StageState.FAILED):
+        return stage
+    if stage.state is StageState.PENDING:
+        stage = recorded or StageStatus(name=stage.name, state=StageState.PENDING)
     return stage.model_copy(update={"state": StageState.PENDING, "rate": None, "eta_seconds": None, "message": None})
 
 

@@ -1,0 +1,86 @@
+"""The figures of each kind's status, from what its stages reported."""
+
+from typing import Any
+
+import pytest
+from unit.operator.builders import stage_status, succeeded_stage
+
+from distill_operator.api import StageState, StageStatus
+from distill_operator.plan.figures import dataset_figures, evaluation_figures, finetune_figures
+
+
+def known(figures: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in figures.items() if value not in (None, {})}
+
+
+def by_name(*stages: StageStatus) -> dict[str, StageStatus]:
+    return {stage.name: stage for stage in stages}
+
+
+@pytest.mark.parametrize("figures", [dataset_figures, finetune_figures, evaluation_figures])
+def test_nothing_is_made_up_before_a_stage_has_reported(figures: Any) -> None:
+    assert known(figures({})) == {}
+
+
+def test_of_a_dataset() -> None:
+    stages = by_name(
+        succeeded_stage("generate", counts={"prompts": 100, "generations": 200}),
+        succeeded_stage(
+            "filter",
+            counts={"kept": 120, "rejected.wrong": 70, "rejected.truncated": 10},
+            metrics={"acceptanceRate": 0.61111},
+        ),
+        succeeded_stage("pack", counts={"sequences": 40, "tokens": 9000}),
+    )
+    assert dataset_figures(stages) == {
+        "prompts": 100,
+        "generations": 200,
+        "kept": 120,
+        "rejected": {"wrong": 70, "truncated": 10},
+        "acceptance_rate": 0.6111,
+        "rows": 40,
+        "tokens": 9000,
+    }
+
+
+def test_of_a_training_that_was_restarted() -> None:
+    train = stage_status(
+        "train",
+        StageState.RUNNING,
+        attempt=3,
+        done=40,
+        total=100,
+        metrics={"loss": 1.23456, "tokensPerSecond": 5120.04, "lostSteps": 7.0},
+    )
+    assert finetune_figures(by_name(train)) == {
+        "step": 40,
+        "total_steps": 100,
+        "loss": 1.2346,
+        "tokens_per_second": 5120.0,
+        "restarts": 2,
+        "lost_steps": 7,
+    }
+
+
+def test_of_an_evaluation() -> None:
+    evaluation = succeeded_stage(
+        "eval",
+        counts={"problems": 500, "samples": 2000},
+        metrics={
+            "score": 91.649,
+            "scoreLow": 90.351,
+            "scoreHigh": 92.78,
+            "truncatedRate": 1.255,
+            "unansweredRate": 0.0,
+        },
+    )
+    assert evaluation_figures(by_name(evaluation)) == {
+        "score": 91.6,
+        "score_low": 90.4,
+        "score_high": 92.8,
+        "interval": "90.4–92.8",
+        "problems": 500,
+        "samples": 2000,
+        "truncated_rate": pytest.approx(1.25, abs=0.01),
+        "unanswered_rate": 0.0,
+    }

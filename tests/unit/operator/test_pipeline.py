@@ -1,0 +1,176 @@
+"""Which stage is next, and how the object stands: order, waiting, suspension, children of an earlier object."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, ClassVar
+
+import pytest
+from unit.operator.builders import (
+    NOW,
+    SETTINGS,
+    body,
+    complete,
+    failed_pod,
+    job,
+    later,
+    observation,
+    ready,
+    resource,
+    result,
+    running_pod,
+    succeeded_pod,
+    succeeded_stage,
+)
+
+from distill_operator.api import AnyResource, StageState, StageStatus
+from distill_operator.observation import JobView, PodView
+from distill_operator.plan.kinds import KIND_PLANS
+from distill_operator.plan.pipeline import Phase, Plan, plan_resource
+
+GENERATE = job()
+
+
+def recorded(*stages: StageStatus) -> dict[str, Any]:
+    return {"stages": [stage.to_json() for stage in stages]}
+
+
+def plan(
+    kind: str = "DistillDataset",
+    spec: dict[str, Any] | None = None,
+    status: dict[str, Any] | None = None,
+    jobs: tuple[JobView, ...] = (),
+    pods: tuple[PodView, ...] = (),
+    dependency: dict[str, Any] | None = None,
+    now: datetime = NOW,
+) -> Plan:
+    known: AnyResource = resource(kind, spec, status=status or {})
+    seen = observation(kind, jobs=jobs, pods=pods, dependency=dependency)
+    return plan_resource(KIND_PLANS[kind], known, seen, SETTINGS, now)
+
+
+def created(found: Plan) -> list[str]:
+    return [manifest["metadata"]["name"] for manifest in found.create if manifest["kind"] == "Job"]
+
+
+def states(found: Plan) -> dict[str, str]:
+    return {stage.name: stage.state.value for stage in found.stages}
+
+
+class TestOrder:
+    def test_a_new_object_starts_its_first_stage_only(self) -> None:
+        found = plan()
+        assert created(found) == ["math-generate-a1"]
+        assert states(found) == {"generate": "Pending", "filter": "Pending", "pack": "Pending"}
+        assert (found.verdict.phase, found.verdict.reason) == (Phase.PROGRESSING, "Generating")
+
+    def test_a_stage_that_has_succeeded_starts_the_next_at_once(self) -> None:
+        found = plan(jobs=(replace(GENERATE, **complete(GENERATE)),), pods=(succeeded_pod(GENERATE),))
+        assert created(found) == ["math-filter-a1"]
+        assert states(found) == {"generate": "Succeeded", "filter": "Pending", "pack": "Pending"}
+
+    def test_what_is_recorded_as_succeeded_is_not_looked_at_again(self) -> None:
+        """Its Job may be deleted, its Pods gone."""
+        found = plan(status=recorded(succeeded_stage("generate"), succeeded_stage("filter")))
+        assert created(found) == ["math-pack-a1"]
+
+    def test_the_last_stage_s_words_are_the_object_s(self) -> None:
+        status = recorded(*(succeeded_stage(name, message=name) for name in ("generate", "filter", "pack")))
+        found = plan(status=status)
+        assert (found.verdict.phase, found.verdict.reason, found.verdict.message) == (Phase.DONE, "Packed", "pack")
+        assert (found.create, found.delete) == ((), ())
+
+    def test_a_failed_stage_holds_those_after_it(self) -> None:
+        failed = replace(GENERATE, failed=True, finished_at=NOW)
+        found = plan(jobs=(failed,), pods=(failed_pod(GENERATE),))
+        assert found.verdict.phase is Phase.FAILED
+        assert states(found) == {"generate": "Failed", "filter": "Pending", "pack": "Pending"}
+
+    def test_an_npu_run_is_checked_before_it_holds_devices(self) -> None:
+        spec = {"accelerator": {"profile": "ascend-910b", "devicesPerNode": 8}}
+        found = plan("FinetuneRun", spec, dependency=ready("DistillDataset"))
+        assert created(found) == ["student-preflight-a1"]
+
+
+class TestWaiting:
+    def test_nothing_runs_while_a_dependency_is_not_ready(self) -> None:
+        found = plan("FinetuneRun", dependency=body("DistillDataset"))
+        assert (found.verdict.phase, found.verdict.reason) == (Phase.PROGRESSING, "WaitingForDistillDataset")
+        assert (created(found), states(found)) == ([], {"train": "Pending"})
+
+    def test_what_can_never_run_has_failed(self) -> None:
+        found = plan("FinetuneRun", {"accelerator": {"profile": "tpu"}}, dependency=ready("DistillDataset"))
+        assert (found.verdict.phase, found.verdict.reason) == (Phase.FAILED, "UnknownProfile")
+
+
+class TestSuspend:
+    suspended: ClassVar = {"suspend": True}
+
+    def test_ends_what_runs(self) -> None:
+        found = plan(spec=self.suspended, jobs=(GENERATE,), pods=(running_pod(GENERATE),))
+        assert found.delete == (GENERATE,)
+        assert (found.verdict.phase, found.verdict.message) == (Phase.SUSPENDED, "Suspended; its Pods are ending.")
+        assert states(found)["generate"] == "Pending"
+
+    def test_ends_it_once(self) -> None:
+        found = plan(spec=self.suspended, jobs=(replace(GENERATE, deleting=True),), pods=(running_pod(GENERATE),))
+        assert found.delete == ()
+
+    def test_says_when_its_pods_have_ended(self) -> None:
+        found = plan(spec=self.suspended)
+        assert found.verdict.message == "Suspended; no Pods run. Set spec.suspend to false to go on where it was."
+
+    def test_takes_a_result_but_starts_nothing_new(self) -> None:
+        found = plan(
+            spec=self.suspended, jobs=(replace(GENERATE, **complete(GENERATE)),), pods=(succeeded_pod(GENERATE),)
+        )
+        assert (created(found), found.delete) == ([], ())
+        assert states(found)["generate"] == "Succeeded"
+
+    def test_a_stage_that_has_not_started_does_not_look_as_if_it_had(self) -> None:
+        stage = plan(spec=self.suspended).stages[0]
+        assert (stage.job, stage.started_at, stage.message) == (None, None, None)
+
+    def test_resume_starts_the_same_attempt_with_what_was_done(self) -> None:
+        stage = StageStatus(name="generate", state=StageState.PENDING, attempt=1, done=50, started_at=NOW)
+        found = plan(status=recorded(stage), now=later(60))
+        assert created(found) == ["math-generate-a1"]
+        assert (found.stages[0].done, found.stages[0].started_at) == (50, NOW)
+
+    @pytest.mark.parametrize("phase", [Phase.FAILED, Phase.DONE])
+    def test_what_has_ended_stays_as_it_is(self, phase: Phase) -> None:
+        status = recorded(*(succeeded_stage(name) for name in ("generate", "filter", "pack")))
+        failed = replace(GENERATE, failed=True, finished_at=NOW)
+        ended = {
+            Phase.DONE: plan(spec=self.suspended, status=status),
+            Phase.FAILED: plan(spec=self.suspended, jobs=(failed,), pods=(failed_pod(GENERATE),)),
+        }
+        assert ended[phase].verdict.phase is phase
+
+
+class TestEarlierObject:
+    earlier = replace(GENERATE, owner_uid="earlier", uid="earlier-job")
+
+    @pytest.mark.parametrize(
+        ("jobs", "pods", "named"),
+        [
+            ((earlier,), (), "job math-generate-a1"),
+            ((replace(earlier, **complete(earlier)),), (), "job math-generate-a1"),
+            ((), (running_pod(earlier),), "pod math-generate-a1-0-x"),
+        ],
+        ids=["active-job", "ended-job", "pod"],
+    )
+    def test_its_children_are_waited_for(
+        self, jobs: tuple[JobView, ...], pods: tuple[PodView, ...], named: str
+    ) -> None:
+        found = plan(jobs=jobs, pods=pods)
+        assert (created(found), found.delete) == ([], ())
+        assert found.verdict.reason == "EarlierObjectEnding"
+        assert f"`kubectl delete {named}`" in found.verdict.message
+
+    def test_its_ended_pods_are_in_nobody_s_way(self) -> None:
+        assert created(plan(pods=(succeeded_pod(self.earlier),))) == ["math-generate-a1"]
+
+    def test_its_results_are_not_taken(self) -> None:
+        ended = replace(self.earlier, **complete(self.earlier))
+        found = plan(jobs=(ended,), pods=(succeeded_pod(self.earlier, said=result({"prompts": 1})),))
+        assert "Succeeded" not in states(found).values()

@@ -22,7 +22,7 @@ class MathAnswers:
 
     def extract(self, text: str) -> str | None:
         r"""Give the content of the last `\boxed{}` after the reasoning."""
-        return boxed.last_boxed(text_after_reasoning(text))
+        return boxed.boxed_answer(text_after_reasoning(text))
 
     def compare_quickly(self, reference: str, answer: str) -> bool | None:
         """Decide integers, decimals, simple fractions and equal texts."""
@@ -39,5 +39,5 @@ class MathAnswers:
 def _in_a_box(reference: str) -> str:
     if _DELIMITED.search(reference):
         return reference
-    inner = boxed.last_boxed(reference)
+    inner = boxed.boxed_answer(reference)
     return rf"\boxed{{{reference if inner is None else inner}}}"

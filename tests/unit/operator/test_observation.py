@@ -1,0 +1,102 @@
+"""Jobs and Pods reduced to what decisions are made from."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from distill_operator.observation import JobView, PodView, ResourceKey, owner_key, view_job, view_pod
+
+LABELS = {
+    "npu-distill.io/kind": "FinetuneRun",
+    "npu-distill.io/name": "student",
+    "npu-distill.io/uid": "owner",
+    "npu-distill.io/stage": "train",
+    "npu-distill.io/attempt": "2",
+}
+METADATA = {"name": "child", "namespace": "team-a", "uid": "u", "labels": LABELS}
+AT = "2026-01-02T03:04:05Z"
+TIME = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def test_a_child_s_labels_name_its_object() -> None:
+    assert owner_key({"metadata": METADATA}) == ResourceKey("FinetuneRun", "team-a", "student")
+
+
+@pytest.mark.parametrize("labels", [{}, {"npu-distill.io/kind": "FinetuneRun"}, {"app": "other"}])
+def test_others_belong_to_no_object(labels: dict[str, str]) -> None:
+    assert owner_key({"metadata": {**METADATA, "labels": labels}}) is None
+
+
+def job(**status: Any) -> JobView:
+    return view_job({"metadata": {**METADATA, "creationTimestamp": AT}, "status": status})
+
+
+def test_a_new_job() -> None:
+    assert job() == JobView("child", "u", "owner", "train", 2, created_at=TIME)
+
+
+@pytest.mark.parametrize(
+    ("condition", "complete", "failed"),
+    [
+        ({"type": "Complete", "status": "True"}, True, False),
+        ({"type": "Failed", "status": "True", "message": "limit"}, False, True),
+        ({"type": "Failed", "status": "False"}, False, False),
+        ({"type": "SuccessCriteriaMet", "status": "True"}, False, False),
+        ({"type": "FailureTarget", "status": "True"}, False, False),
+        ({"type": "Suspended", "status": "True"}, False, False),
+    ],
+)
+def test_a_job_has_ended_by_its_last_condition_only(condition: dict[str, str], complete: bool, failed: bool) -> None:
+    """FailureTarget and SuccessCriteriaMet come while Pods still end."""
+    seen = job(conditions=[{**condition, "lastTransitionTime": AT}])
+    assert (seen.complete, seen.failed, seen.finished) == (complete, failed, complete or failed)
+    assert seen.finished_at == (TIME if seen.finished else None)
+    assert seen.failure_message == ("limit" if failed else "")
+
+
+def test_a_job_that_is_being_deleted() -> None:
+    assert view_job({"metadata": {**METADATA, "deletionTimestamp": AT}}).deleting
+
+
+def pod(**status: Any) -> PodView:
+    labels = {**LABELS, "batch.kubernetes.io/controller-uid": "job-uid"}
+    annotations = {"batch.kubernetes.io/job-completion-index": "3"}
+    return view_pod({"metadata": {**METADATA, "labels": labels, "annotations": annotations}, "status": status})
+
+
+def test_a_new_pod_belongs_to_its_job_by_uid() -> None:
+    assert pod() == PodView("child", "owner", "job-uid", 3)
+
+
+def test_a_pod_that_is_scheduled_nowhere() -> None:
+    conditions = [{"type": "PodScheduled", "status": "False", "message": "0/2 nodes"}]
+    assert pod(conditions=conditions).unschedulable == "0/2 nodes"
+    assert pod(conditions=[{"type": "PodScheduled", "status": "True"}]).unschedulable == ""
+
+
+def test_a_pod_that_waits() -> None:
+    waiting = {"reason": "ImagePullBackOff", "message": "Back-off"}
+    seen = pod(containerStatuses=[{"state": {"waiting": waiting}}])
+    assert (seen.waiting_reason, seen.waiting_message) == ("ImagePullBackOff", "Back-off")
+
+
+def test_a_pod_that_has_ended() -> None:
+    terminated = {"exitCode": 78, "reason": "Error", "message": "{}", "finishedAt": AT}
+    seen = pod(phase="Failed", containerStatuses=[{"state": {"terminated": terminated}}])
+    assert (seen.finished, seen.exit_code, seen.exit_reason) == (True, 78, "Error")
+    assert (seen.termination_message, seen.finished_at) == ("{}", TIME)
+
+
+@pytest.mark.parametrize(
+    ("status", "deleting", "running"),
+    [
+        ({"phase": "Running", "podIP": "10.0.0.1"}, False, True),
+        ({"phase": "Running", "podIP": "10.0.0.1"}, True, False),
+        ({"phase": "Running"}, False, False),
+        ({"phase": "Pending", "podIP": "10.0.0.1"}, False, False),
+    ],
+)
+def test_a_pod_is_asked_only_while_it_can_answer(status: dict[str, str], deleting: bool, running: bool) -> None:
+    metadata = {**METADATA, "deletionTimestamp": AT} if deleting else METADATA
+    assert view_pod({"metadata": metadata, "status": status}).running is running

@@ -1,0 +1,134 @@
+"""/healthz and /metrics over real HTTP."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from aiohttp import web
+from unit.operator.builders import NOW, key
+
+from distill_operator.api import EvalRunStatus, FinetuneRunStatus, Status
+from distill_operator.metrics import Metrics
+from distill_operator.plan.pipeline import Phase, Verdict
+from distill_operator.plan.status import conditions
+from distill_operator.server import STUCK_SECONDS, build_server
+
+RUN, SCORE = key("FinetuneRun"), key("EvalRun")
+
+
+@asynccontextmanager
+async def get(path: str, metrics: Metrics, busy: Callable[[], float] = lambda: 0.0) -> AsyncIterator[tuple[int, str]]:
+    runner = web.AppRunner(build_server(metrics, busy))
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        async with aiohttp.ClientSession() as session, session.get(f"http://{host}:{port}{path}") as response:
+            yield response.status, await response.text()
+    finally:
+        await runner.cleanup()
+
+
+async def exposed(metrics: Metrics) -> str:
+    async with get("/metrics", metrics) as (status, text):
+        assert status == 200
+        return text
+
+
+def phase(phase: Phase) -> Status:
+    return Status(conditions=conditions(Verdict(phase, "Word", ""), Status(), 1, NOW))
+
+
+def holds(kind: str, name: str, condition: str) -> str:
+    labels = f'condition="{condition}",kind="{kind}",name="{name}",namespace="team-a"'
+    return f"npu_distill_object_condition{{{labels}}} 1.0"
+
+
+async def test_is_healthy_while_work_goes_on() -> None:
+    async with get("/healthz", Metrics(), lambda: STUCK_SECONDS) as answer:
+        assert answer == (200, "ok\n")
+
+
+async def test_is_unhealthy_when_a_reconciliation_is_stuck() -> None:
+    async with get("/healthz", Metrics(), lambda: 301.0) as answer:
+        assert answer == (503, "a reconciliation has been running for 301 s\n")
+
+
+@pytest.mark.parametrize(
+    ("stands", "condition"),
+    [
+        (Phase.PROGRESSING, "Reconciling"),
+        (Phase.FAILED, "Stalled"),
+        (Phase.DONE, "Ready"),
+        (Phase.SUSPENDED, "Suspended"),
+    ],
+)
+async def test_shows_the_condition_that_holds(stands: Phase, condition: str) -> None:
+    metrics = Metrics()
+    metrics.observe(RUN, phase(stands))
+    assert holds("FinetuneRun", "student", condition) in await exposed(metrics)
+
+
+async def test_shows_one_condition_at_a_time() -> None:
+    metrics = Metrics()
+    metrics.observe(RUN, phase(Phase.PROGRESSING))
+    metrics.observe(RUN, phase(Phase.DONE))
+    text = await exposed(metrics)
+    assert text.count("npu_distill_object_condition{") == 1
+    assert holds("FinetuneRun", "student", "Ready") in text
+
+
+async def test_shows_figures_of_training_and_score() -> None:
+    metrics = Metrics()
+    metrics.observe(RUN, FinetuneRunStatus(loss=0.25, step=40, restarts=2))
+    metrics.observe(SCORE, EvalRunStatus(score=91.6))
+    text = await exposed(metrics)
+    labels = 'kind="FinetuneRun",name="student",namespace="team-a"'
+    for line in (
+        f"npu_distill_training_loss{{{labels}}} 0.25",
+        f"npu_distill_training_step{{{labels}}} 40.0",
+        f"npu_distill_training_restarts{{{labels}}} 2.0",
+        'npu_distill_score_percent{kind="EvalRun",name="score",namespace="team-a"} 91.6',
+    ):
+        assert line in text
+
+
+async def test_a_deleted_object_is_shown_no_more() -> None:
+    metrics = Metrics()
+    metrics.observe(RUN, FinetuneRunStatus(loss=0.25))
+    metrics.forget(RUN)
+    assert 'name="student"' not in await exposed(metrics)
+
+
+async def test_forgetting_what_was_never_seen_is_nothing() -> None:
+    metrics = Metrics()
+    metrics.forget(RUN)
+    assert 'name="student"' not in await exposed(metrics)
+
+
+async def test_counts_reconciliations_and_those_that_raised() -> None:
+    metrics = Metrics()
+    with metrics.reconciliation("EvalRun"):
+        pass
+    with pytest.raises(ValueError, match="defect"), metrics.reconciliation("EvalRun"):
+        raise ValueError("defect")
+    text = await exposed(metrics)
+    assert 'npu_distill_reconcile_seconds_count{kind="EvalRun"} 2.0' in text
+    assert 'npu_distill_reconcile_errors_total{kind="EvalRun"} 1.0' in text
+
+
+async def test_counts_what_it_writes() -> None:
+    metrics = Metrics()
+    metrics.status_written("EvalRun")
+    metrics.child_applied("Job")
+    text = await exposed(metrics)
+    assert 'npu_distill_status_writes_total{kind="EvalRun"} 1.0' in text
+    assert 'npu_distill_children_applied_total{kind="Job"} 1.0' in text
+
+
+async def test_reads_the_queue_s_length_when_asked() -> None:
+    metrics, lengths = Metrics(), iter([3, 5])
+    metrics.watch_queue(lambda: next(lengths))
+    assert "npu_distill_queue_length 3.0" in await exposed(metrics)
+    assert "npu_distill_queue_length 5.0" in await exposed(metrics)

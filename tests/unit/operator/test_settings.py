@@ -1,0 +1,75 @@
+"""The configuration file: every error names the file and the field."""
+
+from pathlib import Path
+
+import pytest
+
+from distill_operator.settings import Settings, SettingsError, StageSettings, load_settings
+
+SMALLEST = """
+images: {runtime: "runtime:1"}
+profiles: {cpu: {deviceTarget: CPU}}
+"""
+
+
+def load(tmp_path: Path, text: str) -> Settings:
+    path = tmp_path / "operator.yaml"
+    path.write_text(text)
+    return load_settings(path)
+
+
+def test_the_smallest_file_has_defaults_for_the_rest(tmp_path: Path) -> None:
+    settings = load(tmp_path, SMALLEST)
+    assert (settings.images.pull_policy, settings.progress_interval_seconds) == ("IfNotPresent", 15)
+    assert settings.watch_namespaces == ()
+
+
+def test_a_stage_that_is_not_mentioned_has_no_settings(tmp_path: Path) -> None:
+    assert load(tmp_path, SMALLEST).stage("generate") == StageSettings()
+
+
+def test_quantities_may_be_numbers_in_yaml(tmp_path: Path) -> None:
+    text = SMALLEST + "stages: {filter: {resources: {requests: {cpu: 2}, limits: {memory: 4Gi}}}}"
+    resources = load(tmp_path, text).stage("filter").resources
+    assert (resources.requests, resources.limits) == ({"cpu": "2"}, {"memory": "4Gi"})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "the file: Input should be"),
+        ("images: [", "is not YAML"),
+        ("profiles: {cpu: {deviceTarget: CPU}}", "images: Field required"),
+        ("images: {runtime: r}", "profiles: Field required"),
+        ("images: {runtime: r}\nprofiles: {}", "profiles: Dictionary should have at least 1 item"),
+        (SMALLEST.replace("CPU", "TPU"), "profiles.cpu.deviceTarget: Input should be 'CPU' or 'Ascend'"),
+        (
+            SMALLEST + "progressIntervalSeconds: 0",
+            "progressIntervalSeconds: Input should be greater than or equal to 1",
+        ),
+        (SMALLEST + "watchNamespace: [a]", "watchNamespace: Extra inputs are not permitted"),
+        (
+            SMALLEST.replace('"runtime:1"', '"runtime:1", pullPolicy: Sometimes'),
+            "images.pullPolicy: String should match",
+        ),
+        (
+            SMALLEST + "stages: {pack: {resources: {requests: [cpu]}}}",
+            "stages.pack.resources.requests: Input should be",
+        ),
+    ],
+)
+def test_an_error_names_the_file_and_the_field(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        load(tmp_path, text)
+    assert str(tmp_path / "operator.yaml") in str(raised.value)
+    assert problem in str(raised.value)
+
+
+def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"images: Field required; .*profiles: Field required"):
+        load(tmp_path, "{}")
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"cannot read the configuration .*: No such file or directory"):
+        load_settings(tmp_path / "operator.yaml")

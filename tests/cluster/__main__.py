@@ -10,6 +10,7 @@ from .errors import ClusterError
 from .images import build_images, tag
 from .lifecycle import alone, down, load, up
 from .processes import running
+from .report import report
 from .settings import read_settings
 
 
@@ -20,6 +21,7 @@ def main() -> int:
     commands.add_parser("build", help="build the cluster's programs into the cache")
     commands.add_parser("up", help="bring the cluster up, building what is not built")
     commands.add_parser("down", help="take the cluster down and leave nothing")
+    commands.add_parser("status", help="print programs, nodes, Pods that do not run, and how to reach the cluster")
     commands.add_parser("images", help="build the images, load them into the nodes if they are up, print their tag")
     arguments = parser.parse_args()
     say = speaker()
@@ -33,6 +35,8 @@ def main() -> int:
                 up(settings, say)
             case "down":
                 down(settings, say)
+            case "status":
+                print(report(settings))
             case "images":
                 wanted = tag()
                 with alone(settings):

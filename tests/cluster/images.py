@@ -46,6 +46,23 @@ class Builder:
         places = ("--root", str(self.store / "storage"), "--runroot", str(self.store / "run"))
         return ["buildah", "--storage-driver", "overlay", *places, command, *words]
 
+    def copy(self, name: str, layout: Layout) -> None:
+        """Copies an image into a layout, uncompressed: a layer that is there is then known by its digest, and not read.
+
+        By skopeo, because buildah's own push compresses every layer every time.
+        """
+        source = f"containers-storage:[overlay@{self.store}/storage+{self.store}/run]{name}"
+        run(
+            [
+                "skopeo",
+                "copy",
+                "--quiet",
+                "--dest-oci-accept-uncompressed-layers",
+                source,
+                f"oci:{layout.folder}:{name}",
+            ]
+        )
+
     @property
     def environment(self) -> dict[str, str]:
         # chroot needs neither a network namespace nor cgroups of the build's own.
@@ -86,7 +103,10 @@ def build_images(settings: Settings, wanted: str, say: Callable[[str], None]) ->
         base = os.environ.get("BASE_IMAGE") or _local_base(builder, say)
         for name in NAMES:
             _build(builder, base, name, wanted, say)
-            _publish(builder, layout, name, wanted, say)
+            full_name = f"{PREFIX}/{name}:{wanted}"
+            with signs_of_life(f"storing {name}", say):
+                builder.copy(full_name, layout)
+            layout.name(f"{PREFIX}/{name}:{LATEST}", layout.image(full_name).descriptor)
         _forget(builder, names)
         layout.keep({*names, f"{PREFIX}/pause:local"})
     return [layout.image(name) for name in names]
@@ -143,15 +163,6 @@ def _build(builder: Builder, base: str, name: str, wanted: str, say: Callable[[s
     if done.returncode:
         last = "\n".join(log.read_text().strip().splitlines()[-20:])
         raise ClusterError(f"building {full_name} from {dockerfile} failed (all of it: {log}):\n{last}")
-
-
-def _publish(builder: Builder, layout: Layout, name: str, wanted: str, say: Callable[[str], None]) -> None:
-    """Adds an image to the layout, uncompressed: a layer that is there is then known by its digest, and not read."""
-    with signs_of_life(f"storing {name}", say):
-        full_name = f"{PREFIX}/{name}:{wanted}"
-        target = f"oci:{layout.folder}:{full_name}"
-        builder.run("push", "--quiet", "--disable-compression", full_name, target)
-    layout.name(f"{PREFIX}/{name}:{LATEST}", layout.image(full_name).descriptor)
 
 
 def _forget(builder: Builder, names: list[str]) -> None:

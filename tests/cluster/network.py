@@ -72,8 +72,9 @@ def connect(settings: Settings) -> None:
 def clash(settings: Settings, routes: str) -> str | None:
     """Returns the line of `ip -4 route` that uses an address of ours, None if no line does."""
     for line in routes.splitlines():
-        words = line.split()
-        if words[0] != "default" and f"dev {HOST_LINK}" not in line and settings.overlaps(words[0]):
+        # A route of another type than unicast has its type before its destination: `unreachable 10.0.0.0/8`.
+        destination = next((word for word in line.split() if word == "default" or word[0].isdigit()), "default")
+        if destination != "default" and f"dev {HOST_LINK} " not in line and settings.overlaps(destination):
             return line
     return None
 

@@ -29,6 +29,7 @@ CLUSTER_PACKAGES: Mapping[str, tuple[str, ...]] = {
 }
 IMAGE_PACKAGES: Mapping[str, tuple[str, ...]] = {
     "buildah": ("buildah",),
+    "skopeo": ("skopeo",),
     "mmdebstrap": ("mmdebstrap",),
     "debian-archive-keyring": ("/usr/share/keyrings/debian-archive-keyring.gpg",),
 }

@@ -102,15 +102,6 @@ class Architecture(BaseModel):
         """Whether attention's output is projected with a bias."""
         return self.model_type == "llama" and self.attention_bias
 
-    def parameter_count(self) -> int:
-        """Count the trained parameters."""
-        attention = 2 * self.hidden_size * (self.hidden_size + self.key_value_size)
-        biases = self.query_key_value_bias * (self.hidden_size + 2 * self.key_value_size)
-        biases += self.attention_output_bias * self.hidden_size
-        layer = attention + biases + 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size
-        embeddings = self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
-        return self.num_hidden_layers * layer + embeddings + self.hidden_size
-
 
 def read_architecture(model_directory: Path) -> Architecture:
     """Read a model directory's config.json.

@@ -20,6 +20,9 @@ class Assignment(Model):
     failures: Path = Field(description="Directory in which a worker explains why it gives up.")
     workers: int = Field(ge=1, description="Worker processes in all.")
     reporting_rank: int = Field(ge=0, description="The worker that knows the loss and writes the log.")
+    summed_losses: int = Field(
+        ge=1, description="Micro-batches whose losses the network adds up, as it does with pipeline parallelism."
+    )
     steps_per_epoch: int = Field(ge=1)
     total_steps: int = Field(ge=1)
     resume_step: int = Field(ge=0, description="Steps done already.")

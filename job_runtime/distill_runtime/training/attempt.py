@@ -144,6 +144,7 @@ def write_orders(
         workers=schedule.devices,
         # With pipeline parallelism the loss is known where the last layers are.
         reporting_rank=schedule.devices - schedule.devices // contract.parallelism.pipeline,
+        summed_losses=contract.parallelism.micro_batches if contract.parallelism.pipeline > 1 else 1,
         steps_per_epoch=schedule.steps_per_epoch,
         total_steps=schedule.total_steps,
         resume_step=0 if checkpoint is None else checkpoint.step,

@@ -14,15 +14,9 @@ from typing import Any, Final
 from distill_runtime.contract import TrainContract
 from distill_runtime.contract.stages import DeviceTarget
 from distill_runtime.errors import WrongInput
+from distill_runtime.packing.description import IGNORED_LABEL
 from distill_runtime.training.architecture import Architecture, llama_config
 from distill_runtime.training.schedule import Schedule
-
-IGNORED_LABEL: Final = -100
-"""Label of a token that is not trained on."""
-
-COMPRESSED_MASK_SAMPLES: Final = 128
-"""Samples that a packed sequence may hold where MindFormers compresses the attention mask: the size of its vector of
-sample ends (MSDatasetAdaptor). Uncompressed, the mask of a 32k sequence takes 4 GiB."""
 
 OWNED: Final[Mapping[str, str]] = {
     "seed": "training.seed",
@@ -64,6 +58,7 @@ _ASCEND_MODEL: Final[Mapping[str, Any]] = {
     "rotary_dtype": "float32",
     "use_flash_attention": True,
     "fused_rms_norm": True,
+    # A mask is given as the ends of the samples: as a matrix, that of a 32k sequence takes 4 GiB.
     "use_eod_attn_mask_compression": True,
 }
 _PRECISE: Final[Mapping[str, Any]] = {

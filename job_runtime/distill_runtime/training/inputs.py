@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 from distill_runtime.artifact import open_artifact
 from distill_runtime.contract import TrainContract
 from distill_runtime.errors import WrongInput
-from distill_runtime.packing.description import SEQUENCES_DIRECTORY, PackedDataset
+from distill_runtime.packing.description import SAMPLES_PER_SEQUENCE, SEQUENCES_DIRECTORY, PackedDataset
 from distill_runtime.packing.tokens import SampleTokenizer
 from distill_runtime.training.architecture import Architecture, read_architecture
-from distill_runtime.training.configuration import COMPRESSED_MASK_SAMPLES, TrainingData, refuse_owned_overrides
+from distill_runtime.training.configuration import TrainingData, refuse_owned_overrides
 from distill_runtime.training.schedule import Schedule, plan_schedule
 from distill_runtime.training.tensors import read_directory
 from distill_runtime.training.weight_names import check_shapes
@@ -130,11 +130,11 @@ def _check_columns(data: TrainingData, contract: TrainContract) -> None:
             for batch in stream:
                 samples = pc.max(pc.list_value_length(batch["actual_seq_len"])).as_py()
                 longest = max(longest, samples or 0)
-    if contract.device_target == "Ascend" and longest > COMPRESSED_MASK_SAMPLES:
+    if contract.device_target == "Ascend" and longest > SAMPLES_PER_SEQUENCE:
         raise WrongInput(
             "TooManySamples",
             f"a packed sequence of {contract.dataset.uri} holds {longest} samples; the compressed attention mask of "
-            f"MindFormers takes {COMPRESSED_MASK_SAMPLES} at most: pack with a smaller pack.sequenceLength",
+            f"MindFormers takes {SAMPLES_PER_SEQUENCE} at most: pack with a smaller pack.sequenceLength",
         )
 
 

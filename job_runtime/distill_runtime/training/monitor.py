@@ -82,7 +82,7 @@ class TrainingMonitor(Callback):  # type: ignore[misc] # MindSpore has no types
         return StepRecord(
             step=step,
             epoch=(step - 1) // self._assignment.steps_per_epoch + 1,
-            loss=float(loss.asnumpy().mean()),
+            loss=float(loss.asnumpy().mean()) / self._assignment.summed_losses,
             learning_rate=float(learning_rate.asnumpy()),
             gradient_norm=None if norm is None else float(norm.asnumpy()),
             overflow=bool(overflow.asnumpy().any()),

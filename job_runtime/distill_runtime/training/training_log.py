@@ -1,5 +1,6 @@
 """The training log: a JSON line a step, written by one worker, read by the stage, part of the artifact."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -46,6 +47,8 @@ class TrainingLogFollower:
         """Give the records that were completed since the last call."""
         try:
             with self._path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size < self._offset:
+                    self._offset = 0  # another attempt has cut it back
                 file.seek(self._offset)
                 content = file.read()
         except FileNotFoundError:

@@ -1,0 +1,109 @@
+"""config.json in, LlamaConfig out, and no for what would run and be wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support.student import CONFIG
+
+from distill_runtime.errors import WrongInput
+from distill_runtime.training.architecture import Architecture, llama_config, read_architecture
+from distill_runtime.training.weight_names import expected_shapes
+
+QWEN_2_5_7B = {
+    "model_type": "qwen2",
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "vocab_size": 152064,
+    "max_position_embeddings": 131072,
+    "rms_norm_eps": 1e-06,
+    "rope_theta": 1000000.0,
+    "tie_word_embeddings": False,
+    "use_sliding_window": False,
+    "sliding_window": 131072,
+    "torch_dtype": "bfloat16",
+}
+LLAMA_3_1_8B = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+    "rms_norm_eps": 1e-05,
+    "rope_theta": 500000.0,
+    "rope_scaling": {
+        "factor": 8.0,
+        "high_freq_factor": 4.0,
+        "low_freq_factor": 1.0,
+        "original_max_position_embeddings": 8192,
+        "rope_type": "llama3",
+    },
+}
+
+
+def write(directory: Path, config: dict[str, object]) -> Path:
+    (directory / "config.json").write_text(json.dumps(config))
+    return directory
+
+
+def test_qwen_2_5_has_a_bias_on_query_key_and_value_alone(tmp_path: Path) -> None:
+    keys = llama_config(read_architecture(write(tmp_path, QWEN_2_5_7B)))
+    assert keys["qkv_has_bias"] is True
+    assert keys["attn_proj_has_bias"] is False
+    assert (keys["theta"], keys["n_kv_heads"], keys["extend_method"]) == (1000000.0, 4, "None")
+
+
+def test_llama_3_1_stretches_its_rotary_positions(tmp_path: Path) -> None:
+    keys = llama_config(read_architecture(write(tmp_path, LLAMA_3_1_8B)))
+    assert keys["qkv_has_bias"] is False
+    assert keys["extend_method"] == "LLAMA3"
+    assert keys["scaling_factor"] == {
+        "factor": 8.0,
+        "high_freq_factor": 4.0,
+        "low_freq_factor": 1.0,
+        "original_max_position_embeddings": 8192,
+    }
+
+
+@pytest.mark.parametrize(("config", "parameters"), [(QWEN_2_5_7B, 7_615_616_512), (LLAMA_3_1_8B, 8_030_261_248)])
+def test_the_published_number_of_parameters(config: dict[str, object], parameters: int) -> None:
+    shapes = expected_shapes(Architecture.model_validate(config))
+    count = 0
+    for shape in shapes.values():
+        size = 1
+        for length in shape:
+            size *= length
+        count += size
+    assert count == parameters
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model_type": "qwen3"}, "model_type"),
+        ({"model_type": "mixtral"}, "qwen2 (Qwen2, Qwen2.5"),
+        ({"use_sliding_window": True}, "use_sliding_window"),
+        ({"hidden_act": "gelu"}, "hidden_act"),
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rope_scaling"),
+        ({"head_dim": 128}, "head_dim 128"),
+        ({"num_attention_heads": 5}, "num_attention_heads"),
+        ({"hidden_size": None}, "hidden_size"),
+    ],
+)
+def test_what_is_another_model_is_refused_by_its_key(tmp_path: Path, changes: dict[str, object], said: str) -> None:
+    with pytest.raises(WrongInput) as refused:
+        read_architecture(write(tmp_path, CONFIG | changes))
+    assert refused.value.reason == "UnsupportedModel"
+    assert said in refused.value.message
+
+
+def test_a_directory_without_config_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(WrongInput, match=r"model\.uri must be a directory of HuggingFace files") as refused:
+        read_architecture(tmp_path)
+    assert refused.value.reason == "ModelConfigMissing"

@@ -1,0 +1,132 @@
+"""The MindFormers YAML, against golden files: `UPDATE_GOLDEN=1 pytest tests/unit/runtime/training` writes them anew."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from support.student import CONFIG, train_contract
+
+from distill_runtime.contract import ArtifactReference, ModelSource, Parallelism, TrainContract, Training
+from distill_runtime.errors import WrongInput
+from distill_runtime.training.architecture import Architecture
+from distill_runtime.training.attempt import to_yaml
+from distill_runtime.training.configuration import InitialState, TrainingData, build_configuration, merge
+from distill_runtime.training.schedule import plan_schedule
+
+GOLDEN = Path(__file__).parent / "golden"
+DATASET = ArtifactReference(uri="packed", digest="sha256:" + "0" * 64)
+QWEN_2_5_7B = Architecture(
+    model_type="qwen2",
+    hidden_size=3584,
+    intermediate_size=18944,
+    num_hidden_layers=28,
+    num_attention_heads=28,
+    num_key_value_heads=4,
+    vocab_size=152064,
+    max_position_embeddings=131072,
+    rms_norm_eps=1e-6,
+    rope_theta=1000000.0,
+)
+
+
+def build(contract: TrainContract, architecture: Architecture, sequence_length: int, start: InitialState) -> dict:
+    return build_configuration(
+        contract,
+        architecture,
+        plan_schedule(contract, 1000),
+        TrainingData(Path("/data/packed/sequences"), sequence_length),
+        start,
+        Path("/data/trained.partial/mindformers"),
+    )
+
+
+def tiny(**changes: object) -> dict:
+    return build(train_contract(DATASET, **changes), Architecture.model_validate(CONFIG), 128, InitialState())
+
+
+def test_one_cpu() -> None:
+    training = Training(
+        epochs=2,
+        batch_size=16,
+        learning_rate=1e-3,
+        final_learning_rate=1e-5,
+        learning_rate_schedule="cosine",
+        warmup_ratio=0.03,
+    )
+    check_golden("cpu.yaml", tiny(training=training))
+
+
+def test_qwen_2_5_7b_on_eight_npus() -> None:
+    contract = train_contract(
+        DATASET,
+        model=ModelSource(uri="Qwen2.5-7B"),
+        training=Training(),
+        parallelism=Parallelism(tensor=4, pipeline=2, sequence=True, micro_batches=8),
+        device_target="Ascend",
+        devices_per_node=8,
+        mindformers={"context": {"max_device_memory": "59GB"}, "recompute_config": {"recompute": [7, 7]}},
+    )
+    start = InitialState(path=Path("/data/Qwen2.5-7B"), reshard=True)
+    check_golden("ascend.yaml", build(contract, QWEN_2_5_7B, 32768, start))
+
+
+def check_golden(name: str, configuration: dict) -> None:
+    text = to_yaml(configuration)
+    path = GOLDEN / name
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert text == path.read_text()
+    assert yaml.safe_load(text) == configuration
+
+
+def test_overrides_are_merged_last_and_unknown_keys_go_through() -> None:
+    configuration = tiny(
+        mindformers={
+            "optimizer": {"weight_decay": 0.5, "new_key": 1},
+            "callbacks": [{"type": "MFLossMonitor"}],
+            "train_dataset": {"prefetch_size": 8},
+            "unheard_of": {"a": 1},
+        }
+    )
+    assert configuration["optimizer"]["weight_decay"] == 0.5
+    assert configuration["optimizer"]["new_key"] == 1
+    assert configuration["optimizer"]["type"] == "AdamW"
+    assert configuration["callbacks"] == [{"type": "MFLossMonitor"}]
+    assert configuration["train_dataset_task"]["dataset_config"]["prefetch_size"] == 8
+    assert configuration["unheard_of"] == {"a": 1}
+
+
+def test_an_override_replaces_a_mapping_by_what_is_none() -> None:
+    assert merge({"a": {"b": 1}}, {"a": None}) == {"a": None}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"runner_config": {"epochs": 5}}, "mindformers.runner_config.epochs: set training.epochs instead"),
+        ({"parallel_config": {"model_parallel": 2}}, "set parallelism.tensor instead"),
+        ({"load_checkpoint": "/x"}, "set model.uri instead"),
+        ({"resume_training": True}, "the stage resumes by itself"),
+    ],
+)
+def test_a_key_with_a_field_of_its_own_cannot_be_overridden(overrides: dict, said: str) -> None:
+    with pytest.raises(WrongInput) as refused:
+        tiny(mindformers=overrides)
+    assert refused.value.reason == "OverrideNotAllowed"
+    assert said in refused.value.message
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_a_learning_rate_that_decays_must_fall(schedule: str) -> None:
+    training = Training(learning_rate=1e-4, final_learning_rate=1e-4, learning_rate_schedule=schedule)
+    with pytest.raises(WrongInput) as refused:
+        tiny(training=training)
+    assert refused.value.reason == "LearningRateRises"
+
+
+def test_a_constant_learning_rate_has_no_end() -> None:
+    schedule = tiny(training=Training(learning_rate_schedule="constant"))["lr_schedule"]
+    assert schedule["type"] == "ConstantWarmUpLR"
+    assert "lr_end" not in schedule

@@ -17,8 +17,15 @@ from distill_runtime.contract import (
 )
 from distill_runtime.contract.stages import API_KEY_VARIABLE
 
-OPERATIONAL = {"endpoints", "max_concurrent_requests", "request_timeout_seconds"}
-"""Teacher parameters that say how it is reached, not what it answers."""
+OPERATIONAL = {
+    "endpoints",
+    "max_concurrent_requests",
+    "request_timeout_seconds",
+    "stall_timeout_seconds",
+    "max_attempts",
+    "unavailable_timeout_seconds",
+}
+"""Teacher parameters that say how answers are come by, not what they are; the job runtime leaves out the same."""
 
 
 def stage_names(dataset: DistillDataset, settings: Settings) -> tuple[str, ...]:
@@ -115,6 +122,7 @@ def _teacher(dataset: DistillDataset) -> TeacherParameters:
 
 
 def _generations_path(dataset: DistillDataset) -> str:
-    teacher = _teacher(dataset).model_dump(mode="json", exclude=OPERATIONAL)
+    # Without what is not set: an optional parameter that a later version adds must not move what is there.
+    teacher = _teacher(dataset).model_dump(mode="json", exclude=OPERATIONAL, exclude_none=True)
     identity: dict[str, Any] = {"prompts": dataset.spec.source.prompts.to_json(), "teacher": teacher}
     return output_path(dataset, "generate", identity)

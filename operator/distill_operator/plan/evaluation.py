@@ -12,6 +12,10 @@ from distill_runtime.contract import EvalContract, Protocol
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
 
 
+OPERATIONAL = {"max_concurrent_requests", "request_timeout_seconds"}
+"""Protocol parameters that say how answers are come by, not what they are; the job runtime leaves out the same."""
+
+
 def stage_names(run: EvalRun, settings: Settings) -> tuple[str, ...]:
     """Give the stages: wrong input must be found before NPUs are held, and CPU Pods hold none."""
     accelerator = run.spec.accelerator
@@ -44,7 +48,7 @@ def plan_stage(
     identity = {
         "target": target.to_json(),
         "benchmark": run.spec.benchmark.to_json(),
-        "protocol": protocol.to_json(),
+        "protocol": protocol.model_dump(mode="json", exclude=OPERATIONAL, exclude_none=True),
     }
     preflight = name == "preflight"
     return Stage(

@@ -10,17 +10,13 @@ import yaml
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="rewrite tests/unit/operator/golden")
-
-
 @pytest.fixture
 def equals_golden(request: pytest.FixtureRequest) -> Callable[[str, list[dict[str, Any]]], None]:
     """Compare manifests with a golden file, or write it."""
 
     def compare(name: str, manifests: list[dict[str, Any]]) -> None:
         path = GOLDEN / f"{name}.yaml"
-        if request.config.getoption("--update-golden", default=False):
+        if request.config.getoption("--update-golden"):
             path.write_text(yaml.dump_all(manifests, Dumper=_Literal, sort_keys=False, width=120, allow_unicode=True))
         assert path.exists(), f"{path} is missing: run pytest tests/unit/operator --update-golden"
         assert manifests == list(yaml.safe_load_all(path.read_text()))

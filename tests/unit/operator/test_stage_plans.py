@@ -65,6 +65,8 @@ class TestGeneratePath:
             {"endpoints": ["http://elsewhere/v1", "http://more/v1"]},
             {"maxConcurrentRequests": 7},
             {"requestTimeoutSeconds": 60},
+            {"maxAttempts": 2},
+            {"unavailableTimeoutSeconds": 60},
             {"apiKeySecretRef": {"name": "teacher", "key": "token"}},
         ],
     )
@@ -122,6 +124,15 @@ def test_what_does_not_change_the_weights_does_not_change_their_path(spec: dict[
     assert output("FinetuneRun", "train", spec, ready("DistillDataset")) == output(
         "FinetuneRun", "train", dependency=ready("DistillDataset")
     )
+
+
+@pytest.mark.parametrize(
+    ("protocol", "same"),
+    [({"maxConcurrentRequests": 7}, True), ({"requestTimeoutSeconds": 60}, True), ({"temperature": 0.1}, False)],
+)
+def test_an_evaluation_s_path_depends_on_what_is_asked_not_how_fast(protocol: dict[str, Any], same: bool) -> None:
+    changed = output("EvalRun", "eval", {"protocol": protocol}, ready("FinetuneRun"))
+    assert (changed == output("EvalRun", "eval", dependency=ready("FinetuneRun"))) is same
 
 
 def test_training_is_spread_over_pods_and_restarted_by_attempts() -> None:

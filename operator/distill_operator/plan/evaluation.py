@@ -11,7 +11,6 @@ from distill_operator.settings import Profile, Settings
 from distill_runtime.contract import EvalContract, Protocol
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
 
-
 OPERATIONAL = {"max_concurrent_requests", "request_timeout_seconds"}
 """Protocol parameters that say how answers are come by, not what they are; the job runtime leaves out the same."""
 

@@ -1,7 +1,8 @@
-"""Remove from site-packages what the stages never load on a CPU, and say what each removal saved."""
+"""Remove from this Python's packages what the stages never load on a CPU, and say what each removal saved."""
 
 import shutil
 import sys
+import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -47,4 +48,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sysconfig.get_path("purelib")))

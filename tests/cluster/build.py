@@ -56,7 +56,7 @@ BUILDS = (
         minutes="6 minutes",
     ),
     Build("the cluster's tools", ("kstatus", "pause", "provisioner"), folder="tools", minutes="2 minutes"),
-    Build("CoreDNS", ("coredns",), module="github.com/coredns/coredns@v1.14.1", minutes="2 minutes"),
+    Build("CoreDNS", ("coredns",), folder="coredns", minutes="1 minute"),
     Build("Helm", ("helm",), module="helm.sh/helm/v4/cmd/helm@v4.2.1", minutes="2 minutes"),
 )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .build import signs_of_life
 from .errors import ClusterError, run
+from .nodes import PAUSE
 from .oci import Image, Layout
 from .prerequisites import IMAGE_PACKAGES, check_machine, install
 from .settings import REPOSITORY, Settings
@@ -108,7 +109,7 @@ def build_images(settings: Settings, wanted: str, say: Callable[[str], None]) ->
                 builder.copy(full_name, layout)
             layout.name(f"{PREFIX}/{name}:{LATEST}", layout.image(full_name).descriptor)
         _forget(builder, names)
-        layout.keep({*names, f"{PREFIX}/pause:local"})
+        layout.keep({*names, PAUSE})
     return [layout.image(name) for name in names]
 
 

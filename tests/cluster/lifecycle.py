@@ -10,13 +10,14 @@ from . import cgroups, control_plane, network, nodes
 from .api import Api
 from .build import build
 from .errors import ClusterError, run
+from .images import PREFIX
+from .nodes import PAUSE
 from .oci import Containerd, Image, Layout
 from .pki import Authority
 from .prerequisites import CLUSTER_PACKAGES, check_machine, install
 from .processes import log_of, running, start, start_machine, wait_until
 from .settings import RUN, Node, Settings
 
-PAUSE = "localhost/npu-distill/pause:local"
 Say = Callable[[str], None]
 
 
@@ -102,7 +103,11 @@ def _start_containerds(settings: Settings, authority: Authority) -> None:
     pause = layout.add_program(PAUSE, settings.programs / "pause")
     for node, watched in started.items():
         wait_until(f"containerd of {node.name}", lambda: _answers(node), seconds=30, watched=watched)  # noqa: B023
-        Containerd(node.containerd_socket).load(layout, [pause])
+        containerd = Containerd(node.containerd_socket)
+        containerd.load(layout, [pause])
+        # Now, while no Pod can want them: images of earlier code, which only fill the disk.
+        current = {image.name for image in layout.images()}
+        containerd.remove([name for name in containerd.images() if name.startswith(PREFIX) and name not in current])
 
 
 def _answers(node: Node) -> bool:
@@ -116,7 +121,7 @@ def _answers(node: Node) -> bool:
 
 
 def load(settings: Settings, images: list[Image], say: Say) -> None:
-    """Loads images into the nodes, and removes those of earlier code there."""
+    """Loads images into the nodes that are up, as far as they are not there yet."""
     layout = Layout(settings.image_layout)
     for node in settings.nodes:
         if not node.containerd_socket.exists():

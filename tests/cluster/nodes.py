@@ -16,6 +16,7 @@ from .settings import Node, Settings
 
 CONTAINERD = "/run/containerd/containerd.sock"
 NETWORK_PLUGINS = "/usr/lib/cni"
+PAUSE = "localhost/npu-distill/pause:local"
 NPU = "huawei.com/Ascend910"
 NPUS = 8
 # What MindCluster's device plugin writes on an Atlas 800T A2.
@@ -111,7 +112,7 @@ disabled_plugins = [
 [grpc]
   address = "{CONTAINERD}"
 [plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "localhost/npu-distill/pause:local"
+  sandbox_image = "{PAUSE}"
   stream_server_address = "127.0.0.1"
   # A root without CAP_SYS_RESOURCE, as in many virtual machines, may not protect a Pod from the OOM killer;
   # runc ends with an error when it is told to.

@@ -120,6 +120,11 @@ class Status(Model):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     progress: str | None = Field(default=None, description="The running stage in a few words.")
+    input: Artifact | None = Field(
+        default=None,
+        description="The artifact of the object that this one refers to, as it was when the first stage was planned. "
+        "What becomes of that object afterwards does not matter.",
+    )
     stages: tuple[StageStatus, ...] = Field(
         default=(),
         description="The stages in their order.",

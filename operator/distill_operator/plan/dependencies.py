@@ -11,13 +11,23 @@ from distill_operator.plan.stages import Invalid, Waiting
 from distill_runtime.contract import ArtifactReference
 
 
-def ready_artifact(
+def input_artifact(
+    waiting: AnyResource, key: ResourceKey, body: Mapping[str, Any] | None, kind: type[AnyResource]
+) -> ArtifactReference | Waiting | Invalid:
+    """Give the artifact that `waiting` reads: that of the object that `key` names, once that is Ready.
+
+    `body` is that object, or None if there is none. Once planned with, an artifact stays the input: a run that goes on
+    must not stop, nor change its data, because its data set is suspended, deleted or made anew.
+    """
+    planned_with = waiting.status.input
+    if planned_with is not None:
+        return ArtifactReference(uri=planned_with.uri, digest=planned_with.digest)
+    return _ready_artifact(key, body, kind, waiting.spec.storage)
+
+
+def _ready_artifact(
     key: ResourceKey, body: Mapping[str, Any] | None, kind: type[AnyResource], storage: Storage
 ) -> ArtifactReference | Waiting | Invalid:
-    """Give the artifact of the object that `key` names, once it is Ready.
-
-    `body` is that object, or None if there is none; `storage` is where the waiting object will look for the artifact.
-    """
     reason = f"WaitingFor{key.kind}"
     if body is None:
         return Waiting(reason, f"{key.kind} {key.name!r} does not exist in this namespace; waiting for it.")

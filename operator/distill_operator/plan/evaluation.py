@@ -5,7 +5,7 @@ from typing import Any
 
 from distill_operator.api import EvalRun, FinetuneRun, StageStatus
 from distill_operator.observation import ResourceKey
-from distill_operator.plan.dependencies import ready_artifact
+from distill_operator.plan.dependencies import input_artifact
 from distill_operator.plan.stages import Invalid, Stage, Waiting, find_profile, output_path, owner_of
 from distill_operator.settings import Profile, Settings
 from distill_runtime.contract import EvalContract, Protocol
@@ -63,6 +63,7 @@ def plan_stage(
         ),
         storage=run.spec.storage,
         profile=None if preflight else profile,
+        input=target.weights if isinstance(target, WeightsTarget) else None,
         devices=accelerator.devices_per_node if accelerator is not None and not preflight else 0,
         check_only=preflight,
         priority_class_name=run.spec.priority_class_name,
@@ -84,7 +85,7 @@ def _target(
     key = dependency(run)
     if key is None:
         return Invalid("InvalidSpec", "spec.target is empty: set one of finetuneRef, model, endpoint.")
-    weights = ready_artifact(key, finetune, FinetuneRun, run.spec.storage)
+    weights = input_artifact(run, key, finetune, FinetuneRun)
     if isinstance(weights, Waiting | Invalid):
         return weights
     return WeightsTarget(weights=weights, device_target=profile.device_target, devices=accelerator.devices_per_node)

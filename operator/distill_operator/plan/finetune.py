@@ -5,7 +5,7 @@ from typing import Any
 
 from distill_operator.api import DistillDataset, FinetuneRun, StageStatus
 from distill_operator.observation import ResourceKey
-from distill_operator.plan.dependencies import ready_artifact
+from distill_operator.plan.dependencies import input_artifact
 from distill_operator.plan.stages import (
     Invalid,
     Stage,
@@ -41,7 +41,7 @@ def plan_stage(
     profile = find_profile(settings, run.spec.accelerator)
     if isinstance(profile, Invalid):
         return profile
-    packed = ready_artifact(dependency(run), dataset, DistillDataset, run.spec.storage)
+    packed = input_artifact(run, dependency(run), dataset, DistillDataset)
     if isinstance(packed, Waiting | Invalid):
         return packed
     contract = _contract(run, packed, profile)
@@ -53,6 +53,7 @@ def plan_stage(
             contract=contract,
             storage=run.spec.storage,
             profile=None,
+            input=packed,
             check_only=True,
             priority_class_name=run.spec.priority_class_name,
         )
@@ -63,6 +64,7 @@ def plan_stage(
         contract=contract,
         storage=run.spec.storage,
         profile=profile,
+        input=packed,
         pods=run.spec.accelerator.nodes,
         devices=run.spec.accelerator.devices_per_node,
         teamwork=Teamwork.TOGETHER,

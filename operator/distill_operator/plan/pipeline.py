@@ -11,6 +11,7 @@ from distill_operator.plan.attempts import Step, step_stage
 from distill_operator.plan.kinds import KindPlan
 from distill_operator.plan.stages import Invalid, Stage, Waiting, key_of
 from distill_operator.settings import Settings
+from distill_runtime.contract import ArtifactReference
 
 
 class Phase(StrEnum):
@@ -36,6 +37,7 @@ class Plan:
     """What to do, and what to say.
 
     `create` holds manifests in the order in which they must be created; `delete` the Jobs to delete, with their Pods.
+    `input` is another object's artifact that a stage was planned with just now.
     """
 
     verdict: Verdict
@@ -43,6 +45,7 @@ class Plan:
     create: tuple[dict[str, Any], ...] = ()
     delete: tuple[JobView, ...] = ()
     look_again_after: timedelta | None = None
+    input: ArtifactReference | None = None
 
 
 @dataclass
@@ -51,6 +54,7 @@ class _Walk:
 
     finished: dict[str, StageStatus] = field(default_factory=dict)
     statuses: list[StageStatus] = field(default_factory=list)
+    input: ArtifactReference | None = None
 
 
 def plan_resource(
@@ -77,14 +81,16 @@ def _walk(kind: KindPlan, resource: AnyResource, observation: Observation, setti
             planned = kind.plan_stage(resource, name, walk.finished, observation.dependency, settings)
             if not isinstance(planned, Stage):
                 return Plan(_blocked(planned), _with_pending(walk.statuses, names[position:], resource))
+            walk.input = planned.input
             step = step_stage(key_of(resource), planned, recorded, observation, settings, now)
         walk.statuses.append(step.status)
         if step.status.state is not StageState.SUCCEEDED:
             rest = _with_pending(walk.statuses, names[position + 1 :], resource)
-            return Plan(_verdict(step), rest, step.create, step.delete, step.look_again_after)
+            return Plan(_verdict(step), rest, step.create, step.delete, step.look_again_after, walk.input)
         walk.finished[name] = step.status
     last = walk.statuses[-1]
-    return Plan(Verdict(Phase.DONE, kind.done_reason, last.message or "Done."), tuple(walk.statuses))
+    done = Verdict(Phase.DONE, kind.done_reason, last.message or "Done.")
+    return Plan(done, tuple(walk.statuses), input=walk.input)
 
 
 def _verdict(step: Step) -> Verdict:
@@ -117,7 +123,7 @@ def _suspend(plan: Plan, resource: AnyResource, observation: Observation) -> Pla
         else "Suspended; no Pods run. Set spec.suspend to false to go on where it was."
     )
     stages = tuple(_paused(stage, resource.status.stage(stage.name)) for stage in plan.stages)
-    return Plan(Verdict(Phase.SUSPENDED, "Suspended", message), stages, delete=running)
+    return Plan(Verdict(Phase.SUSPENDED, "Suspended", message), stages, delete=running, input=plan.input)
 
 
 def _paused(stage: StageStatus, recorded: StageStatus | None) -> StageStatus:

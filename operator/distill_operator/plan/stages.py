@@ -9,7 +9,7 @@ from typing import Any
 from distill_operator.api import Accelerator, AnyResource, Storage
 from distill_operator.observation import ResourceKey
 from distill_operator.settings import Profile, Settings
-from distill_runtime.contract import Contract, Owner, StageName
+from distill_runtime.contract import ArtifactReference, Contract, Owner, StageName
 
 HASH_CHARACTERS = 12
 
@@ -36,7 +36,8 @@ class SecretVariable:
 class Stage:
     """One step of a pipeline, run as one Indexed Job an attempt.
 
-    `backoff_limit` is how many Pods may fail within an attempt, `max_attempts` how many Jobs may be started.
+    `input` is another object's artifact that it reads. `backoff_limit` is how many Pods may fail within an attempt,
+    `max_attempts` how many Jobs may be started.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Stage:
     contract: Contract
     storage: Storage
     profile: Profile | None
+    input: ArtifactReference | None = None
     pods: int = 1
     devices: int = 0
     check_only: bool = False

@@ -28,6 +28,7 @@ def summarize(kind: KindPlan, resource: AnyResource, plan: Plan, now: datetime) 
         "observed_generation": resource.metadata.generation,
         "conditions": conditions(plan.verdict, previous, resource.metadata.generation, now),
         "progress": progress_text(plan.stages),
+        "input": plan.input.model_dump() if plan.input is not None else previous.input,
         "stages": plan.stages,
         "artifact": plan.stages[-1].artifact if done and plan.stages else None,
         **{name: value for name, value in kind.figures(by_name).items() if value is not None},

@@ -3,16 +3,15 @@
 from typing import Any
 
 import pytest
-from unit.operator.builders import DIGEST, NOW, body, ready
+from unit.operator.builders import DIGEST, NOW, body, ready, resource
 
-from distill_operator.api import DistillDataset, Storage
+from distill_operator.api import DistillDataset
 from distill_operator.observation import ResourceKey
-from distill_operator.plan.dependencies import ready_artifact
+from distill_operator.plan.dependencies import input_artifact
 from distill_operator.plan.stages import Invalid, Waiting
 from distill_runtime.contract import ArtifactReference
 
 KEY = ResourceKey("DistillDataset", "team-a", "math")
-STORAGE = Storage(claim_name="distill")
 
 
 def condition(name: str, status: str, reason: str = "Generating", message: str = "") -> dict[str, Any]:
@@ -24,8 +23,10 @@ def dataset(generation: int = 1, **status: Any) -> dict[str, Any]:
     return body("DistillDataset", metadata={"generation": generation}, status={"observedGeneration": 1, **status})
 
 
-def artifact(dependency: dict[str, Any] | None) -> ArtifactReference | Waiting | Invalid:
-    return ready_artifact(KEY, dependency, DistillDataset, STORAGE)
+def artifact(
+    dependency: dict[str, Any] | None, status: dict[str, Any] | None = None
+) -> ArtifactReference | Waiting | Invalid:
+    return input_artifact(resource("FinetuneRun", status=status or {}), KEY, dependency, DistillDataset)
 
 
 def test_a_ready_object_gives_its_artifact() -> None:
@@ -67,3 +68,13 @@ def test_another_claim_can_never_work() -> None:
     assert isinstance(found, Invalid)
     assert found.reason == "DifferentClaim"
     assert "writes to claim 'other', but spec.storage.claimName is 'distill': use the same claim" in found.message
+
+
+@pytest.mark.parametrize(
+    "dependency",
+    [None, dataset(generation=2, conditions=[condition("Ready", "False")]), ready("DistillDataset")],
+    ids=["deleted", "suspended", "made-anew"],
+)
+def test_what_was_planned_with_stays_the_input(dependency: dict[str, Any] | None) -> None:
+    planned_with = {"uri": "npu-distill/earlier", "digest": f"sha256:{'e' * 64}"}
+    assert artifact(dependency, {"input": planned_with}) == ArtifactReference.model_validate(planned_with)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 from unit.operator.builders import (
+    DIGEST,
     NOW,
     SETTINGS,
     body,
@@ -26,6 +27,7 @@ from distill_operator.api import AnyResource, StageState, StageStatus
 from distill_operator.observation import JobView, PodView
 from distill_operator.plan.kinds import KIND_PLANS
 from distill_operator.plan.pipeline import Phase, Plan, plan_resource
+from distill_runtime.contract import ArtifactReference
 
 GENERATE = job()
 
@@ -100,6 +102,21 @@ class TestWaiting:
     def test_what_can_never_run_has_failed(self) -> None:
         found = plan("FinetuneRun", {"accelerator": {"profile": "tpu"}}, dependency=ready("DistillDataset"))
         assert (found.verdict.phase, found.verdict.reason) == (Phase.FAILED, "UnknownProfile")
+
+
+class TestInput:
+    def test_is_what_a_stage_is_planned_with(self) -> None:
+        found = plan("FinetuneRun", dependency=ready("DistillDataset"))
+        assert found.input == ArtifactReference(uri="npu-distill/DistillDataset", digest=DIGEST)
+
+    def test_of_a_run_that_is_suspended_too(self) -> None:
+        assert plan("FinetuneRun", {"suspend": True}, dependency=ready("DistillDataset")).input is not None
+
+    def test_a_run_goes_on_when_its_data_set_is_gone(self) -> None:
+        train = job("FinetuneRun", "train")
+        status = {"input": {"uri": "npu-distill/x", "digest": DIGEST}}
+        found = plan("FinetuneRun", status=status, jobs=(train,), pods=(running_pod(train),))
+        assert found.verdict.reason == "Training"
 
 
 class TestSuspend:

@@ -190,6 +190,11 @@ class Cluster(RuleBasedStateMachine):
     def toggle_suspend(self) -> None:
         self.cluster.toggle_suspend(not self.cluster.suspended)
 
+    @rule()
+    @precondition(lambda self: "input" in self.cluster.body.get("status", {}))
+    def delete_the_dependency(self) -> None:
+        self.cluster.dependency_body = None
+
     @rule(seconds=st.sampled_from([0.3, 3, 12, 40]))
     def pass_time(self, seconds: float) -> None:
         self.cluster.pass_time(seconds)

@@ -3,12 +3,14 @@
 from typing import Any
 
 import pytest
-from unit.operator.builders import NOW, later, resource, stage_status, succeeded_stage
+from unit.operator.builders import DIGEST, NOW, later, resource, stage_status, succeeded_stage
 
 from distill_operator.api import DistillDatasetStatus, FinetuneRunStatus, StageState, StageStatus, Status
+from distill_operator.api.common import Artifact
 from distill_operator.plan.kinds import KIND_PLANS
 from distill_operator.plan.pipeline import Phase, Plan, Verdict
 from distill_operator.plan.status import conditions, progress_text, summarize, worth_writing
+from distill_runtime.contract import ArtifactReference
 
 RUNS = Verdict(Phase.PROGRESSING, "Generating", "it runs")
 
@@ -86,6 +88,12 @@ class TestSummary:
         assert done.artifact is not None
         assert done.artifact.uri == "npu-distill/pack"
         assert summary(Plan(RUNS, stages)).artifact is None
+
+    def test_keeps_the_input_that_was_planned_with(self) -> None:
+        reference = ArtifactReference(uri="npu-distill/pack", digest=DIGEST)
+        first = summary(Plan(RUNS, (), input=reference))
+        assert first.input == Artifact(uri="npu-distill/pack", digest=DIGEST)
+        assert summary(Plan(RUNS, ()), first.to_json()).input == first.input
 
     def test_forgets_what_no_stage_says_any_more(self) -> None:
         assert summary(Plan(RUNS, ()), {"kept": 5, "message": "from an older version"}).kept is None

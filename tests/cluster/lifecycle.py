@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import cgroups, control_plane, network, nodes
 from .api import Api
-from .build import build
+from .build import build, signs_of_life
 from .errors import ClusterError, run
 from .images import PREFIX
 from .nodes import PAUSE
@@ -126,7 +126,8 @@ def load(settings: Settings, images: list[Image], say: Say) -> None:
     for node in settings.nodes:
         if not node.containerd_socket.exists():
             raise ClusterError("no cluster is up to load images into: run `make cluster-up`")
-        loaded = Containerd(node.containerd_socket).load(layout, images)
+        with signs_of_life(f"loading images into {node.name}", say):
+            loaded = Containerd(node.containerd_socket).load(layout, images)
         names = ", ".join(image.name for image in loaded) or "has every image already"
         say(f"{node.name}: {names}")
 

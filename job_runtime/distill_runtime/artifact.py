@@ -236,6 +236,7 @@ def _work(contract: Contract) -> Contract:
             "endpoints": (),
             "max_concurrent_requests": 1,
             "request_timeout_seconds": 1,
+            "stall_timeout_seconds": None,
             "max_attempts": 1,
             "unavailable_timeout_seconds": 1,
         }

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 _FIRST_BACKOFF_SECONDS = 1.0
 _REFUSALS_TO_GIVE_UP = 20
 _WATCH_SECONDS = 1.0
-_CHARGED = frozenset({Kind.SERVER_ERROR, Kind.TIMEOUT, Kind.DISCONNECTED, Kind.INVALID_RESPONSE})
+_CHARGED = frozenset({Kind.SERVER_ERROR, Kind.TIMEOUT, Kind.DISCONNECTED, Kind.INVALID_RESPONSE, Kind.MISCONFIGURED})
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class ClientSettings:
         api_key: bearer token, or None.
         max_attempts: failed exchanges after which a request is given up, if the endpoints answer others.
         unavailable_timeout_seconds: how long no endpoint may answer anything before the client gives up.
+        stall_timeout_seconds: if given, answers are streamed, and a request fails when nothing came for so long.
     """
 
     endpoints: Sequence[str]
@@ -39,32 +40,38 @@ class ClientSettings:
     request_timeout_seconds: float
     max_attempts: int
     unavailable_timeout_seconds: float
+    stall_timeout_seconds: float | None = None
 
 
 class Client:
     """Asks endpoints many things at once; an asynchronous context manager.
 
-    An outage is told apart from a request that no endpoint can answer. A failed exchange counts against a request
-    only once the endpoints have answered something else since it was first asked. While they answer nothing at all,
-    requests wait, and the client raises TeacherUnreachable when that has lasted too long, so that no request is
-    written off for what is not its fault.
+    An outage is told apart from a request that no endpoint can answer: a failed exchange counts against a request
+    only if the endpoints answered something else meanwhile. While they answer nothing at all, requests wait, and the
+    client raises TeacherUnreachable when that has lasted too long, so that no request is written off for what is not
+    its fault.
     """
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
-        self._transport = ChatTransport(settings.api_key, settings.request_timeout_seconds)
+        self._transport: ChatTransport
         self._pool: EndpointPool
         self._refusals = 0
 
     async def __aenter__(self) -> "Client":
         self._pool = EndpointPool(self._settings.endpoints, self._settings.max_concurrent_requests)
-        await self._transport.__aenter__()
+        self._transport = ChatTransport(
+            (endpoint.url for endpoint in self._pool.endpoints),
+            self._settings.api_key,
+            self._settings.request_timeout_seconds,
+            self._settings.stall_timeout_seconds,
+        )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._transport.__aexit__(kind, error, traceback)
+        self._transport.close()
 
     @property
     def in_flight(self) -> int:
@@ -120,9 +127,9 @@ class Client:
     async def _settle(self, request: Request) -> Outcome:
         """Ask until there is an outcome."""
         loop = asyncio.get_running_loop()
-        answered_before = self._pool.answered
         attempts = charged = 0
         while True:
+            answered_before = self._pool.answered
             lease = await self._pool.acquire()
             attempts += 1
             started = loop.time()
@@ -135,9 +142,10 @@ class Client:
                 return Failure(request, result.kind.value, f"{url} {result.what}", url, attempts)
             if result.kind is Kind.MISCONFIGURED and not lease.endpoint.answered:
                 raise _misconfigured(lease.endpoint, result)
-            charged += result.kind in _CHARGED or result.kind is Kind.MISCONFIGURED
-            if charged >= self._settings.max_attempts and await self._is_alive(answered_before):
-                return Failure(request, result.kind.value, f"{url} {result.what}", url, attempts)
+            if result.kind in _CHARGED:
+                charged += await self._counts(attempts, answered_before)
+                if charged >= self._settings.max_attempts:
+                    return Failure(request, result.kind.value, f"{url} {result.what}", url, attempts)
             await asyncio.sleep(result.retry_after or backoff(_FIRST_BACKOFF_SECONDS, attempts))
 
     async def _exchange(self, lease: Lease, request: Request) -> Reply | Trouble:
@@ -152,10 +160,18 @@ class Client:
             self._pool.answer(lease)
         return result
 
-    async def _is_alive(self, answered_before: int) -> bool:
-        """Tell whether the endpoints answer other requests, or at least a trivial one."""
+    async def _counts(self, attempts: int, answered_before: int) -> bool:
+        """Tell whether a failure was the request's own: the endpoints answered something else at the time.
+
+        The last requests of all have nothing else beside them. Once such a request has had its attempts, a trivial
+        one is asked in its stead.
+        """
         if self._pool.answered > answered_before:
             return True
+        return attempts > self._settings.max_attempts and await self._is_alive()
+
+    async def _is_alive(self) -> bool:
+        """Ask something trivial."""
         body = chat_body(
             self._settings.model,
             system_prompt="",

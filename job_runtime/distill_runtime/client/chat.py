@@ -1,83 +1,117 @@
-"""One exchange with an OpenAI-compatible endpoint over HTTP."""
+"""One exchange with an OpenAI-compatible endpoint."""
 
 import re
-from collections.abc import Mapping
+import socket
+import ssl
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
-from types import TracebackType
 from typing import Any
 
-import aiohttp
 import orjson
 
+from distill_runtime.client.http import CONNECT_SECONDS, ConnectError, Disconnected, HttpServer, Response
+from distill_runtime.client.stream import StreamedCompletion
 from distill_runtime.client.trouble import Kind, Trouble, classify_status
 from distill_runtime.client.values import Reply
+from distill_runtime.errors import WrongInput
 
-_CONNECT_SECONDS = 10.0
 _MODELS_SECONDS = 30.0
-# Below the five seconds after which uvicorn, and so vLLM, closes an idle connection: a request must not be sent
-# into a connection that is being closed.
-_KEEP_ALIVE_SECONDS = 4.0
 _FINISH_REASON = re.compile(r"\w{1,40}")
 
 
 class ChatTransport:
-    """Connections to endpoints, as an asynchronous context manager.
+    """Connections to endpoints.
 
     Args:
+        endpoints: base URLs.
         api_key: sent as a bearer token, if there is one; no message ever shows it.
-        request_timeout_seconds: longest that an exchange may take, from the connection to the last byte.
+        request_timeout_seconds: longest that an exchange may take.
+        stall_timeout_seconds: if given, answers are streamed, and an exchange fails when nothing came for so long.
+
+    Raises:
+        WrongInput: TeacherMisconfigured, for an endpoint that is no URL.
     """
 
-    def __init__(self, api_key: str | None, request_timeout_seconds: float) -> None:
-        self._api_key = api_key
-        self._timeout = aiohttp.ClientTimeout(total=request_timeout_seconds, sock_connect=_CONNECT_SECONDS)
-        self._session: aiohttp.ClientSession
-
-    async def __aenter__(self) -> "ChatTransport":
-        headers = {"Content-Type": "application/json"}
-        if self._api_key:
-            headers["Authorization"] = f"Bearer {self._api_key}"
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=headers,
-            timeout=self._timeout,
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    def __init__(
+        self,
+        endpoints: Iterable[str],
+        api_key: str | None,
+        request_timeout_seconds: float,
+        stall_timeout_seconds: float | None,
     ) -> None:
-        await self._session.close()
+        self._api_key = api_key
+        self._timeout_seconds = request_timeout_seconds
+        self._stall_seconds = stall_timeout_seconds
+        headers = {"Content-Type": "application/json"}
+        if api_key:
+            headers["Authorization"] = f"Bearer {api_key}"
+        try:
+            self._servers = {endpoint: HttpServer(endpoint, headers) for endpoint in endpoints}
+        except ValueError as error:
+            raise WrongInput("TeacherMisconfigured", f"{error}; correct the endpoint") from error
+
+    def close(self) -> None:
+        """Close all connections."""
+        for server in self._servers.values():
+            server.close()
 
     async def complete(self, endpoint: str, body: Mapping[str, Any]) -> Reply | Trouble:
         """Ask for a chat completion."""
-        result = await self._exchange("POST", f"{endpoint}/chat/completions", orjson.dumps(body), self._timeout)
-        return result if isinstance(result, Trouble) else _parse_completion(result)
+        if self._stall_seconds is not None:
+            return await self._complete_streamed(endpoint, body, self._stall_seconds)
+        result = await self._exchange(endpoint, "POST", "/chat/completions", orjson.dumps(body), self._timeout_seconds)
+        return result if isinstance(result, Trouble) else _parse_completion(result.body)
 
     async def models(self, endpoint: str) -> tuple[str, ...] | Trouble:
         """Ask which models an endpoint serves."""
-        timeout = aiohttp.ClientTimeout(total=_MODELS_SECONDS, sock_connect=_CONNECT_SECONDS)
-        result = await self._exchange("GET", f"{endpoint}/models", None, timeout)
+        result = await self._exchange(endpoint, "GET", "/models", b"", _MODELS_SECONDS)
         if isinstance(result, Trouble):
             return result
         try:
-            return tuple(str(model["id"]) for model in orjson.loads(result)["data"])
+            return tuple(str(model["id"]) for model in orjson.loads(result.body)["data"])
         except (orjson.JSONDecodeError, KeyError, TypeError):
             return Trouble(Kind.INVALID_RESPONSE, "lists its models in a form that is not OpenAI's")
 
+    async def _complete_streamed(self, endpoint: str, body: Mapping[str, Any], stall_seconds: float) -> Reply | Trouble:
+        completion = StreamedCompletion()
+        content = orjson.dumps({**body, "stream": True, "stream_options": {"include_usage": True}})
+        result = await self._exchange(
+            endpoint, "POST", "/chat/completions", content, self._timeout_seconds, stall_seconds, completion
+        )
+        if isinstance(result, Trouble):
+            return result
+        if completion.error is not None:
+            return self._without_key(completion.error)
+        return _reply(completion.completion)
+
     async def _exchange(
-        self, method: str, url: str, data: bytes | None, limits: aiohttp.ClientTimeout
-    ) -> bytes | Trouble:
+        self,
+        endpoint: str,
+        method: str,
+        path: str,
+        content: bytes,
+        total_seconds: float,
+        silence_seconds: float | None = None,
+        completion: StreamedCompletion | None = None,
+    ) -> Response | Trouble:
+        on_body = None if completion is None else completion.feed
         try:
-            async with self._session.request(method, url, data=data, timeout=limits, allow_redirects=False) as response:
-                content = await response.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            return _classify_error(error, limits)
+            response = await self._servers[endpoint].request(
+                method, path, content, total_seconds, silence_seconds, on_body
+            )
+        except ConnectError as error:
+            return _classify_connect_error(error.__cause__)
+        except Disconnected as error:
+            return Trouble(Kind.DISCONNECTED, f"breaks the connection off ({error})")
+        except TimeoutError:
+            if silence_seconds is None:
+                return Trouble(Kind.TIMEOUT, f"does not answer within {total_seconds:.0f} s")
+            what = f"stops in the middle for {silence_seconds:.0f} s, or is not done after {total_seconds:.0f} s"
+            return Trouble(Kind.TIMEOUT, what)
         if response.status == HTTPStatus.OK:
-            return content
-        return self._without_key(classify_status(response.status, response.headers, content, datetime.now(UTC)))
+            return response
+        return self._without_key(classify_status(response.status, response.headers, response.body, datetime.now(UTC)))
 
     def _without_key(self, trouble: Trouble) -> Trouble:
         """A server may quote the key that it rejects."""
@@ -86,31 +120,33 @@ class ChatTransport:
         return Trouble(trouble.kind, trouble.what.replace(self._api_key, "***"), trouble.retry_after)
 
 
-def _classify_error(error: aiohttp.ClientError | TimeoutError, limits: aiohttp.ClientTimeout) -> Trouble:
-    """Judge an exchange that brought no response."""
+def _classify_connect_error(error: BaseException | None) -> Trouble:
+    """Judge why there is no connection."""
     match error:
-        case aiohttp.ConnectionTimeoutError():
-            kind, what = Kind.UNREACHABLE, f"does not accept a connection within {limits.sock_connect:.0f} s"
-        case aiohttp.ClientConnectorDNSError():
-            kind, what = Kind.UNREACHABLE, f"has a host name that is not found ({error.os_error.strerror})"
-        case aiohttp.ClientConnectorCertificateError():
-            kind, what = Kind.MISCONFIGURED, f"has a certificate that is not trusted ({error.certificate_error})"
-        case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
-            kind, what = Kind.UNREACHABLE, "refuses connections"
-        case aiohttp.ClientConnectorError():
-            kind, what = Kind.UNREACHABLE, f"is not reachable ({error.os_error.strerror or error.os_error})"
         case TimeoutError():
-            kind, what = Kind.TIMEOUT, f"does not answer within {limits.total:.0f} s"
-        case aiohttp.InvalidURL():
-            kind, what = Kind.MISCONFIGURED, f"is not a URL ({error})"
+            kind, what = Kind.UNREACHABLE, f"does not accept a connection within {CONNECT_SECONDS:.0f} s"
+        case socket.gaierror():
+            kind, what = Kind.UNREACHABLE, f"has a host name that is not found ({error.strerror})"
+        case ssl.SSLCertVerificationError():
+            kind, what = Kind.MISCONFIGURED, f"has a certificate that is not trusted ({error.verify_message})"
+        case ConnectionRefusedError():
+            kind, what = Kind.UNREACHABLE, "refuses connections"
         case _:
-            kind, what = Kind.DISCONNECTED, f"breaks the connection off ({error or type(error).__name__})"
+            kind, what = Kind.UNREACHABLE, f"is not reachable ({error})"
     return Trouble(kind, what)
 
 
 def _parse_completion(content: bytes) -> Reply | Trouble:
     try:
         completion = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return _no_completion(content)
+    return _reply(completion)
+
+
+def _reply(completion: Any) -> Reply | Trouble:
+    """Read a chat completion."""
+    try:
         choice = completion["choices"][0]
         message = choice["message"]
         text = message.get("content") or ""
@@ -126,6 +162,10 @@ def _parse_completion(content: bytes) -> Reply | Trouble:
             completion_tokens=usage.get("completion_tokens"),
             model=str(completion.get("model", "")),
         )
-    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
-        start = content[:80].decode("utf-8", "replace")
-        return Trouble(Kind.INVALID_RESPONSE, f"answers 200 with something that is no chat completion: {start!r}")
+    except (LookupError, TypeError, AttributeError):
+        return _no_completion(orjson.dumps(completion))
+
+
+def _no_completion(content: bytes) -> Trouble:
+    start = content[:80].decode("utf-8", "replace")
+    return Trouble(Kind.INVALID_RESPONSE, f"answers 200 with something that is no chat completion: {start!r}")

@@ -38,6 +38,7 @@ class Endpoint:
         in_flight: start of each request under way, by a number, oldest first.
         failures: troubles in a row, not counting 429.
         throttles: 429s in a row.
+        rests: how often it has rested since it last answered.
         failing_since: start of the first trouble after the last answer.
     """
 
@@ -48,6 +49,7 @@ class Endpoint:
     answered: int = 0
     failures: int = 0
     throttles: int = 0
+    rests: int = 0
     resume_at: float = 0.0
     decreased_at: float = float("-inf")
     failing_since: float | None = None
@@ -83,23 +85,29 @@ class EndpointPool:
     def __init__(self, urls: Sequence[str], max_concurrent_requests: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._total = max_concurrent_requests
-        self.endpoints = tuple(Endpoint(url.rstrip("/"), float(max_concurrent_requests)) for url in dict.fromkeys(urls))
+        distinct = dict.fromkeys(url.rstrip("/") for url in urls)
+        self.endpoints = tuple(Endpoint(url, float(max_concurrent_requests)) for url in distinct)
         self._numbers = itertools.count()
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = float("inf")
         self.answered = 0
 
     async def acquire(self) -> Lease:
         """Wait until an endpoint has room."""
-        while (endpoint := self._choose()) is None:
+        while True:
+            now = self._loop.time()
+            endpoint = self._choose(now)
+            if endpoint is not None:
+                break
             turn = self._loop.create_future()
             self._waiting.append(turn)
-            self._set_timer()
+            # At the same `now`: an endpoint that ends its rest between two looks at the clock would wake nobody.
+            self._set_timer(now)
             await turn
         lease = Lease(endpoint, next(self._numbers))
-        endpoint.in_flight[lease.number] = self._loop.time()
+        endpoint.in_flight[lease.number] = now
         endpoint.sent += 1
-        if self._waiting and self._choose() is not None:
+        if self._waiting and self._choose(now) is not None:
             self._wake_one()
         return lease
 
@@ -109,7 +117,7 @@ class EndpointPool:
         del endpoint.in_flight[lease.number]
         self.answered += 1
         endpoint.answered += 1
-        endpoint.failures = endpoint.throttles = 0
+        endpoint.failures = endpoint.throttles = endpoint.rests = 0
         endpoint.failing_since = endpoint.trouble = None
         endpoint.limit = min(float(self._total), endpoint.limit + 1 / endpoint.limit)
         self._wake_one()
@@ -125,9 +133,11 @@ class EndpointPool:
             self._throttle(endpoint, now, trouble)
         else:
             endpoint.failures += 1
-            if endpoint.broken:
-                rest = max(trouble.retry_after or 0.0, backoff(_FIRST_REST_SECONDS, endpoint.failures))
-                endpoint.resume_at = max(endpoint.resume_at, now + min(rest, _LONGEST_REST_SECONDS))
+            # Requests that were under way together fail together, and that makes one rest, not many.
+            if endpoint.broken and now >= endpoint.resume_at:
+                endpoint.rests += 1
+                rest = max(trouble.retry_after or 0.0, backoff(_FIRST_REST_SECONDS, endpoint.rests))
+                endpoint.resume_at = now + min(rest, _LONGEST_REST_SECONDS)
         self._wake_one()
 
     def abandon(self, lease: Lease) -> None:
@@ -157,10 +167,9 @@ class EndpointPool:
         ]
         return "; ".join(failing)
 
-    def _choose(self) -> Endpoint | None:
+    def _choose(self, now: float) -> Endpoint | None:
         if sum(len(endpoint.in_flight) for endpoint in self.endpoints) >= self._total:
             return None
-        now = self._loop.time()
         ready = [endpoint for endpoint in self.endpoints if endpoint.has_room(now)]
         return min(ready, key=lambda endpoint: (len(endpoint.in_flight), endpoint.sent), default=None)
 
@@ -182,12 +191,16 @@ class EndpointPool:
                 turn.set_result(None)
                 return
 
-    def _set_timer(self) -> None:
+    def _set_timer(self, now: float) -> None:
         """Wake a waiting worker when the first resting endpoint resumes."""
-        now = self._loop.time()
-        resting = [endpoint.resume_at for endpoint in self.endpoints if endpoint.resume_at > now]
-        if resting and (self._timer is None or self._timer.when() <= now or self._timer.cancelled()):
-            self._timer = self._loop.call_at(min(resting), self._wake_one)
+        resumes_at = min((each.resume_at for each in self.endpoints if each.resume_at > now), default=float("inf"))
+        if resumes_at < self._wakes_at:
+            self._wakes_at = resumes_at
+            self._loop.call_at(resumes_at, self._resume)
+
+    def _resume(self) -> None:
+        self._wakes_at = float("inf")
+        self._wake_one()
 
 
 def backoff(first_seconds: float, failures: int) -> float:

@@ -92,17 +92,29 @@ class Journal:
 
     def append(self, outcome: Outcome) -> None:
         """Write an outcome; it survives a `kill -9` from when this returns."""
-        self.append_line(_line(outcome))
+        self._write(_line(outcome))
+        tally = self.tally
+        if isinstance(outcome, Answer):
+            tally.finish_reasons[outcome.reply.finish_reason] += 1
+            tally.prompt_tokens += outcome.reply.prompt_tokens or 0
+            tally.completion_tokens += outcome.reply.completion_tokens or 0
+        else:
+            tally.failures[outcome.reason] += 1
+        tally.attempts += outcome.attempts
+        self._keys.add(int(outcome.request.key, 16))
 
     def append_line(self, line: bytes) -> None:
         """Write a whole line of another journal."""
         head = _HEAD.match(line)
         assert head is not None
-        rest = memoryview(line)
-        while rest:
-            rest = rest[os.write(self._file, rest) :]
-        self._flushed = False
+        self._write(line)
         self._keys.add(self._count(head))
+
+    def _write(self, line: bytes) -> None:
+        written = os.write(self._file, line)
+        while written < len(line):
+            written += os.write(self._file, line[written:])
+        self._flushed = False
 
     async def keep_flushed(self) -> None:
         """Flush to the disk every second, in another thread, until cancelled."""

@@ -49,9 +49,9 @@ class Trouble:
 
 
 def classify_status(status: int, headers: Mapping[str, str], body: bytes, now: datetime) -> Trouble:
-    """Judge a response whose status is not 200."""
+    """Judge a response whose status is not 200; the headers' names are in lower case."""
     what = f"answers {status}: {excerpt(body) or _phrase(status)}"
-    retry_after = parse_retry_after(headers.get("Retry-After"), now)
+    retry_after = parse_retry_after(headers.get("retry-after"), now)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return Trouble(Kind.THROTTLED, what, retry_after)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
@@ -63,7 +63,7 @@ def classify_status(status: int, headers: Mapping[str, str], body: bytes, now: d
     ):
         return Trouble(Kind.REFUSED, what)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        what = f"redirects ({status}) to {headers.get('Location', 'nowhere')}"
+        what = f"redirects ({status}) to {headers.get('location', 'nowhere')}"
     return Trouble(Kind.MISCONFIGURED, what)
 
 

@@ -77,6 +77,13 @@ class TeacherParameters(Parameters):
     request_timeout_seconds: int = Field(
         default=3600, ge=1, le=86_400, description="Longest a single request may take."
     )
+    stall_timeout_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=86_400,
+        description="Stream the answers, and ask again when nothing has come for so long, the first token included. "
+        "Default: answers come whole, and only requestTimeoutSeconds limits them.",
+    )
     max_attempts: int = Field(
         default=10,
         ge=1,

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 from collections.abc import Callable, Iterator
@@ -20,7 +21,8 @@ def _open_with_arrow(codec: str) -> Callable[[Stream], Stream]:
     def open_stream(stream: Stream) -> Stream:
         import pyarrow  # noqa: PLC0415 - takes 0.2 s, for a codec that few use
 
-        return cast("Stream", pyarrow.CompressedInputStream(stream, codec))
+        # Buffered, because pyarrow's streams do not split lines.
+        return cast("Stream", io.BufferedReader(pyarrow.CompressedInputStream(stream, codec)))
 
     return open_stream
 

@@ -1,5 +1,7 @@
 """How the rows of one file are read, by format, without holding more than a batch of them in memory."""
 
+import lzma
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -8,7 +10,7 @@ from typing import Any, Protocol
 import orjson
 
 from distill_runtime.errors import WrongInput
-from distill_runtime.sources.files import DataFile
+from distill_runtime.sources.files import DataFile, Stream
 
 Row = Mapping[str, Any]
 
@@ -39,8 +41,10 @@ class JsonLines:
         Raises:
             WrongInput: MalformedRow, with the line's number.
         """
+        number = 0
         with file.open() as stream:
-            for number, line in enumerate(stream, start=1):
+            while line := _read_line(file, stream):
+                number += 1
                 if line.isspace():
                     continue
                 try:
@@ -129,9 +133,7 @@ def _readable(file: DataFile) -> Iterator[None]:
     try:
         yield
     except pyarrow.ArrowInvalid as error:
-        raise WrongInput(
-            "MalformedFile", f"{file.name} is not what its name says, {file.format_suffix}: {error}"
-        ) from error
+        raise _unreadable(file, error) from error
 
 
 def _arrow_reader(stream: Any) -> Any:
@@ -140,6 +142,23 @@ def _arrow_reader(stream: Any) -> Any:
     magic = stream.read(6)
     stream.seek(0)
     return pyarrow.ipc.open_file(stream) if magic == b"ARROW1" else pyarrow.ipc.open_stream(stream)
+
+
+def _read_line(file: DataFile, stream: Stream) -> bytes:
+    try:
+        return stream.readline()
+    except (EOFError, lzma.LZMAError, zlib.error) as error:
+        raise _unreadable(file, error) from error
+    except OSError as error:
+        if error.errno is not None:  # from the system; without one it is a decompressor's complaint
+            raise
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: DataFile, error: Exception) -> WrongInput:
+    return WrongInput(
+        "MalformedFile", f"{file.name} cannot be read as what its name says that it is ({error}); replace it"
+    )
 
 
 def _malformed(file: DataFile, number: int, problem: str) -> WrongInput:

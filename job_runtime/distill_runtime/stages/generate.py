@@ -184,6 +184,7 @@ def _settings(contract: GenerateContract, context: StageContext) -> ClientSettin
         request_timeout_seconds=teacher.request_timeout_seconds,
         max_attempts=teacher.max_attempts,
         unavailable_timeout_seconds=teacher.unavailable_timeout_seconds,
+        stall_timeout_seconds=teacher.stall_timeout_seconds,
     )
 
 

@@ -1,0 +1,302 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.scripted_teacher import MODEL, Reaction, ScriptedTeacher, teacher
+
+from distill_runtime.cli import UNITS
+from distill_runtime.client.journal import read_records
+from distill_runtime.contract import EXIT_TERMINATED, GenerateContract, Manifest, Result, shard_output
+from distill_runtime.errors import Retryable, WrongInput
+from distill_runtime.progress import Reporter
+from distill_runtime.stage import StageContext, run_stage
+from distill_runtime.stages import generate
+from distill_runtime.volume import Volume
+
+PROMPTS = 30
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    rows = [{"problem": f"problem {number}", "answer": number, "uuid": f"u{number}"} for number in range(PROMPTS)]
+    write(tmp_path, rows)
+    return tmp_path
+
+
+def write(volume: Path, rows: list[dict[str, Any]]) -> None:
+    (volume / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def contract(*urls: str, shards: int = 1, output: str = "generated", **teacher: Any) -> GenerateContract:
+    return GenerateContract.model_validate(
+        {
+            "output": output,
+            "shards": shards,
+            "prompts": {"uri": "prompts.jsonl", "uuidColumn": "uuid"},
+            "teacher": {
+                "endpoints": urls,
+                "model": MODEL,
+                "promptTemplate": "Solve: {prompt}",
+                "maxConcurrentRequests": 8,
+                "sampling": {"generationsPerPrompt": 2, "seed": 5},
+                **teacher,
+            },
+        }
+    )
+
+
+def run(contract: GenerateContract, volume: Path, index: int = 0) -> Result:
+    context = StageContext(Volume(volume), Reporter("generate", UNITS["generate"]), index)
+    return run_stage(generate, contract, context)
+
+
+def records(volume: Path, output: str = "generated", index: int = 0, shards: int = 1) -> list[dict[str, Any]]:
+    return list(read_records(volume / shard_output(output, index, shards) / generate.GENERATIONS_NAME))
+
+
+def test_every_generation_is_a_record_and_the_counts_close(volume: Path) -> None:
+    with teacher(lambda *_: Reaction()) as server:
+        result = run(contract(server.url), volume)
+    assert result.counts == {
+        "rows": 30, "prompts": 30, "generations": 60, "answered": 60, "failed": 0, "finish.stop": 60,
+        "promptTokens": 180, "completionTokens": 420, "requests": 60,
+    }  # fmt: skip
+    by_generation = {(record["uuid"], record["generation"]): record for record in records(volume)}
+    assert len(by_generation) == 60
+    record = by_generation["u3", 1]
+    assert record["prompt"] == "problem 3"
+    assert record["answer"] == "3"
+    assert record["content"] == "re: Solve: problem 3"
+    assert record["reasoning"] == "I think."
+    assert sorted(body["seed"] for body in server.bodies) == [5] * 30 + [6] * 30
+    assert {body["max_tokens"] for body in server.bodies} == {16384}
+
+
+def test_what_the_manifest_says_is_what_the_result_says(volume: Path) -> None:
+    with teacher() as server:
+        result = run(contract(server.url), volume)
+    manifest = Manifest.model_validate_json((volume / "generated/shard-00000-of-00001/manifest.json").read_bytes())
+    assert manifest.counts == result.counts
+    assert [file.path for file in manifest.files] == ["generations.jsonl"]
+    assert result.artifact is not None
+    assert result.artifact.uri == "generated/shard-00000-of-00001"
+
+
+def test_a_generation_that_fails_leaves_its_siblings_alone(volume: Path) -> None:
+    with teacher(lambda question, before: Reaction(400 if question.endswith(" 3") and not before else 200)) as server:
+        result = run(contract(server.url), volume)
+    assert (result.counts["answered"], result.counts["failed"], result.counts["failed.refused"]) == (59, 1, 1)
+    outcomes = Counter(record["failure"] for record in records(volume) if record["uuid"] == "u3")
+    assert outcomes == {None: 1, "refused": 1}
+
+
+def test_rows_that_are_not_asked_are_counted(volume: Path) -> None:
+    write(
+        volume,
+        [
+            {"problem": "p", "answer": "1", "uuid": "a"},
+            {"problem": "q", "answer": "1", "uuid": "a"},
+            {"problem": None, "answer": "1", "uuid": "b"},
+            {"problem": "r", "answer": None, "uuid": "c"},
+        ],
+    )
+    with teacher() as server:
+        counts = run(contract(server.url), volume).counts
+    assert (counts["rows"], counts["prompts"], counts["generations"]) == (4, 1, 2)
+    rejected = {name: number for name, number in counts.items() if name.startswith("rejected.")}
+    assert rejected == {"rejected.answerMissing": 1, "rejected.duplicate": 1, "rejected.promptMissing": 1}
+
+
+def test_the_first_request_waits_for_the_check_of_the_columns(volume: Path) -> None:
+    write(volume, [{"question": "p", "answer": "1", "uuid": "a"}])
+    with teacher() as server, pytest.raises(WrongInput, match="it has question, answer, uuid"):
+        run(contract(server.url), volume)
+    assert server.requests == 0
+
+
+def test_nothing_answered_is_no_success(volume: Path) -> None:
+    write(volume, [{"problem": "p", "answer": "1", "uuid": "a"}])
+    with teacher(lambda *_: Reaction(400)) as server, pytest.raises(WrongInput, match=r"all 2 .* \(failed\.refused\)"):
+        run(contract(server.url), volume)
+
+
+def test_shards_ask_each_prompt_once_and_add_up(volume: Path) -> None:
+    with teacher() as server:
+        results = [run(contract(server.url, shards=4), volume, index) for index in range(4)]
+    assert sum(result.counts["generations"] for result in results) == 60
+    assert set(server.asked.values()) == {2}
+    uuids = [record["uuid"] for index in range(4) for record in records(volume, index=index, shards=4)]
+    assert Counter(uuids) == {f"u{number}": 2 for number in range(PROMPTS)}
+
+
+def interrupt_after(
+    server: ScriptedTeacher, requests: int, contract: GenerateContract, volume: Path, index: int = 0
+) -> None:
+    """Let the teacher fail after so many requests, which ends the run."""
+    server.script = lambda *_: Reaction(503 if server.requests >= requests else 200)
+    with pytest.raises(Retryable, match="no endpoint has answered"):
+        run(contract.model_copy(update={"teacher": impatient(contract)}), volume, index)
+    server.script = lambda *_: Reaction()
+
+
+def impatient(contract: GenerateContract) -> Any:
+    return contract.teacher.model_copy(update={"unavailable_timeout_seconds": 1})
+
+
+def test_a_run_goes_on_although_the_source_was_reordered(volume: Path) -> None:
+    with teacher() as server:
+        interrupt_after(server, 20, contract(server.url), volume)
+        partial = volume / "generated/shard-00000-of-00001.partial/generations.jsonl"
+        kept = partial.read_bytes()
+        assert kept.count(b"\n") == 20
+        lines = (volume / "prompts.jsonl").read_text().splitlines(keepends=True)
+        random.Random(1).shuffle(lines)
+        (volume / "prompts.jsonl").write_text("".join(lines))
+        server.asked.clear()
+        result = run(contract(server.url), volume)
+    assert result.counts["answered"] == 60
+    assert server.requests == 40
+    final = (volume / "generated/shard-00000-of-00001/generations.jsonl").read_bytes()
+    assert final.startswith(kept)
+
+
+def test_another_number_of_shards_takes_over_what_is_paid_for(volume: Path) -> None:
+    with teacher() as server:
+        run(contract(server.url, shards=3), volume, 0)
+        interrupt_after(server, server.requests + 7, contract(server.url, shards=3), volume, index=1)
+        server.asked.clear()
+        results = [run(contract(server.url, shards=2), volume, index) for index in range(2)]
+    assert sum(result.counts["answered"] for result in results) == 60
+    assert server.requests == 60 - 20 - 7
+
+
+@pytest.fixture
+def process_environment() -> dict[str, str]:
+    root = Path(__file__).parents[3]
+    return {**os.environ, "PYTHONPATH": str(root / "job_runtime"), "DISTILL_API_KEY": "sk-secret"}
+
+
+def start(volume: Path, contract: GenerateContract, environment: dict[str, str], *more: str) -> subprocess.Popen[str]:
+    path = volume / "contract.json"
+    path.write_text(contract.model_dump_json(by_alias=True, exclude_none=True))
+    command = [sys.executable, "-m", "distill_runtime", "generate", "--contract", str(path), "--volume", str(volume)]
+    return subprocess.Popen(
+        [*command, *more], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.fixture
+def slow_server() -> Iterator[ScriptedTeacher]:
+    with teacher(lambda *_: Reaction(delay=0.05)) as server:
+        yield server
+
+
+def test_kill_9_loses_nothing_and_asks_again_only_what_was_in_flight(
+    volume: Path, slow_server: ScriptedTeacher, process_environment: dict[str, str]
+) -> None:
+    work = contract(slow_server.url, maxConcurrentRequests=4)
+    moments = random.Random(4)
+    kills = 0
+    while True:
+        process = start(volume, work, process_environment)
+        before = slow_server.requests
+        enough = moments.randint(5, 25)
+        while process.poll() is None and slow_server.requests < before + enough:
+            time.sleep(0.002)
+        if process.poll() is None:
+            process.kill()
+            kills += 1
+        output, errors = process.communicate()
+        if process.returncode != -signal.SIGKILL:
+            break
+    assert process.returncode == 0, errors
+    assert json.loads(output)["counts"]["answered"] == 60
+    assert kills >= 2
+    assert len({record["key"] for record in records(volume)}) == len(records(volume)) == 60
+    assert slow_server.requests <= 60 + 4 * kills
+
+
+def test_sigterm_ends_it_at_once_with_what_it_has(volume: Path, process_environment: dict[str, str]) -> None:
+    with teacher(lambda *_: Reaction(delay=0.0 if server.requests < 10 else 30.0)) as server:
+        process = start(volume, contract(server.url), process_environment)
+        while server.requests < 14:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        process.terminate()
+        begun = time.monotonic()
+        output, errors = process.communicate(timeout=10)
+    assert time.monotonic() - begun < 2
+    assert process.returncode == EXIT_TERMINATED, errors
+    assert json.loads(output)["outcome"] == "Terminated"
+    partial = volume / "generated/shard-00000-of-00001.partial/generations.jsonl"
+    assert partial.read_bytes().count(b"\n") == 10
+    assert "sk-secret" not in output + errors
+
+
+def test_progress_says_that_the_teacher_is_away_and_goes_on_when_it_is_back(
+    volume: Path, process_environment: dict[str, str]
+) -> None:
+    with teacher() as server:
+        url = server.url
+    port = free_port()
+    process = start(volume, contract(url), process_environment, "--progress-port", str(port))
+    try:
+        deadline = time.monotonic() + 20
+        message = ""
+        while "refuses connections" not in message and time.monotonic() < deadline:
+            message = progress(port).get("message", "")
+            time.sleep(0.1)
+        assert message.startswith(f"{url} refuses connections, for ")
+        assert message.endswith("0 of 60 done; retrying")
+        with teacher(port=int(url.split(":")[2].split("/")[0])):
+            output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, errors
+    assert json.loads(output)["counts"]["answered"] == 60
+
+
+def progress(port: int) -> dict[str, Any]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=5) as response:
+            return dict(json.load(response))
+    except OSError:
+        return {}
+
+
+def free_port() -> int:
+    with teacher() as server:
+        return int(server.url.split(":")[2].split("/")[0])
+
+
+def test_check_finds_wrong_input_without_asking_anything(volume: Path, process_environment: dict[str, str]) -> None:
+    with teacher() as server:
+        good = start(volume, contract(server.url), process_environment, "--check")
+        output, errors = good.communicate(timeout=30)
+        assert (good.returncode, json.loads(output)["reason"]) == (0, "InputsValid"), errors
+        bad = start(volume, contract(server.url, model="gpt"), process_environment, "--check")
+        output, errors = bad.communicate(timeout=30)
+    assert (bad.returncode, json.loads(output)["reason"]) == (78, "ModelNotServed"), errors
+    assert server.requests == 0
+    assert not (volume / "generated").exists()
+
+
+def test_the_result_goes_where_it_is_wanted(volume: Path, process_environment: dict[str, str]) -> None:
+    result_path = volume / "termination-log"
+    result_path.touch()
+    with teacher() as server:
+        process = start(volume, contract(server.url), process_environment, "--result", str(result_path))
+        output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output) == (0, ""), errors
+    assert Result.model_validate_json(result_path.read_text()).outcome == "Succeeded"

@@ -1,0 +1,185 @@
+"""HTTP as servers really speak it: scripted byte by byte over a socket."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from distill_runtime.client import http
+from distill_runtime.client.http import ConnectError, Disconnected, HttpServer, Response
+
+HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+Script = Callable[[bytes], list[bytes | float | None]]
+"""Gives what to do with a request: send bytes, wait seconds, or close."""
+
+
+class Peer:
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self.url = ""
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+                self.requests.append(head + await reader.readexactly(length))
+                for step in self.script(self.requests[-1]):
+                    if step is None:
+                        return
+                    if isinstance(step, bytes):
+                        writer.write(step)
+                        await writer.drain()
+                    else:
+                        await asyncio.sleep(step)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def peer(*steps: bytes | float | None, script: Script | None = None) -> AsyncIterator[Peer]:
+    peer = Peer(script or (lambda _request: list(steps)))
+    server = await asyncio.start_server(peer.handle, "127.0.0.1", 0)
+    peer.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/"
+    yield peer
+    server.close()
+
+
+async def ask(server: HttpServer, **options: float) -> Response:
+    return await server.request("POST", "/chat", b'{"a":1}', options.get("total", 5.0), options.get("silence"))
+
+
+async def test_a_request_is_one_message_with_the_headers_given() -> None:
+    async with peer(HELLO) as other:
+        response = await ask(HttpServer(other.url, {"Authorization": "Bearer k"}))
+    assert (response.status, response.body) == (200, b"hello")
+    lines = other.requests[0].split(b"\r\n")
+    assert lines[0] == b"POST /v1/chat HTTP/1.1"
+    host = other.url.split("/")[2].encode()
+    assert {b"Host: " + host, b"Authorization: Bearer k", b"Content-Length: 7"} <= set(lines)
+    assert lines[-1] == b'{"a":1}'
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [HELLO],
+        [HELLO[:10], 0.01, HELLO[10:30], 0.01, HELLO[30:]],
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"],
+        [b"HTTP/1.1 102 Processing\r\n\r\n" + HELLO],
+        [b"HTTP/1.1 200 OK\r\nX: y\r\n\r\nhel", 0.01, b"lo", None],
+        [b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello", None],
+    ],
+    ids=["whole", "in pieces", "chunked", "interim response", "ended by closing", "HTTP/1.0"],
+)
+async def test_a_body_is_whole_however_it_is_delimited(steps: list[bytes | float | None]) -> None:
+    async with peer(*steps) as other:
+        server = HttpServer(other.url, {})
+        for _ in range(3):
+            response = await ask(server)
+            assert (response.status, response.body) == (200, b"hello")
+
+
+async def test_connections_are_kept_and_used_again() -> None:
+    async with peer(HELLO) as other:
+        server = HttpServer(other.url, {})
+        for _ in range(5):
+            await ask(server)
+        await asyncio.gather(*(ask(server) for _ in range(3)))
+        assert other.connections == 3
+
+
+async def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_IDLE_SECONDS", 0.01)
+    async with peer(HELLO) as other:
+        server = HttpServer(other.url, {})
+        await ask(server)
+        await asyncio.sleep(0.05)
+        await ask(server)
+        assert other.connections == 2
+
+
+async def test_a_connection_that_the_server_closes_is_not_used_again() -> None:
+    async with peer(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello", None) as other:
+        server = HttpServer(other.url, {})
+        await ask(server)
+        await ask(server)
+        assert other.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([None], "closed before"),
+        ([b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello", None], "closed before"),
+        ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe", None], "closed before"),
+        ([b"SSH-2.0-OpenSSH\r\n"], "not HTTP"),
+    ],
+    ids=["nothing", "short", "chunk missing", "another protocol"],
+)
+async def test_half_a_response_is_none(steps: list[bytes | float | None], message: str) -> None:
+    async with peer(*steps) as other:
+        server = HttpServer(other.url, {})
+        with pytest.raises(Disconnected, match=message):
+            await ask(server)
+
+
+async def test_a_request_ends_when_its_time_is_over() -> None:
+    async with peer(HELLO[:30], 30.0) as other:
+        begun = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await ask(HttpServer(other.url, {}), total=0.2)
+        assert 0.15 < time.monotonic() - begun < 1.0
+
+
+async def test_silence_ends_a_request_and_a_slow_stream_does_not() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+    async with peer(head, 0.1, b"h", 0.1, b"e", 0.1, b"l", 0.1, b"lo") as slow, peer(head, b"he", 30.0) as silent:
+        assert (await ask(HttpServer(slow.url, {}), silence=0.3)).body == b"hello"
+        begun = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await ask(HttpServer(silent.url, {}), silence=0.3)
+        assert 0.25 < time.monotonic() - begun < 1.0
+
+
+async def test_after_a_time_out_the_late_response_is_not_taken_for_another_requests() -> None:
+    def script(request: bytes) -> list[bytes | float | None]:
+        number = b"%d" % (len(other.requests))
+        return [0.2 if number == b"1" else 0.0, b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" + number]
+
+    async with peer(script=script) as other:
+        server = HttpServer(other.url, {})
+        with pytest.raises(TimeoutError):
+            await ask(server, total=0.1)
+        assert (await ask(server)).body == b"2"
+
+
+async def test_pieces_of_a_success_go_where_they_are_wanted_and_those_of_an_error_stay() -> None:
+    pieces: list[bytes] = []
+    async with peer(HELLO) as good, peer(b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno") as bad:
+        response = await HttpServer(good.url, {}).request("POST", "/", b"", 5.0, None, pieces.append)
+        assert (response.body, b"".join(pieces)) == (b"", b"hello")
+        response = await HttpServer(bad.url, {}).request("POST", "/", b"", 5.0, None, pieces.append)
+        assert (response.status, response.body, len(b"".join(pieces))) == (500, b"no", 5)
+
+
+async def test_no_connection_is_an_error_of_its_own() -> None:
+    async with peer(HELLO) as other:
+        url = other.url
+    with pytest.raises(ConnectError) as error:
+        await ask(HttpServer(url, {}))
+    assert isinstance(error.value.__cause__, ConnectionRefusedError)
+
+
+@pytest.mark.parametrize("url", ["ftp://host/v1", "http://", "host:8000/v1"])
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="is not an http or https URL"):
+        HttpServer(url, {})

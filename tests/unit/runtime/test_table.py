@@ -1,0 +1,136 @@
+import bz2
+import gzip
+import json
+import lzma
+from collections.abc import Callable
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet
+import pytest
+
+from distill_runtime.errors import WrongInput
+from distill_runtime.sources.table import open_table
+from distill_runtime.volume import Volume
+
+ROWS = [{"problem": f"p{number}", "answer": str(number), "other": [number]} for number in range(2500)]
+COLUMNS = {"promptColumn": "problem", "answerColumn": "answer"}
+
+
+def json_lines(rows: list[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def write_arrow_stream(path: Path) -> None:
+    table = pa.Table.from_pylist(ROWS)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "rows.jsonl": lambda path: path.write_bytes(json_lines(ROWS)),
+    "rows.ndjson": lambda path: path.write_bytes(json_lines(ROWS)),
+    "rows.json": lambda path: path.write_bytes(json_lines(ROWS)),
+    "rows.jsonl.gz": lambda path: path.write_bytes(gzip.compress(json_lines(ROWS))),
+    "rows.jsonl.bz2": lambda path: path.write_bytes(bz2.compress(json_lines(ROWS))),
+    "rows.jsonl.xz": lambda path: path.write_bytes(lzma.compress(json_lines(ROWS))),
+    "rows.jsonl.zst": lambda path: path.write_bytes(pa.compress(json_lines(ROWS), "zstd", asbytes=True)),
+    "rows.parquet": lambda path: pa.parquet.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=700),
+    "rows.arrow": write_arrow_stream,
+    "rows.feather": lambda path: pa.feather.write_feather(pa.Table.from_pylist(ROWS), path),
+}
+
+
+def read(directory: Path, uri: str) -> list[tuple[str, str]]:
+    rows = open_table(uri, Volume(directory), COLUMNS).rows()
+    return [(row["problem"], row["answer"]) for row in rows]
+
+
+EXPECTED = [(row["problem"], row["answer"]) for row in ROWS]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path / name)
+    assert read(tmp_path, name) == EXPECTED
+
+
+def test_a_directory_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
+    (tmp_path / "rows" / "deep").mkdir(parents=True)
+    (tmp_path / "rows" / "b.jsonl").write_bytes(json_lines(ROWS[2:3]))
+    (tmp_path / "rows" / "a.jsonl.gz").write_bytes(gzip.compress(json_lines(ROWS[:2])))
+    (tmp_path / "rows" / "deep" / "c.jsonl").write_bytes(json_lines(ROWS[3:5]))
+    (tmp_path / "rows" / "README.md").write_text("not rows")
+    (tmp_path / "rows" / "empty.jsonl").touch()
+    assert read(tmp_path, "rows") == EXPECTED[:5]
+
+
+def test_a_directory_that_datasets_saved_is_read_in_its_own_order(tmp_path: Path) -> None:
+    datasets.Dataset.from_list(ROWS).save_to_disk(str(tmp_path / "saved"), num_shards=12)
+    assert read(tmp_path, "saved") == EXPECTED
+
+
+def test_a_url_is_read(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(json_lines(ROWS)))
+    server = HTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        assert read(tmp_path, f"http://127.0.0.1:{server.server_port}/rows.jsonl.gz") == EXPECTED
+        with pytest.raises(WrongInput, match="nothing to read at"):
+            read(tmp_path, f"http://127.0.0.1:{server.server_port}/other.jsonl")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason", "message"),
+    [
+        ("rows.jsonl", b'{"question":"q","answer":"1"}\n', "ColumnMissing", "'problem' .*; it has question"),
+        ("rows.jsonl", b"", "EmptySource", "has no rows"),
+        ("rows.jsonl", b'{"problem":"p","answer":"1"}\nnot json\n', "MalformedRow", "line 2 of .* is not JSON"),
+        ("rows.jsonl", b'{"problem":"p","answer":"1"}\n[1]\n', "MalformedRow", "line 2 .* is not a JSON object"),
+        ("rows.csv", b"problem,answer\n", "UnknownFormat", r"rows\.csv .* must end in one of \.jsonl"),
+        ("rows.parquet", b"PAR0 nothing of the kind", "MalformedFile", r"rows\.parquet cannot be read"),
+        ("rows.jsonl.gz", gzip.compress(json_lines(ROWS))[:900], "MalformedFile", r"rows\.jsonl\.gz cannot be read"),
+        ("rows.jsonl.gz", b"nothing of the kind", "MalformedFile", r"rows\.jsonl\.gz cannot be read"),
+        ("rows.jsonl.bz2", b"nothing of the kind", "MalformedFile", r"rows\.jsonl\.bz2 cannot be read"),
+        ("rows.jsonl.zst", b"nothing of the kind", "MalformedFile", r"rows\.jsonl\.zst cannot be read"),
+        ("rows.jsonl.xz", b"nothing of the kind", "MalformedFile", r"rows\.jsonl\.xz cannot be read"),
+        ("rows.arrow", b"nothing of the kind at all", "MalformedFile", r"rows\.arrow cannot be read"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_explained(tmp_path: Path, name: str, content: bytes, reason: str, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WrongInput, match=message) as error:
+        read(tmp_path, name)
+    assert error.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason", "message"),
+    [
+        ("absent.jsonl", "SourceMissing", "no absent.jsonl on the volume"),
+        ("nowhere://x/rows.jsonl", "SchemeUnsupported", "nowhere"),
+        ("empty", "EmptySource", r"the directory empty has no file that ends in \.jsonl"),
+    ],
+)
+def test_what_is_not_there_is_said(tmp_path: Path, uri: str, reason: str, message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(WrongInput, match=message) as error:
+        read(tmp_path, uri)
+    assert error.value.reason == reason
+
+
+def test_a_column_that_only_some_files_have_is_missed_before_any_row_is_read(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "a.jsonl").write_bytes(json_lines(ROWS[:1]))
+    pa.parquet.write_table(pa.table({"problem": ["p"]}), tmp_path / "rows" / "b.parquet")
+    with pytest.raises(WrongInput, match=r"b\.parquet has no column 'answer' \(answerColumn\); it has problem"):
+        open_table("rows", Volume(tmp_path), COLUMNS)

@@ -1,0 +1,143 @@
+"""The eval stage against an endpoint: what is asked, what is scored, what is said of what went wrong."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.scripted_teacher import MODEL, Reaction, teacher
+
+from distill_runtime.artifact import open_artifact, verify_content
+from distill_runtime.contract import Benchmark, EvalContract, Protocol
+from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
+from distill_runtime.errors import WrongInput
+from distill_runtime.progress import Reporter
+from distill_runtime.stage import StageContext
+from distill_runtime.stages import eval as eval_stage
+from distill_runtime.volume import Volume
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> StageContext:
+    problems = [{"problem": f"{number} + 1?", "answer": str(number + 1)} for number in range(10)]
+    (tmp_path / "benchmark.jsonl").write_text("".join(json.dumps(problem) + "\n" for problem in problems))
+    return StageContext(Volume(tmp_path), Reporter("eval", "problems"))
+
+
+def contract(url: str, **protocol: object) -> EvalContract:
+    return EvalContract(
+        output="score",
+        target=EndpointTarget(url=url, model=MODEL),
+        benchmark=Benchmark(name="plus-one", uri="benchmark.jsonl"),
+        protocol=Protocol.model_validate({"temperature": 0.5, "max_tokens": 32, "seed": 7} | protocol),
+    )
+
+
+def says(content: str, finish_reason: str = "stop") -> Reaction:
+    return Reaction(message={"role": "assistant", "content": content}, finish_reason=finish_reason)
+
+
+def student(question: str, _asked_before: int) -> Reaction:
+    """Right about 0 to 5, wrong about 6, without an answer to 7, cut off at 8, refusing 9."""
+    number = int(question.split(maxsplit=1)[0])
+    if number < 6:
+        return says(f"<think>\nadd one\n</think>\n\n\\boxed{{{number + 1}}}")
+    wrong = {6: says("\\boxed{0}"), 7: says("I do not know."), 8: says("<think>\nlet me", "length")}
+    return wrong.get(number, Reaction(status=400))
+
+
+def test_every_problem_is_accounted_for(context: StageContext, tmp_path: Path) -> None:
+    with teacher(student) as server:
+        result = eval_stage.run(contract(server.url), context)
+    assert (result.outcome, result.reason) == ("Succeeded", "Scored")
+    assert result.counts == {
+        "problems": 10,
+        "samples": 10,
+        "correct": 6,
+        "incorrect": 1,
+        "noAnswer": 2,
+        "unanswered": 1,
+        "truncated": 1,
+    }
+    assert result.metrics["score"] == pytest.approx(60.0)
+    assert result.metrics["truncatedRate"] == result.metrics["unansweredRate"] == 10.0
+    assert "60.0 % (95 % interval 31.3 to 83.2, 10 problems)" in result.message
+    assert "1 were not answered and count as wrong" in result.message
+    assert result.artifact is not None
+    directory, manifest = open_artifact(context.volume, result.artifact)
+    verify_content(directory, manifest)
+    lines = [json.loads(line) for line in (tmp_path / "score" / "results.jsonl").read_text().splitlines()]
+    assert [line["problem"] for line in lines] == [f"{number} + 1?" for number in range(10)]
+    assert [line["samples"][0]["reason"] for line in lines[5:]] == [
+        "correct",
+        "incorrect",
+        "noAnswer",
+        "noAnswer",
+        "unanswered",
+    ]
+
+
+def test_what_is_asked_is_the_protocol(context: StageContext) -> None:
+    with teacher(student) as server:
+        eval_stage.run(contract(server.url, samples_per_problem=2), context)
+        bodies = [body for body in server.bodies if body["messages"][-1]["content"] == "3 + 1?"]
+    assert sorted(body["seed"] for body in bodies) == [7, 8]
+    for body in bodies:
+        assert (body["model"], body["temperature"], body["max_tokens"]) == (MODEL, 0.5, 32)
+        assert body["messages"][0]["role"] == "system"
+
+
+def test_several_samples_are_averaged_over_each_problem(context: StageContext) -> None:
+    def sometimes(question: str, asked_before: int) -> Reaction:
+        number = int(question.split(maxsplit=1)[0])
+        return says(f"\\boxed{{{number + 1 if asked_before % 2 else 0}}}")
+
+    with teacher(sometimes) as server:
+        result = eval_stage.run(contract(server.url, samples_per_problem=2), context)
+    assert result.metrics["score"] == pytest.approx(50.0)
+    assert result.counts["samples"] == 20
+    assert "10 problems x 2 samples" in result.message
+
+
+def test_a_score_of_nothing_is_no_score(context: StageContext) -> None:
+    with teacher(lambda _question, _asked: Reaction(status=400)) as server, pytest.raises(WrongInput) as refused:
+        eval_stage.run(contract(server.url), context)
+    assert refused.value.reason == "NothingAnswered"
+
+
+def test_killed_it_asks_only_what_is_missing(context: StageContext, tmp_path: Path) -> None:
+    def slowly(question: str, asked_before: int) -> Reaction:
+        reaction = student(question, asked_before)
+        return Reaction(reaction.status, delay=0.1, message=reaction.message, finish_reason=reaction.finish_reason)
+
+    with teacher(slowly) as server:
+        file = tmp_path / "contract.json"
+        file.write_text(contract(server.url, max_concurrent_requests=1).model_dump_json(by_alias=True))
+        command = [sys.executable, "-m", "distill_runtime", "eval", f"--contract={file}", f"--volume={tmp_path}"]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        stage = subprocess.Popen(command, env=environment)
+        while server.requests < 4:
+            time.sleep(0.02)
+        stage.kill()
+        stage.wait()
+        subprocess.run(command, env=environment, check=True)
+        assert server.requests <= 10 + 1  # the one that was under way
+        assert len(server.asked) == 10
+
+
+def test_weights_that_are_not_there_are_found_out_by_the_check(context: StageContext) -> None:
+    target = WeightsTarget(uri="nowhere", device_target="CPU")
+    with pytest.raises(WrongInput) as refused:
+        eval_stage.check(contract("http://x").model_copy(update={"target": target}), context)
+    assert refused.value.reason == "ModelConfigMissing"
+
+
+def test_a_model_that_the_endpoint_does_not_serve_is_found_out_by_the_check(context: StageContext) -> None:
+    with teacher(student) as server:
+        server.models = ["another"]
+        with pytest.raises(WrongInput, match="another") as refused:
+            eval_stage.check(contract(server.url), context)
+    assert refused.value.reason == "ModelNotServed"

@@ -37,11 +37,11 @@ def attempt_manifests(key: ResourceKey, uid: str, stage: Stage, attempt: int, se
     name = job_name(key.name, stage.name, attempt)
     metadata = _metadata(key, uid, stage, name, attempt)
     contract = _contract_of_attempt(stage, name, attempt)
+    # Not immutable: an attempt that an upgraded operator starts again gets the contract as that one writes it.
     config_map = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata,
-        "immutable": True,
         "data": {"contract.json": json.dumps(contract.to_json(), indent=1, ensure_ascii=False)},
     }
     job = _job(metadata, stage, name, settings)

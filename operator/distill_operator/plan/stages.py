@@ -99,7 +99,7 @@ def find_profile(settings: Settings, accelerator: Accelerator) -> Profile | Inva
         return Invalid(
             "TooManyDevices",
             f"accelerator.devicesPerNode is {accelerator.devices_per_node}, but a node of profile {name!r} has "
-            f"{profile.devices_per_node}: spread the run over more nodes.",
+            f"{profile.devices_per_node}: ask for fewer, or spread the run over more nodes.",
         )
     return profile
 

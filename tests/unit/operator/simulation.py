@@ -32,7 +32,6 @@ from distill_operator.reconcile import Reconciler
 from distill_runtime.contract import EXIT_TERMINATED, EXIT_WRONG_INPUT, ArtifactReference, Progress, Result
 
 DIGEST = f"sha256:{'a' * 64}"
-FAIL_JOB_EXIT = EXIT_WRONG_INPUT
 
 Stream = Literal["object", "jobs", "pods"]
 STREAMS: tuple[Stream, ...] = ("object", "jobs", "pods")
@@ -85,6 +84,7 @@ class SimulatedJob:
     failures: int = 0
     failing: bool = False
     succeeded: set[int] = field(default_factory=set)
+    wrong_input: bool = False
     condition: str = ""
     finished_at: datetime | None = None
 
@@ -164,17 +164,20 @@ class SimulatedCluster:
             job.succeeded.add(pod.index)
         else:
             job.failures += 1
+            job.wrong_input = job.wrong_input or exit_code == EXIT_WRONG_INPUT
             limit = job.manifest["spec"]["backoffLimit"]
-            job.failing = job.failing or exit_code == FAIL_JOB_EXIT or job.failures > limit
+            job.failing = job.failing or job.wrong_input or job.failures > limit
         self._publish("pods", pod.name, pod.body())
 
     def evict_pod(self, pod: SimulatedPod) -> None:
         self._delete_pod(pod)
 
     def remove_pod(self, pod: SimulatedPod) -> None:
-        """The kubelet is done with a Pod that is being deleted."""
+        """The kubelet is done with a Pod that is being deleted. What it said and nobody has recorded is lost."""
         if not pod.finished:
             self.end_pod(pod, EXIT_TERMINATED)
+        if self._recorded(pod.job.stage) != "Failed":
+            pod.job.wrong_input = False
         del self.pods_by_name[pod.name]
         self._publish("pods", pod.name, None)
 
@@ -246,8 +249,9 @@ class SimulatedCluster:
         if kind != "Job" or name in self.jobs_by_name:
             return  # the same manifest changes nothing
         stage = manifest["metadata"]["labels"][STAGE_LABEL]
-        recorded = {item["name"]: item["state"] for item in self.body.get("status", {}).get("stages", [])}
-        assert recorded.get(stage) != "Succeeded", f"stage {stage} is started again"
+        assert self._recorded(stage) != "Succeeded", f"stage {stage} is started again"
+        wrong = [job.name for job in self.jobs_by_name.values() if job.stage == stage and job.wrong_input]
+        assert not wrong, f"{name} is started, although {wrong} has said that the input is wrong"
         job = SimulatedJob(manifest, self._uid(), self.now)
         self.jobs_by_name[name] = job
         self._publish("jobs", name, job.body())
@@ -280,6 +284,10 @@ class SimulatedCluster:
             self.writes_until = None
             raise error("refused by the simulation")
         self.writes_until = (left - 1, error)
+
+    def _recorded(self, stage: str) -> str | None:
+        stages = self.body.get("status", {}).get("stages", [])
+        return next((item["state"] for item in stages if item["name"] == stage), None)
 
     def _uid(self) -> str:
         self._made += 1
@@ -324,7 +332,7 @@ class SimulatedCluster:
 
 
 def _last_words(pod: SimulatedPod, exit_code: int) -> str:
-    outcome = {0: "Succeeded", FAIL_JOB_EXIT: "WrongInput", EXIT_TERMINATED: "Terminated"}.get(exit_code, "Failed")
+    outcome = {0: "Succeeded", EXIT_WRONG_INPUT: "WrongInput", EXIT_TERMINATED: "Terminated"}.get(exit_code, "Failed")
     artifact = ArtifactReference(uri=f"npu-distill/{pod.job.stage}", digest=DIGEST) if exit_code == 0 else None
     return Result(
         outcome=outcome, reason=f"{outcome}Said", message=f"{pod.job.stage}: {outcome}", artifact=artifact

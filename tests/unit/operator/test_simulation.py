@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from unit.operator.builders import body, key, ready
 from unit.operator.simulation import (
-    FAIL_JOB_EXIT,
     STREAMS,
     Killed,
     SimulatedCluster,
@@ -22,7 +21,7 @@ from unit.operator.simulation import (
 )
 
 from distill_operator.cluster import ClusterError
-from distill_runtime.contract import EXIT_RETRY
+from distill_runtime.contract import EXIT_RETRY, EXIT_WRONG_INPUT
 
 Make = Callable[[], SimulatedCluster]
 
@@ -61,12 +60,16 @@ def is_stalled(cluster: SimulatedCluster) -> bool:
     return condition(cluster, "Stalled")["status"] == "True"
 
 
+def catch_up(operator: SimulatedOperator) -> None:
+    for stream in STREAMS:
+        while operator.cluster.streams[stream]:
+            operator.deliver(stream)
+
+
 def go_on(operator: SimulatedOperator, seconds: float = 1.0) -> None:
     """Everything that is under way goes one step on, and goes well."""
     cluster = operator.cluster
-    for stream in STREAMS:
-        while cluster.streams[stream]:
-            operator.deliver(stream)
+    catch_up(operator)
     operator.step()
     for job in list(cluster.jobs_by_name.values()):
         cluster.run_job_controller(job)
@@ -169,10 +172,10 @@ class Cluster(RuleBasedStateMachine):
     def move_a_pod_on(self, data: st.DataObject) -> None:
         move_on(self.cluster, self._pod(data))
 
-    @rule(data=st.data(), exit_code=st.sampled_from([EXIT_RETRY, 137, FAIL_JOB_EXIT]))
+    @rule(data=st.data(), exit_code=st.sampled_from([EXIT_RETRY, 137, EXIT_WRONG_INPUT]))
     @precondition(lambda self: self._unfinished_pods())
     def fail_a_pod(self, data: st.DataObject, exit_code: int) -> None:
-        if exit_code != FAIL_JOB_EXIT or self.failures_are_final:
+        if exit_code != EXIT_WRONG_INPUT or self.failures_are_final:
             self.cluster.end_pod(data.draw(st.sampled_from(self._unfinished_pods())), exit_code)
 
     @rule(data=st.data())
@@ -197,6 +200,9 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.3, 3, 12, 40]))
     def pass_time(self, seconds: float) -> None:
+        """Watches lag by moments, not by longer."""
+        if seconds > 1:
+            catch_up(self.operator)
         self.cluster.pass_time(seconds)
 
     @invariant()
@@ -271,6 +277,15 @@ def test_an_undisturbed_life_costs_few_status_writes(make: Make) -> None:
     settle(operator, seconds_a_step=0.01)
     assert is_ready(operator.cluster)
     assert operator.cluster.status_writes <= MOST_STATE_WRITES
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_what_it_has_written_is_known_before_the_watch_brings_it(make: Make) -> None:
+    operator = SimulatedOperator(make())
+    for _ in range(3):
+        operator.awake = True
+        operator.step()
+    assert operator.cluster.status_writes == 1
 
 
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)

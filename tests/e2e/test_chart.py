@@ -1,6 +1,6 @@
 """The chart as Helm renders it: golden files for review, and what no value may break.
 
-`UPDATE_GOLDEN=1 pytest tests/e2e/test_chart.py` writes the golden files anew. Needs Helm, not a cluster.
+`pytest tests/e2e/test_chart.py --update-golden` writes the golden files anew. Needs Helm, not a cluster.
 """
 
 import os
@@ -70,10 +70,10 @@ def test_lint_finds_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_rendering_is_the_golden_file(name: str) -> None:
+def test_rendering_is_the_golden_file(name: str, request: pytest.FixtureRequest) -> None:
     path = GOLDEN / f"chart-{name}.yaml"
     text = render(VALUES[name])
-    if os.environ.get("UPDATE_GOLDEN"):
+    if request.config.getoption("--update-golden"):
         path.write_text(text)
     assert text == path.read_text()
 

@@ -1,0 +1,70 @@
+"""One reconciliation at its edges: deletion, refusal, and what is written when."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from unit.operator.builders import NOW, SETTINGS, body, key
+from unit.operator.simulation import SimulatedCluster
+
+from distill_operator.cluster import ClusterError
+from distill_operator.metrics import Metrics
+from distill_operator.reconcile import Reconciler
+
+KEY = key("DistillDataset")
+
+
+def cluster_with(**metadata: Any) -> SimulatedCluster:
+    return SimulatedCluster(KEY, body("DistillDataset", metadata=metadata))
+
+
+def reconcile(cluster: SimulatedCluster) -> float | None:
+    reconciler = Reconciler(
+        cluster,
+        cluster,  # type: ignore[arg-type]  # the model stands for the API server and for the Pods
+        cluster,  # type: ignore[arg-type]
+        SETTINGS,
+        Metrics(),
+        clock=lambda: cluster.now,
+    )
+    return asyncio.run(reconciler.reconcile(KEY))
+
+
+def test_a_deleted_object_needs_nothing() -> None:
+    cluster = cluster_with()
+    cluster.seen["object"].clear()
+    assert reconcile(cluster) is None
+    assert (cluster.jobs_by_name, cluster.status_writes) == ({}, 0)
+
+
+def test_an_object_that_is_being_deleted_starts_nothing() -> None:
+    cluster = cluster_with(deletionTimestamp=NOW.isoformat())
+    assert reconcile(cluster) is None
+    assert (cluster.jobs_by_name, cluster.status_writes) == ({}, 0)
+
+
+def test_children_come_before_the_status_that_tells_of_them() -> None:
+    """Killed in between, the operator finds the Job; the other way round it would tell of one that is not there."""
+    cluster = cluster_with()
+    cluster.writes_until = (2, ClusterError)  # ConfigMap and Job pass, the status does not
+    with pytest.raises(ClusterError):
+        reconcile(cluster)
+    assert list(cluster.jobs_by_name) == ["math-generate-a1"]
+    assert cluster.status_writes == 0
+
+
+def test_a_refused_child_is_said_and_tried_again() -> None:
+    cluster = cluster_with()
+    cluster.writes_until = (0, ClusterError)
+    with pytest.raises(ClusterError, match="refused by the simulation"):
+        reconcile(cluster)
+    ready = next(item for item in cluster.body["status"]["conditions"] if item["type"] == "Ready")
+    assert ready["reason"] == "ApplyFailed"
+    assert [(notice.type, notice.reason) for notice in cluster.notices] == [("Warning", "ApplyFailed")]
+
+
+def test_events_follow_the_status() -> None:
+    cluster = cluster_with()
+    reconcile(cluster)
+    assert cluster.status_writes == 1
+    assert [notice.reason for notice in cluster.notices] == ["Generating"]

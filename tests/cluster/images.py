@@ -3,6 +3,7 @@
 import configparser
 import hashlib
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,8 @@ PREFIX = "localhost/npu-distill"  # a name that no node ever asks a registry for
 NAMES = ("operator", "runtime", "teacher")
 LATEST = "dev"
 LOCAL_BASE = f"{PREFIX}/python:3.11-bookworm"
+# What buildah mounts, it may leave mounted: in a mount namespace of its own, only until it ends.
+ALONE = ("unshare", "--mount", "--propagation", "private", "--")
 CERTIFICATES = Path("/etc/ssl/certs")
 SOURCES = (
     "images",
@@ -45,7 +48,7 @@ class Builder:
 
     def command(self, command: str, *words: str) -> list[str]:
         places = ("--root", str(self.store / "storage"), "--runroot", str(self.store / "run"))
-        return ["buildah", "--storage-driver", "overlay", *places, command, *words]
+        return [*ALONE, "buildah", "--storage-driver", "overlay", *places, command, *words]
 
     def copy(self, name: str, layout: Layout) -> None:
         """Copies an image into a layout, uncompressed: a layer that is there is then known by its digest, and not read.
@@ -55,6 +58,7 @@ class Builder:
         source = f"containers-storage:[overlay@{self.store}/storage+{self.store}/run]{name}"
         run(
             [
+                *ALONE,
                 "skopeo",
                 "copy",
                 "--quiet",
@@ -67,7 +71,17 @@ class Builder:
     @property
     def environment(self) -> dict[str, str]:
         # chroot needs neither a network namespace nor cgroups of the build's own.
-        return {**os.environ, "BUILDAH_ISOLATION": "chroot"}
+        return {**os.environ, "BUILDAH_ISOLATION": "chroot", "TMPDIR": str(self._scratch)}
+
+    @property
+    def _scratch(self) -> Path:
+        return self.store / "scratch"
+
+    def tidy(self) -> None:
+        """Removes what builds that failed or were killed left in the store."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir(parents=True)
+        self.run("rm", "--all")
 
     def tags(self) -> set[str]:
         """Returns the full names of all images in the store."""
@@ -101,6 +115,7 @@ def build_images(settings: Settings, wanted: str, say: Callable[[str], None]) ->
         check_machine()
         install(IMAGE_PACKAGES, say)
         builder = Builder(settings.cache / "images/buildah")
+        builder.tidy()
         base = os.environ.get("BASE_IMAGE") or _local_base(builder, say)
         for name in NAMES:
             _build(builder, base, name, wanted, say)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from distill_runtime.errors import Retryable
+
 _PARENT_VARIABLE: Final = "DISTILL_PARENT_PID"
 _PR_SET_PDEATHSIG: Final = 1
 _LAST_LINES: Final = 40
@@ -40,6 +42,19 @@ class ChildProcess:
         """End it at once, and wait until it has."""
         self.process.kill()
         self.process.wait()
+
+    def wait(self) -> None:
+        """Wait until it ends by itself, so that SIGTERM still stops the stage at once.
+
+        Raises:
+            Retryable: ChildFailed, with what it said last.
+        """
+        try:
+            code = self.process.wait()
+        finally:
+            self.kill()
+        if code != 0:
+            raise Retryable("ChildFailed", self.describe_end())
 
     def last_lines(self) -> list[str]:
         """Read the end of its log."""

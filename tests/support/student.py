@@ -77,7 +77,7 @@ def train_contract(dataset: ArtifactReference, **changes: object) -> TrainContra
         "output": "trained",
         "dataset": dataset,
         "model": ModelSource(uri="student", initialization="random"),
-        "training": Training(epochs=2, batch_size=4, learning_rate=1e-3),
+        "training": Training(epochs=2, batch_size=4, learning_rate=1e-2),
         "parallelism": Parallelism(),
         "checkpoint": Checkpoint(every_steps=3, keep=2),
         "device_target": "CPU",

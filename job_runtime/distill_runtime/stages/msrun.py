@@ -5,6 +5,7 @@ import shutil
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from distill_runtime.artifact import ArtifactWriter
@@ -25,7 +26,7 @@ from distill_runtime.training.attempt import (
 )
 from distill_runtime.training.checkpoints import Checkpoint, complete_checkpoints
 from distill_runtime.training.configuration import build_configuration
-from distill_runtime.training.export import export_model
+from distill_runtime.training.export import export_model, unify_checkpoint
 from distill_runtime.training.inputs import TrainingInputs, open_inputs
 from distill_runtime.training.launcher import Node, run_workers
 from distill_runtime.training.training_log import StepRecord, TrainingLogFollower, cut_log
@@ -96,7 +97,8 @@ def _run_first_node(contract: TrainContract, context: StageContext, inputs: Trai
         "sequences": inputs.sequences,
         "overflowSteps": sum(record.overflow for record in records),
     }
-    export_model([last.files[0]], inputs.model, inputs.architecture, writer.directory)
+    weights = _whole_weights(contract, paths, last)
+    export_model(weights, inputs.model, inputs.architecture, writer.directory)
     shutil.copyfile(paths.logs / CONFIGURATION_NAME, writer.directory / CONFIGURATION_NAME)
     paths.delete_temporary()
     artifact = writer.finish(counts, metrics, inputs=[contract.dataset], packages=_PACKAGES)
@@ -160,6 +162,13 @@ def _await_last_checkpoint(paths: RunPaths, inputs: TrainingInputs) -> Checkpoin
                 f"{inputs.schedule.total_steps}; see the logs in {paths.logs}",
             )
         time.sleep(1)
+
+
+def _whole_weights(contract: TrainContract, paths: RunPaths, checkpoint: Checkpoint) -> list[Path]:
+    """Give files that together hold the whole weights: with data parallelism on CPU, every worker's does."""
+    if contract.device_target == "CPU" or len(checkpoint.files) == 1:
+        return [checkpoint.files[0]]
+    return unify_checkpoint(checkpoint.directory, paths.strategies, paths.unified, paths.logs)
 
 
 @dataclass

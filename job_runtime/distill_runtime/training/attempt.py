@@ -77,9 +77,19 @@ class RunPaths:
         """MindFormers' own output directory."""
         return self.partial / "mindformers"
 
+    @property
+    def strategies(self) -> Path:
+        """Where MindFormers writes how each worker's part of the weights is cut."""
+        return self.mindformers / "strategy"
+
+    @property
+    def unified(self) -> Path:
+        """Whole weights, put together from the workers' parts."""
+        return self.partial / "unified"
+
     def delete_temporary(self) -> None:
         """Delete what is of no use once the model is exported."""
-        for directory in (self.checkpoints, self.initial, self.mindformers):
+        for directory in (self.checkpoints, self.initial, self.mindformers, self.unified):
             shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from distill_runtime import child_process
 from distill_runtime.training.architecture import CONFIG_NAME, Architecture
 from distill_runtime.training.tensors import Tensor, read_tensors, write_sharded
 from distill_runtime.training.weight_names import check_shapes, to_huggingface
@@ -58,6 +59,22 @@ def export_model(weights: list[Path], model: Path, architecture: Architecture, t
             target / "generation_config.json",
             {name: config[name] for name in tokens if config.get(name) is not None},
         )
+
+
+def unify_checkpoint(checkpoint: Path, strategies: Path, target: Path, logs: Path) -> list[Path]:
+    """Put the parts of the weights that each worker saved together, in a process of its own (see `unify`).
+
+    Returns:
+        The files with whole tensors.
+
+    Raises:
+        Retryable: ChildFailed.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    arguments = [str(checkpoint), str(strategies), str(target)]
+    child_process.start("unify", "distill_runtime.training.unify", arguments, {}, logs).wait()
+    return sorted(target.glob("*.safetensors"))
 
 
 def trained_weights(files: list[Path]) -> dict[str, Tensor]:

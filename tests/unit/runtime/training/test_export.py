@@ -1,0 +1,90 @@
+"""From checkpoints to a model directory."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from support.student import CONFIG, write_student
+
+from distill_runtime.errors import WrongInput
+from distill_runtime.training.architecture import Architecture
+from distill_runtime.training.export import export_model, unify_checkpoint
+from distill_runtime.training.weight_names import expected_shapes, to_mindformers
+
+QUERY, OUTPUT = "model.layers.0.attention.wq.weight", "model.layers.0.attention.wo.weight"
+
+
+def save_checkpoint(path: Path, architecture: Architecture) -> dict[str, np.ndarray]:
+    """Save what a checkpoint of one worker holds; gives the weights by their HuggingFace names."""
+    random = np.random.default_rng(0)
+    weights = {
+        name: random.normal(size=shape).astype(np.float32) for name, shape in expected_shapes(architecture).items()
+    }
+    states = {f"adam_m.{to_mindformers(name)}": array * 0 for name, array in weights.items()}
+    states |= {"global_step": np.array([7], np.int32), "loss_scale": np.array(1.0, np.float32)}
+    save_file({to_mindformers(name): array for name, array in weights.items()} | states, path)
+    return weights
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_weights_are_renamed_and_states_left_out(tmp_path: Path, tied: bool) -> None:
+    model = write_student(tmp_path / "student", tie_word_embeddings=tied)
+    architecture = Architecture.model_validate(CONFIG | {"tie_word_embeddings": tied})
+    weights = save_checkpoint(tmp_path / "checkpoint.safetensors", architecture)
+    target = tmp_path / "trained"
+    target.mkdir()
+    export_model([tmp_path / "checkpoint.safetensors"], model, architecture, target)
+    exported = load_file(target / "model.safetensors")
+    assert exported.keys() == weights.keys()
+    for name, array in weights.items():
+        assert np.array_equal(exported[name], array)
+    assert json.loads((target / "config.json").read_text())["torch_dtype"] == "float32"
+    assert (target / "tokenizer_config.json").read_bytes() == (model / "tokenizer_config.json").read_bytes()
+
+
+def test_the_models_own_generation_settings_are_kept(tmp_path: Path) -> None:
+    model = write_student(tmp_path / "student")
+    (model / "generation_config.json").write_text('{"eos_token_id": [1, 2]}')
+    architecture = Architecture.model_validate(CONFIG)
+    save_checkpoint(tmp_path / "checkpoint.safetensors", architecture)
+    target = tmp_path / "trained"
+    target.mkdir()
+    export_model([tmp_path / "checkpoint.safetensors"], model, architecture, target)
+    assert json.loads((target / "generation_config.json").read_text()) == {"eos_token_id": [1, 2]}
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "checkpoint.safetensors", Architecture.model_validate(CONFIG | {"num_hidden_layers": 1}))
+    with pytest.raises(WrongInput, match=r"missing model\.layers\.1\.") as refused:
+        export_model(
+            [tmp_path / "checkpoint.safetensors"],
+            write_student(tmp_path / "student"),
+            Architecture.model_validate(CONFIG),
+            tmp_path,
+        )
+    assert refused.value.reason == "WeightsMismatch"
+
+
+@pytest.mark.mindspore
+def test_parts_of_two_workers_make_whole_weights(tmp_path: Path) -> None:
+    from mindformers.parallel_core.inference.utils import save_strategy_file  # noqa: PLC0415
+
+    query = np.arange(32, dtype=np.float32).reshape(8, 4)
+    (tmp_path / "strategy").mkdir()
+    for rank in (0, 1):
+        file = tmp_path / "step" / f"rank_{rank}" / f"model_rank_{rank}-1_7.safetensors"
+        file.parent.mkdir(parents=True)
+        half = slice(4 * rank, 4 * rank + 4)
+        # Column-parallel query, row-parallel output: cut along the first axis and the second.
+        save_file({QUERY: query[half].copy(), OUTPUT: np.ascontiguousarray(query.T[:, half])}, file)
+        cuts = {QUERY: {"shape": (4, 4), "shard": (2, 1)}, OUTPUT: {"shape": (4, 4), "shard": (1, 2)}}
+        save_strategy_file(
+            {"stage_rank_size": 2, "stage": 0, "model": cuts, "optimizer": {}},
+            str(tmp_path / "strategy" / f"strategy_rank_{rank}.ckpt"),
+        )
+    files = unify_checkpoint(tmp_path / "step", tmp_path / "strategy", tmp_path / "unified", tmp_path)
+    whole = {name: array for file in files for name, array in load_file(file).items()}
+    assert np.array_equal(whole[QUERY], query)
+    assert np.array_equal(whole[OUTPUT], query.T)

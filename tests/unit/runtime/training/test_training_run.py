@@ -1,0 +1,189 @@
+"""The msrun stage with real MindFormers on a CPU: trained, killed, resumed, exported."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from support.qwen2_reference import next_token_logits
+from support.student import pack_samples, train_contract, write_student
+
+from distill_runtime.artifact import open_artifact, verify_content
+from distill_runtime.contract import ArtifactReference, Checkpoint, ModelSource, Result, TrainContract, Training
+from distill_runtime.training.architecture import read_architecture
+from distill_runtime.training.weight_names import expected_shapes
+from distill_runtime.volume import Volume
+
+pytestmark = pytest.mark.mindspore
+
+
+class Workplace:
+    """A volume, and the command line on it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.volume = Volume(root)
+        write_student(root / "student")
+        self.dataset = pack_samples(self.volume, 60)
+
+    def start(self, contract: TrainContract, index: int = 0) -> subprocess.Popen[str]:
+        path = self.root / f"{contract.output}.json"
+        path.write_text(contract.model_dump_json(by_alias=True))
+        return subprocess.Popen(
+            [sys.executable, "-m", "distill_runtime", "msrun", f"--contract={path}", f"--volume={self.root}"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "JOB_COMPLETION_INDEX": str(index)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, contract: TrainContract) -> Result:
+        output, errors = self.start(contract).communicate()
+        result = Result.model_validate_json(output)
+        assert result.outcome == "Succeeded", errors
+        return result
+
+    def losses(self, output: str) -> list[tuple[int, float]]:
+        lines = (self.root / output / "training-log.jsonl").read_text().splitlines()
+        return [(record["step"], record["loss"]) for record in map(json.loads, lines)]
+
+    def wait_for_step(self, output: str, step: int) -> None:
+        log = self.root / f"{output}.partial" / "training-log.jsonl"
+        while not log.exists() or len(log.read_bytes().splitlines()) < step:
+            time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    return Workplace(tmp_path_factory.mktemp("volume"))
+
+
+@pytest.fixture(scope="module")
+def trained(workplace: Workplace) -> Result:
+    return workplace.run(train_contract(workplace.dataset))
+
+
+def test_training_learns_and_its_artifact_is_whole(workplace: Workplace, trained: Result) -> None:
+    assert trained.artifact is not None
+    directory, manifest = open_artifact(workplace.volume, trained.artifact)
+    verify_content(directory, manifest)
+    losses = [loss for _, loss in workplace.losses("trained")]
+    steps = trained.counts["steps"]
+    assert [step for step, _ in workplace.losses("trained")] == list(range(1, steps + 1))
+    assert losses[-1] < losses[0] - 0.5
+    assert trained.metrics["resumedFromStep"] == trained.metrics["lostSteps"] == 0
+    assert not (directory / "checkpoints").exists()
+    assert {"mindspore", "mindformers"} <= manifest.versions.keys()
+
+
+def test_the_export_has_huggingface_names_and_shapes(workplace: Workplace, trained: Result) -> None:
+    weights = load_file(workplace.root / "trained" / "model.safetensors")
+    expected = expected_shapes(read_architecture(workplace.root / "student"))
+    assert {name: array.shape for name, array in weights.items()} == expected
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        assert (workplace.root / "trained" / name).is_file()
+
+
+def test_served_again_it_computes_what_huggingface_s_qwen2_computes(workplace: Workplace, trained: Result) -> None:
+    script = (
+        "import json, sys; from pathlib import Path; from distill_runtime.training import cpu_patches\n"
+        "cpu_patches.install()\n"
+        "from distill_runtime.serving.network import Network\n"
+        "network = Network(Path(sys.argv[1]), 'CPU', 4)\n"
+        "print(json.dumps(network.next_logits(json.loads(sys.argv[2])).tolist()))\n"
+    )
+    sequences = [*np.random.default_rng(0).integers(1, 300, (2, 20)).tolist(), [5, 6, 7]]
+    child = subprocess.run(
+        [sys.executable, "-c", script, str(workplace.root / "trained"), json.dumps(sequences)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "LOCAL_DEFAULT_PATH": str(workplace.root)},
+        cwd=workplace.root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    served = np.array(json.loads(child.stdout.splitlines()[-1]))
+    config = json.loads((workplace.root / "trained" / "config.json").read_text())
+    weights = load_file(workplace.root / "trained" / "model.safetensors")
+    for logits, sequence in zip(served, sequences, strict=True):
+        assert logits == pytest.approx(next_token_logits(config, weights, sequence), abs=1e-4)
+
+
+def test_killed_at_any_step_it_goes_on_with_the_same_losses(workplace: Workplace, trained: Result) -> None:
+    contract = train_contract(workplace.dataset, output="killed")
+    stage = workplace.start(contract)
+    workplace.wait_for_step("killed", 5)
+    stage.kill()
+    stage.wait()
+    result = workplace.run(contract.model_copy(update={"attempt": 2}))
+    resumed = result.metrics["resumedFromStep"]
+    assert resumed >= 3
+    assert resumed % 3 == 0
+    assert workplace.losses("killed") == workplace.losses("trained")
+    weights = [load_file(workplace.root / output / "model.safetensors") for output in ("trained", "killed")]
+    for name, array in weights[0].items():
+        assert np.array_equal(array, weights[1][name]), name
+
+
+def test_sigterm_ends_it_at_once_and_its_worker_with_it(workplace: Workplace) -> None:
+    stage = workplace.start(train_contract(workplace.dataset, output="terminated"))
+    workplace.wait_for_step("terminated", 2)
+    workers = Path(f"/proc/{stage.pid}/task/{stage.pid}/children").read_text().split()
+    started = time.monotonic()
+    stage.send_signal(signal.SIGTERM)
+    output, _ = stage.communicate()
+    assert time.monotonic() - started < 5
+    assert stage.returncode == 143
+    assert Result.model_validate_json(output).outcome == "Terminated"
+    assert len(workers) == 1
+    assert not Path(f"/proc/{workers[0]}").exists()
+
+
+def test_a_loss_that_is_not_finite_ends_it_for_good(workplace: Workplace) -> None:
+    weights = load_file(workplace.root / "trained" / "model.safetensors")
+    shutil.copytree(workplace.root / "trained", workplace.root / "broken")
+    weights["model.norm.weight"][:] = np.nan
+    save_file(weights, workplace.root / "broken" / "model.safetensors")
+    contract = train_contract(
+        workplace.dataset,
+        output="not-finite",
+        model=ModelSource(uri="broken"),
+        training=Training(epochs=1, batch_size=4),
+    )
+    stage = workplace.start(contract)
+    output, _ = stage.communicate()
+    result = Result.model_validate_json(output)
+    assert (result.outcome, result.reason, stage.returncode) == ("WrongInput", "LossNotFinite", 78)
+    assert "step 1 of" in result.message
+
+
+def test_two_workers_on_two_nodes_start_from_the_same_weights(workplace: Workplace, trained: Result) -> None:
+    contract = train_contract(
+        workplace.dataset,
+        output="two-nodes",
+        model=ModelSource(uri="trained"),
+        training=Training(epochs=1, batch_size=2, max_steps=4, learning_rate=1e-3),
+        checkpoint=Checkpoint(every_steps=2),
+        nodes=2,
+        rendezvous={"host": "127.0.0.1", "port": free_port()},
+    )
+    nodes = [workplace.start(contract, index) for index in (0, 1)]
+    results = [Result.model_validate_json(node.communicate()[0]) for node in nodes]
+    assert [result.outcome for result in results] == ["Succeeded", "Succeeded"]
+    first, second = results
+    assert isinstance(first.artifact, ArtifactReference)
+    assert second.artifact is None
+    assert first.metrics["loss"] < workplace.losses("trained")[0][1] - 0.5  # it did start from the trained weights
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

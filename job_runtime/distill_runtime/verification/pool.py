@@ -5,6 +5,7 @@ in C code, or eats all memory. So `compare` runs in processes forked from a warm
 process that takes too long or dies costs the answer it was at and nothing else.
 """
 
+import importlib
 import logging
 import multiprocessing
 import resource
@@ -145,6 +146,9 @@ _worker_verifier: Verifier
 
 def _start_worker(verifier: Verifier) -> None:
     global _worker_verifier  # noqa: PLW0603 - a process pool's initializer has no other place to leave it
+    # Where the fork server could not preload them: their loading must not count against the first answer's time.
+    for module in verifier.preload:
+        importlib.import_module(module)
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_LIMIT, _MEMORY_LIMIT))
     _worker_verifier = verifier
 

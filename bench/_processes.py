@@ -1,0 +1,78 @@
+"""Run something in a process of its own and account for it, and for every process that it starts."""
+
+import ctypes
+import os
+import pickle
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass(frozen=True)
+class Run(Generic[T]):
+    """What a run gave and what it took.
+
+    Attributes:
+        result: of the function.
+        processor_seconds: user and system time of the process and all its descendants, from the function's start.
+        peak_bytes: the largest resident set of the process itself.
+    """
+
+    result: T
+    processor_seconds: float
+    peak_bytes: int
+
+
+def run(function: Callable[..., T], *arguments: Any) -> Run[T]:
+    """Call a function of a module's top level in a fresh process."""
+    # Processes whose parent ends, such as a fork server's, become children of this one, so that their time counts here.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    with tempfile.TemporaryDirectory() as directory:
+        question, answer = Path(directory, "question"), Path(directory, "answer")
+        question.write_bytes(pickle.dumps((function, arguments)))
+        before = _children_seconds()
+        # Elsewhere and quietly: some libraries leave logs where they are started, and print as they go.
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)}
+        command = [sys.executable, "-m", __name__, str(question), str(answer)]
+        ended = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            raise RuntimeError(f"{function.__module__}.{function.__name__} failed:\n{ended.stderr}")
+        _reap()
+        taken = _children_seconds() - before
+        result, started_at, peak = pickle.loads(answer.read_bytes())
+    return Run(result, taken - started_at, peak)
+
+
+def _call(question: Path, answer: Path) -> None:
+    function, arguments = pickle.loads(question.read_bytes())
+    started_at = sum(os.times()[:2])
+    result = function(*arguments)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    answer.write_bytes(pickle.dumps((result, started_at, peak)))
+
+
+def _children_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _reap() -> None:
+    """Wait for what the process left behind: its fork server ends when it notices that the process is gone."""
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+if __name__ == "__main__":
+    _call(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -47,7 +47,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         {"pack": {"maxSampleTokens": 4096}},
         "maxSampleTokens must not exceed sequenceLength",
     ),
-    ("a misspelt field", DATASET, {"teacher": {"modle": "r1"}}, 'unknown field "spec.teacher.modle"'),
+    ("a misspelt field", DATASET, {"teacher": {"modle": "r1"}}, 'unknown field "modle"'),
     ("storage outside the claim", DATASET, {"storage": {"path": "../other"}}, "path is relative to the claim"),
     (
         "devices that parallelism does not divide",
@@ -116,7 +116,7 @@ STALLED: list[tuple[str, str, dict[str, Any], str, str]] = [
         "a column that is not there",
         DATASET,
         {"source": {"prompts": {"answerColumn": "solution"}}},
-        "MissingColumn",
+        "ColumnMissing",
         "'solution'",
     ),
     (

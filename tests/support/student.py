@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
 from support import chat_tokenizers
 
 from distill_runtime.artifact import ArtifactWriter
@@ -23,6 +26,8 @@ from distill_runtime.progress import Reporter
 from distill_runtime.rows import KEPT_NAME, kept_row
 from distill_runtime.stage import StageContext
 from distill_runtime.stages import pack
+from distill_runtime.training.architecture import read_architecture
+from distill_runtime.training.weight_names import expected_shapes
 from distill_runtime.volume import Volume
 
 SEQUENCE_LENGTH = 128
@@ -49,6 +54,17 @@ def write_student(directory: Path, **changes: object) -> Path:
     chat_tokenizers.write_tokenizer(directory, chat_tokenizers.QWEN_2_5)
     (directory / "config.json").write_text(json.dumps(CONFIG | changes))
     return directory
+
+
+def write_weights(directory: Path) -> dict[str, NDArray[np.float32]]:
+    """Add random weights to a model directory."""
+    random = np.random.default_rng(0)
+    weights = {
+        name: random.normal(scale=0.2, size=shape).astype(np.float32)
+        for name, shape in expected_shapes(read_architecture(directory)).items()
+    }
+    save_file(weights, directory / "model.safetensors")
+    return weights
 
 
 def pack_samples(volume: Volume, samples: int, tokenizer: str = "student") -> ArtifactReference:

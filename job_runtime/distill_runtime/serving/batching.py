@@ -4,7 +4,6 @@ The network keeps no state between steps (MindSpore's paged attention has no CPU
 tokens so far, and rows may come and go between any two steps.
 """
 
-import logging
 import queue
 import threading
 from collections.abc import Sequence
@@ -16,8 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_runtime.serving.sampling import SamplingParameters, next_token
-
-logger = logging.getLogger(__name__)
 
 
 class NextTokenModel(Protocol):
@@ -88,6 +85,9 @@ class Batcher:
 
     Args:
         stop_tokens: ids that end a completion.
+
+    Attributes:
+        failed: raises what the model raised, if it ever does; then nothing is worked on any more.
     """
 
     def __init__(self, model: NextTokenModel, stop_tokens: frozenset[int]) -> None:
@@ -95,24 +95,16 @@ class Batcher:
         self._stop_tokens = stop_tokens
         self._waiting: queue.SimpleQueue[_Row] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
-        self._failure: BaseException | None = None
+        self.failed: Future[None] = Future()
 
     def start(self) -> None:
         """Begin to work."""
         self._thread.start()
 
-    @property
-    def is_alive(self) -> bool:
-        """Whether requests are worked on; once False, always False."""
-        return self._thread.is_alive()
-
     def submit(self, request: CompletionRequest) -> "Future[Completion]":
         """Queue a request; cancelling the future gives its row to another."""
         row = _Row(request, Future(), list(request.prompt), np.random.default_rng(request.seed))
-        if self._failure is not None:
-            row.future.set_exception(self._failure)
-        else:
-            self._waiting.put(row)
+        self._waiting.put(row)
         return row.future
 
     def _run(self) -> None:
@@ -122,13 +114,8 @@ class Batcher:
                 self._admit(rows)
                 self._step(rows)
                 rows = [row for row in rows if not row.future.done()]
-        except Exception as error:
-            logger.exception("the model failed")
-            self._failure = error
-            for row in rows:
-                row.future.set_exception(error)
-            while not self._waiting.empty():
-                self._waiting.get().future.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - whatever the model raises ends the process, by `failed`
+            self.failed.set_exception(error)
 
     def _admit(self, rows: list[_Row]) -> None:
         """Fill free rows; waits if there is nothing to do at all."""

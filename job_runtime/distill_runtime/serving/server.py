@@ -63,20 +63,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_WRONG_INPUT
     tokenizer = ChatTokenizer(options.model)
     batcher = Batcher(network, tokenizer.stop_tokens(options.model))
-    network.next_logits([[0]])  # compiles; the server is ready when it listens
     batcher.start()
     application = web.Application()
     application.add_routes(ChatApplication(batcher, tokenizer, options.name, network.max_tokens).routes())
-    asyncio.run(_serve(application, socket.socket(fileno=options.listen)))
+    asyncio.run(_serve(application, socket.socket(fileno=options.listen), batcher))
     return EXIT_DONE
 
 
-async def _serve(application: web.Application, listen: socket.socket) -> None:
+async def _serve(application: web.Application, listen: socket.socket, batcher: Batcher) -> None:
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     await web.SockSite(runner, listen, backlog=1024).start()
     logger.info("ready")
-    await asyncio.Event().wait()
+    await asyncio.wrap_future(batcher.failed)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -61,13 +61,14 @@ class TrainingMonitor(Callback):  # type: ignore[misc] # MindSpore has no types
         step = assignment.resume_step + parameters.cur_step_num
         record = self._record(step, parameters.net_outputs)
         if self._log is not None:
-            self._log.write(record)
+            # First: JSON has no word for it. The same steps would end the same way, so this is for a person to mend.
             if not math.isfinite(record.loss):
                 raise WrongInput(
                     "LossNotFinite",
                     f"the loss is {record.loss} at step {step} of {assignment.total_steps}; lower "
                     "training.learningRate or training.maxGradNorm, or lengthen the warm-up",
                 )
+            self._log.write(record)
         last = step >= assignment.total_steps
         if last or step % assignment.checkpoint_every_steps == 0:
             self._save(step, parameters)

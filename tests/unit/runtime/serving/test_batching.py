@@ -84,15 +84,13 @@ def test_a_cancelled_request_gives_its_row_away(batcher: Batcher, model: Countin
     assert waiting.result(5) == Completion((1,), "stop", 2)
 
 
-def test_a_failing_model_fails_what_is_under_way_and_what_comes_later() -> None:
+def test_what_the_model_raises_is_passed_on() -> None:
     class Broken(CountingDown):
         def next_logits(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
             raise MemoryError("too large")
 
     batcher = Batcher(Broken(), frozenset({STOP}))
     batcher.start()
+    batcher.submit(request(5))
     with pytest.raises(MemoryError, match="too large"):
-        batcher.submit(request(5)).result(5)
-    with pytest.raises(MemoryError, match="too large"):
-        batcher.submit(request(5)).result(5)
-    assert not batcher.is_alive
+        batcher.failed.result(5)

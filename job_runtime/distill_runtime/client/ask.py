@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import TracebackType
+from typing import Any
 
 from distill_runtime.client.chat import ChatTransport
 from distill_runtime.client.endpoints import Endpoint, EndpointPool, Lease, backoff
@@ -122,9 +123,14 @@ class Client:
 
     async def _work(self, requests: Iterator[Request], take: Callable[[Outcome], None]) -> None:
         for request in requests:
-            take(await self._settle(request))
+            outcome = await self._settle(request, request.body)
+            if request.body_if_truncated is not None and _is_truncated(outcome):
+                longer = await self._settle(request, request.body_if_truncated)
+                kept = longer if isinstance(longer, Answer) else outcome
+                outcome = replace(kept, attempts=outcome.attempts + longer.attempts)
+            take(outcome)
 
-    async def _settle(self, request: Request) -> Outcome:
+    async def _settle(self, request: Request, body: Mapping[str, Any]) -> Outcome:
         """Ask until there is an outcome."""
         loop = asyncio.get_running_loop()
         attempts = charged = 0
@@ -133,7 +139,7 @@ class Client:
             lease = await self._pool.acquire()
             attempts += 1
             started = loop.time()
-            result = await self._exchange(lease, request)
+            result = await self._exchange(lease, body)
             url = lease.endpoint.url
             if isinstance(result, Reply):
                 return Answer(request, result, url, attempts, loop.time() - started)
@@ -148,9 +154,9 @@ class Client:
                     return Failure(request, result.kind.value, f"{url} {result.what}", url, attempts)
             await asyncio.sleep(result.retry_after or backoff(_FIRST_BACKOFF_SECONDS, attempts))
 
-    async def _exchange(self, lease: Lease, request: Request) -> Reply | Trouble:
+    async def _exchange(self, lease: Lease, body: Mapping[str, Any]) -> Reply | Trouble:
         try:
-            result = await self._transport.complete(lease.endpoint.url, request.body)
+            result = await self._transport.complete(lease.endpoint.url, body)
         except BaseException:
             self._pool.abandon(lease)
             raise
@@ -205,6 +211,10 @@ class Client:
                     f"no endpoint has answered for {self._settings.unavailable_timeout_seconds:.0f} s: "
                     f"{self.describe_trouble()}",
                 )
+
+
+def _is_truncated(outcome: Outcome) -> bool:
+    return isinstance(outcome, Answer) and outcome.reply.finish_reason == "length"
 
 
 def _misconfigured(endpoint: Endpoint, trouble: Trouble) -> WrongInput:

@@ -14,11 +14,13 @@ class Request:
         key: identifies it in the journal, for ever; see `request_key`.
         body: of the POST, as in OpenAI's chat completions API.
         record: what to keep beside the answer, such as the prompt's uuid.
+        body_if_truncated: asked once instead, if the answer to `body` was cut off (finish reason `length`).
     """
 
     key: str
     body: Mapping[str, Any]
     record: Mapping[str, Any]
+    body_if_truncated: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from distill_runtime.contract.base import Model, Parameters
 from distill_runtime.contract.parameters import (
     Benchmark,
     Checkpoint,
+    Decontamination,
     FilterParameters,
     ModelSource,
     PackParameters,
@@ -57,6 +58,7 @@ __all__ = [
     "Benchmark",
     "Checkpoint",
     "Contract",
+    "Decontamination",
     "EvalContract",
     "FilterContract",
     "FilterParameters",

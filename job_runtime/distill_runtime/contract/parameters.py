@@ -1,8 +1,8 @@
 """Parameter blocks: each appears in a custom resource and in a stage's contract, and is defined here once."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from distill_runtime.contract.base import Parameters
 
@@ -49,6 +49,19 @@ class Sampling(Parameters):
         le=2_147_483_647,
         description="Seed sent with each request, plus the generation's index.",
     )
+    retry_truncated_max_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_048_576,
+        description="Ask once more, with so many tokens, for an answer that maxTokens cut off; must be larger. "
+        "Default: it stays as it is, and filter.onTruncated decides.",
+    )
+
+    @model_validator(mode="after")
+    def _check_retry(self) -> Self:
+        if self.retry_truncated_max_tokens is not None and self.retry_truncated_max_tokens <= self.max_tokens:
+            raise ValueError("retryTruncatedMaxTokens must be larger than maxTokens")
+        return self
 
 
 class TeacherParameters(Parameters):
@@ -98,14 +111,63 @@ class TeacherParameters(Parameters):
         description="Give up, keeping all answers, when no endpoint has answered anything for so long; "
         "the stage is then started again.",
     )
+    token_budget: int | None = Field(
+        default=None,
+        ge=1,
+        description="Ask nothing more once the answers have so many tokens, over all shards together; what is under "
+        "way is finished, and what is left is counted as notAsked.",
+    )
+    request_budget: int | None = Field(
+        default=None,
+        ge=1,
+        description="Ask nothing more after so many requests, retries included, over all shards together; otherwise "
+        "as tokenBudget.",
+    )
+
+
+class ProblemSet(Parameters):
+    """Problems that training data must not contain."""
+
+    uri: Uri = Field(description="Where the problems are; as in DistillDataset's spec.source.prompts.uri.")
+    prompt_column: Column = Field(default="problem", description="Column that holds the problem.")
+
+
+class Decontamination(Parameters):
+    """Leaving out of the training data what an evaluation will ask."""
+
+    benchmarks: tuple[ProblemSet, ...] = Field(
+        min_length=1, max_length=64, description="The problems that the student will be evaluated on."
+    )
+    ngram: int = Field(
+        default=8,
+        ge=3,
+        le=64,
+        description="Words in a row that a prompt must share with a benchmark's problem to count as taken from it.",
+    )
 
 
 class FilterParameters(Parameters):
     """Rejection sampling: which generations are kept."""
 
-    verifier: Literal["math-verify"] = Field(
+    verifier: Literal["math-verify", "exact", "regex", "python", "none"] = Field(
         default="math-verify",
-        description="How a generation's final answer is compared with the reference answer.",
+        description="How a generation's final answer is compared with the reference answer. math-verify: the last "
+        "\\boxed{}, symbolically; exact: the last \\boxed{}, or else all that follows the reasoning, letter by letter; "
+        "regex: what answerPattern finds, letter by letter; python: entryPoint decides; none: everything is accepted.",
+    )
+    answer_pattern: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1024,
+        description="For the verifier regex: a Python regular expression. The answer is its last match in what follows "
+        "the reasoning: the first group if it has one, otherwise the whole match.",
+    )
+    entry_point: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        max_length=256,
+        description="For the verifier python: module:function of a package in the runtime image. It is called with the "
+        "reference answer and what follows the reasoning, and returns whether that is right.",
     )
     on_truncated: Literal["drop", "keep"] = Field(
         default="drop",
@@ -113,7 +175,18 @@ class FilterParameters(Parameters):
         "drop counts it as rejected, keep verifies it like any other.",
     )
     keep: Literal["all", "first", "shortest", "longest"] = Field(
-        default="all", description="Which of a prompt's correct generations are kept."
+        default="all",
+        description="Which of a prompt's correct generations are kept, or with maxPerPrompt: are preferred. Of "
+        "generations with the same text only one counts.",
+    )
+    max_per_prompt: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="Most generations kept of one prompt. Default: one, or any number with keep all.",
+    )
+    decontamination: Decontamination | None = Field(
+        default=None, description="Reject prompts that are taken from a benchmark, before anything is verified."
     )
     min_acceptance_rate: Fraction = Field(
         default=0.0,
@@ -122,6 +195,14 @@ class FilterParameters(Parameters):
     verify_timeout_seconds: int = Field(
         default=10, ge=1, le=600, description="Longest that verifying one generation may take."
     )
+
+    @model_validator(mode="after")
+    def _check_verifier(self) -> Self:
+        if (self.verifier == "regex") != (self.answer_pattern is not None):
+            raise ValueError("answerPattern must be set with the verifier regex, and only with it")
+        if (self.verifier == "python") != (self.entry_point is not None):
+            raise ValueError("entryPoint must be set with the verifier python, and only with it")
+        return self
 
 
 class TokenizerSource(Parameters):

@@ -5,28 +5,30 @@ both the journal that a restarted stage resumes from and the artifact. A generat
 too, so that the counts always close:
 
     rows        = prompts + every `rejected.…`
-    generations = prompts x generationsPerPrompt = answered + failed
+    generations = prompts x generationsPerPrompt - notAsked = answered + failed
     answered    = every `finish.…`, failed = every `failed.…`
+
+`notAsked` is there only when a budget ended the asking.
 """
 
 import asyncio
 from collections.abc import Iterator
+from itertools import takewhile
 
 from distill_runtime import event_loop
 from distill_runtime.artifact import ArtifactWriter
 from distill_runtime.client.adoption import adopt, earlier_journals
 from distill_runtime.client.ask import Client, ClientSettings
 from distill_runtime.client.journal import Journal, Tally
-from distill_runtime.client.values import Request, chat_body, request_key
+from distill_runtime.client.output_cap import OutputCapDetector
+from distill_runtime.client.values import Outcome, Request, chat_body, request_key
 from distill_runtime.contract import GenerateContract, Result, TeacherParameters, shard_output
 from distill_runtime.contract.parameters import PROMPT_PLACEHOLDER
 from distill_runtime.errors import WrongInput
 from distill_runtime.progress import Reporter
+from distill_runtime.rows import GENERATIONS_NAME
 from distill_runtime.sources.prompts import Prompt, Survey, open_prompts
 from distill_runtime.stage import StageContext
-
-GENERATIONS_NAME = "generations.jsonl"
-"""The file of a shard's artifact; `client.journal.read_records` reads it."""
 
 _REPORT_SECONDS = 1.0
 
@@ -57,14 +59,18 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
             adopt(journal, earlier, (request.key for request in requests()))
         if journal.tally.outcomes < total:
             missing = (request for request in requests() if request.key not in journal)
-            event_loop.run(_ask(_settings(contract, context), missing, journal, total, context.reporter))
+            affordable = takewhile(lambda _: not _budget_is_spent(contract, journal.tally), missing)
+            event_loop.run(_ask(_settings(contract, context), affordable, journal, total, context.reporter))
         counts = count(survey, journal.tally)
+        if _budget_is_spent(contract, journal.tally) and journal.tally.outcomes < total:
+            counts["notAsked"] = total - journal.tally.outcomes
     _check_answers(counts, total)
     metrics = {"meanCompletionTokens": counts["completionTokens"] / counts["answered"]}
     return Result(
         outcome="Succeeded",
         reason="Generated",
-        message=f"the teacher answered {counts['answered']} of {total} generations",
+        message=f"the teacher answered {counts['answered']} of {total} generations"
+        + (f"; the budget left {counts['notAsked']} unasked" if "notAsked" in counts else ""),
         artifact=writer.finish(counts, metrics),
         counts=counts,
         metrics=metrics,
@@ -90,18 +96,21 @@ def prompt_requests(teacher: TeacherParameters, prompt: Prompt) -> Iterator[Requ
     """Give the requests for all generations of a prompt."""
     sampling = teacher.sampling
     user_prompt = teacher.prompt_template.replace(PROMPT_PLACEHOLDER, prompt.text)
+    longer = sampling.retry_truncated_max_tokens
     for generation in range(sampling.generations_per_prompt):
+        body = chat_body(
+            teacher.model,
+            system_prompt=teacher.system_prompt,
+            user_prompt=user_prompt,
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=None if sampling.seed is None else sampling.seed + generation,
+        )
         yield Request(
             key=request_key(prompt.uuid, generation),
-            body=chat_body(
-                teacher.model,
-                system_prompt=teacher.system_prompt,
-                user_prompt=user_prompt,
-                max_tokens=sampling.max_tokens,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                seed=None if sampling.seed is None else sampling.seed + generation,
-            ),
+            body=body,
+            body_if_truncated=None if longer is None else {**body, "max_tokens": longer},
             record={
                 "uuid": prompt.uuid,
                 "generation": generation,
@@ -141,6 +150,12 @@ async def _ask(
 ) -> None:
     # First of all, so that what an earlier Pod did is not taken for speed.
     reporter.update(done=journal.tally.outcomes, total=total, counts=count_outcomes(journal.tally))
+    cap = OutputCapDetector()
+
+    def take(outcome: Outcome) -> None:
+        journal.append(outcome)
+        cap.observe(outcome)
+
     async with Client(settings) as client:
         await client.check_endpoints()
         async with asyncio.TaskGroup() as background:
@@ -148,7 +163,7 @@ async def _ask(
                 background.create_task(journal.keep_flushed()),
                 background.create_task(_keep_reporting(client, journal.tally, total, reporter)),
             )
-            await client.ask_all(requests, journal.append)
+            await client.ask_all(requests, take)
             for task in tasks:
                 task.cancel()
     reporter.update(done=journal.tally.outcomes, counts=count_outcomes(journal.tally), message="finishing")
@@ -173,6 +188,15 @@ async def _keep_reporting(client: Client, tally: Tally, total: int, reporter: Re
         await asyncio.sleep(_REPORT_SECONDS)
 
 
+def _budget_is_spent(contract: GenerateContract, tally: Tally) -> bool:
+    """Tell whether the shard has used up its part of a budget."""
+    budgets = (
+        (contract.teacher.token_budget, tally.completion_tokens),
+        (contract.teacher.request_budget, tally.attempts),
+    )
+    return any(budget is not None and used >= budget / contract.shards for budget, used in budgets)
+
+
 def _settings(contract: GenerateContract, context: StageContext) -> ClientSettings:
     teacher = contract.teacher
     return ClientSettings(
@@ -189,8 +213,9 @@ def _settings(contract: GenerateContract, context: StageContext) -> ClientSettin
 
 
 def _check_answers(counts: dict[str, int], total: int) -> None:
-    if counts["generations"] != total:
-        raise RuntimeError(f"{counts['generations']} generations are in the journal, {total} were to be asked")
+    settled = counts["generations"] + counts.get("notAsked", 0)
+    if settled != total:
+        raise RuntimeError(f"{settled} generations are settled, {total} were to be asked")
     if not counts["answered"]:
         failures = ", ".join(name for name in counts if name.startswith("failed."))
         raise WrongInput(

@@ -19,6 +19,7 @@ from distill_runtime.client.journal import read_records
 from distill_runtime.contract import EXIT_TERMINATED, GenerateContract, Manifest, Result, shard_output
 from distill_runtime.errors import Retryable, WrongInput
 from distill_runtime.progress import Reporter
+from distill_runtime.rows import GENERATIONS_NAME
 from distill_runtime.stage import StageContext, run_stage
 from distill_runtime.stages import generate
 from distill_runtime.volume import Volume
@@ -61,7 +62,7 @@ def run(contract: GenerateContract, volume: Path, index: int = 0) -> Result:
 
 
 def records(volume: Path, output: str = "generated", index: int = 0, shards: int = 1) -> list[dict[str, Any]]:
-    return list(read_records(volume / shard_output(output, index, shards) / generate.GENERATIONS_NAME))
+    return list(read_records(volume / shard_output(output, index, shards) / GENERATIONS_NAME))
 
 
 def test_every_generation_is_a_record_and_the_counts_close(volume: Path) -> None:
@@ -178,6 +179,48 @@ def test_another_number_of_shards_takes_over_what_is_paid_for(volume: Path) -> N
         results = [run(contract(server.url, shards=2), volume, index) for index in range(2)]
     assert sum(result.counts["answered"] for result in results) == 60
     assert server.requests == 60 - 20 - 7
+
+
+def test_a_token_budget_ends_the_asking_and_the_rest_is_counted(volume: Path) -> None:
+    with teacher() as server:
+        result = run(contract(server.url, tokenBudget=70, maxConcurrentRequests=1), volume)
+    assert (result.counts["answered"], result.counts["notAsked"], server.requests) == (10, 50, 10)
+    assert "the budget left 50 unasked" in result.message
+
+
+def test_a_request_budget_is_shared_by_the_shards(volume: Path) -> None:
+    with teacher() as server:
+        results = [
+            run(contract(server.url, shards=2, requestBudget=20, maxConcurrentRequests=2), volume, index)
+            for index in range(2)
+        ]
+    assert [result.counts["requests"] for result in results] == [10, 10]
+    assert sum(result.counts["notAsked"] for result in results) == 40
+
+
+def test_a_budget_that_suffices_leaves_nothing_unasked(volume: Path) -> None:
+    with teacher() as server:
+        counts = run(contract(server.url, requestBudget=60), volume).counts
+    assert counts["answered"] == 60
+    assert "notAsked" not in counts
+
+
+def test_an_answer_that_was_cut_off_is_asked_for_once_more_with_more_tokens(volume: Path) -> None:
+    def script(question: str, before: int) -> Reaction:
+        return Reaction(finish_reason="length" if question.endswith("7") and not before % 2 else "stop")
+
+    sampling = {"generationsPerPrompt": 1, "maxTokens": 100, "retryTruncatedMaxTokens": 200}
+    with teacher(script) as server:
+        counts = run(contract(server.url, sampling=sampling), volume).counts
+    assert (counts["finish.stop"], counts["requests"]) == (30, 33)
+    assert Counter(body["max_tokens"] for body in server.bodies) == {100: 30, 200: 3}
+
+
+def test_a_server_that_cuts_answers_by_itself_is_found_out_early(volume: Path) -> None:
+    message = "cuts answers at 7 tokens, although maxTokens asks for 16384"
+    with teacher(lambda *_: Reaction(finish_reason="length")) as server, pytest.raises(WrongInput, match=message):
+        run(contract(server.url), volume)
+    assert server.requests < 30
 
 
 @pytest.fixture

@@ -1,0 +1,58 @@
+"""Noticing that a server cuts answers earlier than it was asked to.
+
+Some servers have a limit of their own, below the `max_tokens` of the request, and apply it without a word: MindIE's
+maxIterTimes, vLLM's max_model_len less the prompt. A run that goes on makes a hundred thousand answers without an
+end. Such a limit shows in the answers: several stop at exactly the same number of tokens, with finish reason
+`length`, below what was asked for, and no answer is longer.
+"""
+
+from distill_runtime.client.values import Answer, Outcome
+from distill_runtime.errors import WrongInput
+
+_CUT_ANSWERS = 5
+_CUT_SHARE = 0.01
+
+
+class OutputCapDetector:
+    """Looks at outcomes one by one. Answers without token counts tell it nothing."""
+
+    def __init__(self) -> None:
+        self._answers = 0
+        self._output = _Longest()
+        self._context = _Longest()
+
+    def observe(self, outcome: Outcome) -> None:
+        """Take an outcome into account.
+
+        Raises:
+            WrongInput: TeacherCapsOutput, once it is certain.
+        """
+        if not isinstance(outcome, Answer) or outcome.reply.completion_tokens is None:
+            return
+        reply, tokens, asked = outcome.reply, outcome.reply.completion_tokens, outcome.request.body["max_tokens"]
+        self._answers += 1
+        cut_early = reply.finish_reason == "length" and tokens < asked
+        enough = max(_CUT_ANSWERS, self._answers * _CUT_SHARE)
+        if self._output.count(tokens, cut_early) >= enough:
+            raise _capped(outcome, f"cuts answers at {tokens} tokens, although maxTokens asks for {asked}")
+        context = tokens + (reply.prompt_tokens or 0)
+        if self._context.count(context, cut_early) >= enough:
+            raise _capped(outcome, f"cuts prompt and answer at {context} tokens, although maxTokens asks for {asked}")
+
+
+class _Longest:
+    """The largest number seen, and how many answers were cut there."""
+
+    def __init__(self) -> None:
+        self._tokens = 0
+        self._cut = 0
+
+    def count(self, tokens: int, cut: bool) -> int:
+        if tokens > self._tokens:
+            self._tokens, self._cut = tokens, 0
+        self._cut += cut and tokens == self._tokens
+        return self._cut
+
+
+def _capped(answer: Answer, what: str) -> WrongInput:
+    return WrongInput("TeacherCapsOutput", f"{answer.endpoint} {what}; raise the server's own limit or lower maxTokens")

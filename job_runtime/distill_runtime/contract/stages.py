@@ -96,8 +96,8 @@ class Rendezvous(Model):
 class TrainContract(StageContract):
     """Fine-tune with MindSpore and MindFormers; `python -m distill_runtime msrun` runs it.
 
-    Writes checkpoints and logs under `<output>.partial` and, at the end, HuggingFace-named safetensors with
-    config.json and the tokenizer as the artifact.
+    Writes checkpoints under `<output>.partial`, logs under `<output>.logs` and, at the end, HuggingFace-named
+    safetensors with config.json and the tokenizer as the artifact.
     """
 
     stage: Literal["msrun"] = "msrun"

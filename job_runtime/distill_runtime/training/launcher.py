@@ -31,8 +31,9 @@ _FIRST_LOOKUP_SECONDS: Final = 2
 """A name that is asked for before it exists is remembered as absent for seconds: better not to ask too early."""
 _CLUSTER_SECONDS: Final = 600
 """How long the workers wait for each other to start."""
-_SCHEDULER_SECONDS: Final = 60
-"""How long the scheduler may take to end after the last worker; measured: 5 s."""
+_SCHEDULER_SECONDS: Final = 600
+"""How long the scheduler may outlive this node's workers. It ends 5 s after the last worker of any node (measured);
+others may take longer to save the last checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _wait(children: list[ChildProcess], logs: Path, tick: Callable[[], None]) ->
             now = time.monotonic()
             scheduler_end = scheduler_end or now + _SCHEDULER_SECONDS
             if now > scheduler_end:
-                logger.warning("the scheduler is still there %s s after the last worker; ending it", _SCHEDULER_SECONDS)
+                logger.warning("ending the scheduler, which outlives this node's workers by %s s", _SCHEDULER_SECONDS)
                 return
     tick()
 

@@ -1,0 +1,128 @@
+"""Where an attempt starts, what its workers are told, and how a run is summed up."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file
+from support.student import CONFIG, train_contract, write_student, write_weights
+
+from distill_runtime.contract import ArtifactReference, ModelSource, Parallelism, TrainContract, Training
+from distill_runtime.training.architecture import Architecture
+from distill_runtime.training.attempt import (
+    AttemptRecord,
+    RunPaths,
+    choose_start,
+    place_initial_weights,
+    record_attempt,
+    training_metrics,
+    write_orders,
+)
+from distill_runtime.training.checkpoints import Checkpoint
+from distill_runtime.training.configuration import InitialState, TrainingData
+from distill_runtime.training.inputs import TrainingInputs
+from distill_runtime.training.schedule import plan_schedule
+from distill_runtime.training.training_log import StepRecord
+from distill_runtime.training.weight_names import to_mindformers
+
+DATASET = ArtifactReference(uri="packed", digest="sha256:" + "0" * 64)
+PRETRAINED = {"model": ModelSource(uri="student")}
+ON_NPUS = {"device_target": "Ascend", "parallelism": Parallelism(pipeline=2, micro_batches=4)}
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> RunPaths:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "run.partial").mkdir()
+    return RunPaths(partial=tmp_path / "run.partial", logs=tmp_path / "logs")
+
+
+def inputs(contract: TrainContract, model: Path = Path("/data/student")) -> TrainingInputs:
+    return TrainingInputs(
+        model=model,
+        architecture=Architecture.model_validate(CONFIG),
+        data=TrainingData(Path("/data/packed/sequences"), 128),
+        schedule=plan_schedule(contract, 100),
+        sequences=100,
+        labelled_tokens=5000,
+    )
+
+
+def checkpoint(*files: str) -> Checkpoint:
+    directory = Path("/data/run.partial/checkpoints/step-00000007")
+    return Checkpoint(7, directory, tuple(directory / file for file in files))
+
+
+def test_a_run_starts_from_what_there_is(paths: RunPaths) -> None:
+    model = Path("/data/student")
+    cases = [
+        ({}, None, InitialState()),
+        (PRETRAINED, None, InitialState(path=model)),
+        (PRETRAINED | {"devices_per_node": 2}, None, InitialState(path=paths.initial)),
+        (PRETRAINED | ON_NPUS | {"devices_per_node": 2}, None, InitialState(path=model, reshard=True)),
+    ]
+    for changes, saved, expected in cases:
+        contract = train_contract(DATASET, **changes)
+        assert choose_start(contract, inputs(contract), paths, saved) == expected
+
+
+def test_a_checkpoint_comes_before_everything(paths: RunPaths) -> None:
+    contract = train_contract(DATASET, **PRETRAINED)
+    one = checkpoint("model-1_7.safetensors")
+    assert choose_start(contract, inputs(contract), paths, one) == InitialState(path=one.files[0], resume=True)
+    two = checkpoint("rank_0/model_rank_0-1_7.safetensors", "rank_1/model_rank_1-1_7.safetensors")
+    assert choose_start(contract, inputs(contract), paths, two) == InitialState(
+        path=two.directory, resume="model_rank_0-1_7.safetensors"
+    )
+
+
+def test_each_worker_on_cpu_finds_the_base_weights_under_its_rank(paths: RunPaths, tmp_path: Path) -> None:
+    student = write_student(tmp_path / "student")
+    weights = write_weights(student)
+    contract = train_contract(DATASET, devices_per_node=2, **PRETRAINED)
+    for _ in range(2):  # a second attempt finds what the first one left
+        place_initial_weights(inputs(contract, student), paths)
+    for rank in (0, 1):
+        placed = load_file(paths.initial / f"rank_{rank}" / "model.safetensors")
+        assert placed.keys() == {to_mindformers(name) for name in weights}
+        assert all(np.array_equal(placed[to_mindformers(name)], array) for name, array in weights.items())
+
+
+def test_the_worker_that_knows_the_loss_reports(paths: RunPaths) -> None:
+    contract = train_contract(DATASET, devices_per_node=8, **ON_NPUS)
+    orders = json.loads(write_orders(contract, inputs(contract), paths, None).read_text())
+    assert orders["workers"] == 8
+    assert orders["reportingRank"] == 4  # the first of the last stage
+    assert orders["summedLosses"] == 4
+    assert yaml.safe_load(Path(orders["configuration"]).read_text())["parallel_config"]["pipeline_stage"] == 2
+
+
+def test_a_resumed_worker_is_told_the_step(paths: RunPaths) -> None:
+    contract = train_contract(DATASET)
+    path = write_orders(contract, inputs(contract), paths, checkpoint("model-1_7.safetensors"))
+    orders = json.loads(path.read_text())
+    assert (orders["resumeStep"], orders["reportingRank"], orders["summedLosses"]) == (7, 0, 1)
+    assert yaml.safe_load(Path(orders["configuration"]).read_text())["resume_training"] is True
+
+
+def test_what_every_attempt_lost_is_added_up(paths: RunPaths) -> None:
+    contract = train_contract(DATASET, training=Training(epochs=1, batch_size=4))
+    records = [
+        StepRecord(step=step, epoch=1, loss=float(30 - step), learning_rate=1e-4, seconds=9.0 if step == 1 else 0.5)
+        for step in range(1, 26)
+    ]
+    for attempt, (resumed, lost) in enumerate([(0, 0), (7, 3), (14, 5)], start=1):
+        attempts = record_attempt(
+            paths.attempts, AttemptRecord(attempt=attempt, resumed_from_step=resumed, lost_steps=lost)
+        )
+    metrics = training_metrics(records, attempts, inputs(contract))
+    assert metrics == {
+        "loss": 9.5,  # the mean of the last ten
+        "steps": 25,
+        "tokensPerSecond": 4 * 128 / 0.5,
+        "trainedTokens": 5000,
+        "resumedFromStep": 14,
+        "lostSteps": 8,
+    }

@@ -1,0 +1,133 @@
+"""What is wrong with a run's inputs is said before any device is touched."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from support import chat_tokenizers
+from support.student import pack_samples, train_contract, write_student, write_weights
+
+from distill_runtime.contract import ArtifactReference, ModelSource, Parallelism
+from distill_runtime.errors import WrongInput
+from distill_runtime.progress import Reporter
+from distill_runtime.stage import StageContext
+from distill_runtime.stages import msrun
+from distill_runtime.training.inputs import open_inputs
+from distill_runtime.volume import Volume
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("volume")
+    write_student(root / "student")
+    write_weights(write_student(root / "pretrained"))
+    return root
+
+
+@pytest.fixture(scope="module")
+def dataset(root: Path) -> ArtifactReference:
+    return pack_samples(Volume(root), 60)
+
+
+def refusal(root: Path, dataset: ArtifactReference, **changes: object) -> WrongInput:
+    with pytest.raises(WrongInput) as refused:
+        msrun.check(train_contract(dataset, **changes), StageContext(Volume(root), Reporter("msrun", "steps")))
+    return refused.value
+
+
+def test_what_is_right_is_opened(root: Path, dataset: ArtifactReference) -> None:
+    inputs = open_inputs(train_contract(dataset, model=ModelSource(uri="pretrained")), Volume(root))
+    assert inputs.sequences == inputs.schedule.steps_per_epoch * 4 + inputs.sequences % 4
+    assert inputs.data.sequence_length == 128
+    assert 0 < inputs.labelled_tokens < inputs.sequences * 128
+
+
+def test_checking_writes_nothing(root: Path, dataset: ArtifactReference) -> None:
+    before = sorted(root.rglob("*"))
+    msrun.check(train_contract(dataset), StageContext(Volume(root), Reporter("msrun", "steps")))
+    assert sorted(root.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "said"),
+    [
+        ({"model": {"uri": "nowhere"}}, "ModelConfigMissing", "model.uri must be a directory"),
+        ({"model": {"uri": "student"}}, "WeightsMissing", "set model.initialization to random"),
+        ({"parallelism": Parallelism(tensor=2), "devices_per_node": 2}, "UnsupportedOnCpu", "data parallelism"),
+        ({"parallelism": Parallelism(sequence=True)}, "UnsupportedOnCpu", "sequence at false"),
+        (
+            {"parallelism": Parallelism(tensor=4), "devices_per_node": 4, "device_target": "Ascend"},
+            "ParallelismMismatch",
+            "num_key_value_heads 2, which parallelism.tensor 4 does not divide",
+        ),
+        (
+            {"parallelism": Parallelism(pipeline=3), "devices_per_node": 3, "device_target": "Ascend"},
+            "ParallelismMismatch",
+            "num_hidden_layers 2, which parallelism.pipeline 3 does not divide",
+        ),
+        (
+            {"parallelism": Parallelism(pipeline=2), "devices_per_node": 2, "device_target": "Ascend"},
+            "ParallelismMismatch",
+            "parallelism.microBatches 1 is less than parallelism.pipeline 2",
+        ),
+        ({"devices_per_node": 64}, "DatasetTooSmall", "there is not one step"),
+        ({"mindformers": {"seed": 1}}, "OverrideNotAllowed", "training.seed"),
+        ({"training": {"learningRate": 1e-5, "finalLearningRate": 1e-4}}, "LearningRateRises", "finalLearningRate"),
+    ],
+)
+def test_a_contract_that_cannot_work(
+    root: Path, dataset: ArtifactReference, changes: dict[str, object], reason: str, said: str
+) -> None:
+    refused = refusal(root, dataset, **changes)
+    assert refused.reason == reason
+    assert said in refused.message
+
+
+def test_a_dataset_that_was_changed(root: Path, dataset: ArtifactReference) -> None:
+    other = dataset.model_copy(update={"digest": "sha256:" + "1" * 64})
+    assert refusal(root, other).reason == "ArtifactChanged"
+
+
+def test_an_artifact_of_another_stage(root: Path, dataset: ArtifactReference) -> None:
+    manifest = json.loads((root / "packed" / "manifest.json").read_text())
+    assert refusal(root, ArtifactReference.model_validate(manifest["inputs"][0])).reason == "NotPackedData"
+
+
+def test_sequences_longer_than_the_models_positions(root: Path, dataset: ArtifactReference) -> None:
+    write_student(root / "short", max_position_embeddings=64)
+    refused = refusal(root, dataset, model=ModelSource(uri="short", initialization="random"))
+    assert refused.reason == "SequenceTooLong"
+    assert "packed to 128 tokens, short has positions for 64" in refused.message
+
+
+def test_weights_of_another_shape(root: Path, dataset: ArtifactReference) -> None:
+    write_student(root / "mixed")
+    save_file({"model.norm.weight": np.ones(16, np.float32)}, root / "mixed" / "model.safetensors")
+    refused = refusal(root, dataset, model=ModelSource(uri="mixed"))
+    assert refused.reason == "WeightsMismatch"
+    assert "model.norm.weight is (16,), config.json says (32,)" in refused.message
+
+
+def test_data_that_another_tokenizer_made(root: Path, dataset: ArtifactReference) -> None:
+    write_student(root / "foreign")
+    tokenizer = json.loads((root / "foreign" / "tokenizer.json").read_text())
+    tokenizer["added_tokens"][0]["content"] = "<|another|>"
+    (root / "foreign" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    refused = refusal(root, dataset, model=ModelSource(uri="foreign", initialization="random"))
+    assert refused.reason == "TokenizerMismatch"
+    assert "pack.tokenizer.uri" in refused.message
+
+
+def test_a_chat_template_may_differ(root: Path, dataset: ArtifactReference) -> None:
+    write_student(root / "templated")
+    chat_tokenizers.write_tokenizer(root / "templated", chat_tokenizers.QWEN_3)
+    contract = train_contract(dataset, model=ModelSource(uri="templated", initialization="random"))
+    assert open_inputs(contract, Volume(root)).sequences > 0
+
+
+def test_more_tokens_than_the_embedding_has(root: Path, dataset: ArtifactReference) -> None:
+    write_student(root / "narrow", vocab_size=100)
+    refused = refusal(root, dataset, model=ModelSource(uri="narrow", initialization="random"))
+    assert refused.reason == "VocabularyTooSmall"

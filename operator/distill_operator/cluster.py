@@ -39,7 +39,11 @@ class ClusterError(Exception):
 
 
 class ObjectGoneError(ClusterError):
-    """The object is not there any more, or is another one of the same name."""
+    """The object is not there any more."""
+
+
+class ConflictError(ClusterError):
+    """The object has changed since it was read, or is another one of the same name."""
 
 
 class Cluster:
@@ -52,16 +56,20 @@ class Cluster:
         """Create `manifest` or bring what exists to it, by server-side apply: doing it twice is doing it once."""
         await self._request("PATCH", _path(manifest), _APPLY, manifest)
 
-    async def apply_status(self, key: ResourceKey, uid: str, status: Mapping[str, Any]) -> None:
-        """Make `status` the whole status of the object with this uid.
+    async def apply_status(self, key: ResourceKey, version: str, status: Mapping[str, Any]) -> str:
+        """Make `status` the whole status of the object, if it still has the resourceVersion `version`.
+
+        Gives the resourceVersion that the object has then. A uid would not do: the API server ignores it in the status
+        of a custom resource (measured on 1.34).
 
         Raises:
             ObjectGoneError: it was deleted.
-            ClusterError: it was deleted and created again, so that its uid is another; or any other refusal.
+            ConflictError: it has changed, or is another of the same name: `status` was made from what is out of date.
         """
-        metadata = {"name": key.name, "namespace": key.namespace, "uid": uid}
+        metadata = {"name": key.name, "namespace": key.namespace, "resourceVersion": version}
         body = {"apiVersion": f"{GROUP}/{VERSION}", "kind": key.kind, "metadata": metadata, "status": status}
-        await self._request("PATCH", f"{_path(body)}/status", _APPLY, body)
+        answer = await self._request("PATCH", f"{_path(body)}/status", _APPLY, body)
+        return str(json.loads(answer)["metadata"]["resourceVersion"])
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         """Delete a Job; it stays visible until its last Pod has ended. One that is gone, or is another, is fine."""
@@ -69,7 +77,7 @@ class Cluster:
         body = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
         try:
             await self._request("DELETE", path, _JSON, body)
-        except ObjectGoneError:
+        except (ObjectGoneError, ConflictError):
             return
 
     async def emit(self, key: ResourceKey, uid: str, notice: Notice, now: datetime) -> None:
@@ -96,7 +104,7 @@ class Cluster:
         }
         await self._request("POST", _EVENTS_PATH.format(namespace=key.namespace), _JSON, body)
 
-    async def _request(self, method: str, path: str, options: "_Options", body: Mapping[str, Any]) -> None:
+    async def _request(self, method: str, path: str, options: "_Options", body: Mapping[str, Any]) -> bytes:
         call = await self._api.param_serialize(
             method,
             path,
@@ -112,6 +120,7 @@ class Cluster:
             raise ClusterError(f"{method} {path}: {error or type(error).__name__}") from error
         if response.status >= FIRST_ERROR:
             raise _error(method, path, response.status, text)
+        return bytes(text)
 
 
 class _Options:
@@ -137,8 +146,7 @@ def _error(method: str, path: str, status: int, text: bytes) -> ClusterError:
     except (ValueError, KeyError, TypeError):
         message = text.decode(errors="replace")[:500]
     name = path.split("/namespaces/", 1)[-1]
-    # What conflicts in a deletion is its precondition, the uid; a status is applied with force and cannot conflict.
-    kind = ObjectGoneError if status in (NOT_FOUND, CONFLICT) else ClusterError
+    kind = {NOT_FOUND: ObjectGoneError, CONFLICT: ConflictError}.get(status, ClusterError)
     return kind(f"{method} {name}: {message} (HTTP {status})")
 
 

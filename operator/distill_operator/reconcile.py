@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from distill_operator.api import Status
-from distill_operator.cluster import Cluster, ClusterError, ObjectGoneError
+from distill_operator.cluster import Cluster, ClusterError, ConflictError, ObjectGoneError
 from distill_operator.metrics import Metrics
 from distill_operator.observation import JobView, Observation, PodView, ResourceKey
 from distill_operator.plan.decision import Decision, decide, recorded_status, with_apply_error
@@ -14,6 +15,9 @@ from distill_operator.plan.events import notices
 from distill_operator.plan.status import worth_writing
 from distill_operator.progress import ProgressPoller
 from distill_operator.settings import Settings
+
+CONFLICT_SECONDS = 1.0
+"""Until the change that a status write conflicted with has surely come by the watch."""
 
 _log = logging.getLogger(__name__)
 
@@ -116,15 +120,18 @@ class Reconciler:
         age = (self._clock() - write.at).total_seconds() if write is not None else interval
         if not worth_writing(old, status, age, interval):
             return max(0.1, interval - age) if status != old else None
-        body = status.to_json()
+        body, read = status.to_json(), observation.resource["metadata"]["resourceVersion"]
         try:
-            await self._cluster.apply_status(key, observation.uid, body)
+            version = await self._cluster.apply_status(key, read, body)
         except ObjectGoneError:
             _log.info("%s: deleted meanwhile", key)
             return None
+        except ConflictError:
+            _log.info("%s: changed meanwhile", key)
+            return CONFLICT_SECONDS
         self._metrics.status_written(key.kind)
-        version = observation.resource["metadata"]["resourceVersion"]
-        self._written[key] = _Write(base_version=version, status=body, at=self._clock())
+        older = write.older if write is not None and write.version == read else frozenset()
+        self._written[key] = _Write(older | {read}, version, body, self._clock())
         for notice in notices(old, status):
             _log.info("%s: %s: %s", key, notice.reason, notice.message)
             await self._cluster.emit(key, observation.uid, notice, self._clock())
@@ -133,9 +140,10 @@ class Reconciler:
     def _with_written_status(self, key: ResourceKey, resource: Mapping[str, Any]) -> Mapping[str, Any]:
         """Put the status that was written last over an object whose own update has not come back by the watch yet."""
         write = self._written.get(key)
-        if write is None or write.base_version != resource["metadata"]["resourceVersion"]:
+        if write is None or resource["metadata"]["resourceVersion"] not in write.older:
             return resource
-        return {**resource, "status": write.status}
+        metadata = {**resource["metadata"], "resourceVersion": write.version}
+        return {**resource, "metadata": metadata, "status": write.status}
 
     def _next_look(self, key: ResourceKey, decision: Decision, deferred: float | None) -> float | None:
         """Give the seconds until time alone, without an event, is a reason to look again."""
@@ -144,10 +152,14 @@ class Reconciler:
         return min((seconds for seconds in (polls, deferred, planned) if seconds is not None), default=None)
 
 
+@dataclass(frozen=True)
 class _Write:
-    """The last status write of one object."""
+    """The last status write of one object.
 
-    def __init__(self, base_version: str, status: Mapping[str, Any], at: datetime) -> None:
-        self.base_version = base_version
-        self.status = status
-        self.at = at
+    `older` holds the resourceVersions that it came upon, one after the other; nobody else has written in between.
+    """
+
+    older: frozenset[str]
+    version: str
+    status: Mapping[str, Any]
+    at: datetime

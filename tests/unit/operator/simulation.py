@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
-from unit.operator.builders import NOW, SETTINGS, UID
+from unit.operator.builders import NOW, SETTINGS
 
-from distill_operator.cluster import ClusterError, ObjectGoneError
+from distill_operator.cluster import ClusterError, ConflictError
 from distill_operator.metrics import Metrics
 from distill_operator.observation import (
     INDEX_ANNOTATION,
@@ -263,13 +263,14 @@ class SimulatedCluster:
             job.deleting = True
             self._publish("jobs", name, job.body())
 
-    async def apply_status(self, key: ResourceKey, uid: str, status: Mapping[str, Any]) -> None:
+    async def apply_status(self, key: ResourceKey, version: str, status: Mapping[str, Any]) -> str:
         self._write()
-        if uid != UID:
-            raise ObjectGoneError(key)
+        if version != self.body["metadata"]["resourceVersion"]:
+            raise ConflictError(key)
         self.status_writes += 1
         self.body = {**self.body, "status": dict(status)}
         self._object_changed(generation=self.body["metadata"]["generation"])
+        return str(self.body["metadata"]["resourceVersion"])
 
     async def emit(self, key: ResourceKey, uid: str, notice: Notice, now: datetime) -> None:
         self.notices.append(notice)

@@ -9,7 +9,7 @@ from unit.operator.simulation import SimulatedCluster
 
 from distill_operator.cluster import ClusterError
 from distill_operator.metrics import Metrics
-from distill_operator.reconcile import Reconciler
+from distill_operator.reconcile import CONFLICT_SECONDS, Reconciler
 
 KEY = key("DistillDataset")
 
@@ -61,6 +61,14 @@ def test_a_refused_child_is_said_and_tried_again() -> None:
     ready = next(item for item in cluster.body["status"]["conditions"] if item["type"] == "Ready")
     assert ready["reason"] == "ApplyFailed"
     assert [(notice.type, notice.reason) for notice in cluster.notices] == [("Warning", "ApplyFailed")]
+
+
+def test_what_was_decided_on_an_old_reading_is_not_written() -> None:
+    """A person has changed the object, and the watch has not said so yet."""
+    cluster = cluster_with()
+    cluster.toggle_suspend(True)
+    assert reconcile(cluster) == CONFLICT_SECONDS
+    assert (cluster.status_writes, cluster.notices) == (0, [])
 
 
 def test_events_follow_the_status() -> None:

@@ -134,7 +134,7 @@ def load(settings: Settings, images: list[Image], say: Say) -> None:
 
 def _take_down(settings: Settings) -> int:
     ended = cgroups.end()
-    wait_until(f"the link {network.HOST_LINK} to go", lambda: not network.connected(), seconds=20)
+    network.disconnect()
     for path in settings.state.glob("*") if settings.state.exists() else ():
         if path != settings.logs:
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -5,7 +5,7 @@ the traffic between nodes, and none of that traffic can leave: no machine has a 
 machines (the API server and the kubelets), not Pods or Services: `kubectl port-forward` and `exec` do.
 """
 
-from .errors import run
+from .errors import ClusterError, run
 from .processes import holder, run_within
 from .settings import NAME, Node, Settings
 
@@ -79,6 +79,10 @@ def clash(settings: Settings, routes: str) -> str | None:
     return None
 
 
-def connected() -> bool:
-    """Tells if this host still has its end of the cable, which the kernel takes away when the machines are gone."""
-    return f" {HOST_LINK}@" in run(["ip", "-o", "link"])
+def disconnect() -> None:
+    """Removes this host's end of the cable. The kernel does so too once the machines are gone, but in its own time."""
+    try:
+        run(["ip", "link", "delete", HOST_LINK])
+    except ClusterError:
+        if f" {HOST_LINK}@" in run(["ip", "-o", "link"]):
+            raise

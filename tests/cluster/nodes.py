@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from . import cgroups
 from .api import Api
 from .control_plane import DOMAIN
 from .pki import Authority
@@ -25,7 +26,7 @@ LABELS = {"accelerator": "huawei-Ascend910", "accelerator-type": "module-910b-8"
 
 def cgroup(node: Node) -> str:
     """Returns the cgroup that a node's Pods are in."""
-    return f"/npu-distill/{node.name}"
+    return f"{cgroups.ROOT}/{node.name}"
 
 
 def prepare(settings: Settings, node: Node, authority: Authority, server: str) -> None:

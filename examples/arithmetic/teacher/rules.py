@@ -11,6 +11,8 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Self
 
+DOUBT = "Wait, let me check."
+
 _PROBLEM = re.compile(r"What is (\d\d) \+ (\d\d)\?")
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
@@ -100,8 +102,8 @@ def choose_refusal(faults: Faults, seed: int, addition: Addition, request_seed: 
 def work_out(addition: Addition, outcome: Outcome, max_tokens: int) -> Answer:
     """Answer one addition.
 
-    A wrong answer gets the carry wrong, as a pupil would. A truncated one stops half-way through the chain of
-    thought; so does any that is longer than `max_tokens`, at that length.
+    A wrong answer gets the carry wrong, as a pupil would. A truncated one goes over it again and again, as reasoning
+    models sometimes do, until it is cut off at `max_tokens`. So is any other that is longer.
     """
     ones = addition.first % 10 + addition.second % 10
     carry = ones // 10
@@ -113,15 +115,17 @@ def work_out(addition: Addition, outcome: Outcome, max_tokens: int) -> Answer:
         f"Tens: {addition.first // 10} + {addition.second // 10} + {carry} = {tens}."
     )
     content = f"The answer is \\boxed{{{tens}{ones % 10}}}."
+    if outcome is Outcome.TRUNCATED:
+        again = f"\n{DOUBT}\n{reasoning}"
+        reasoning += again * (max_tokens // count_tokens(again) + 1)
     tokens = count_tokens(reasoning) + count_tokens(content)
-    limit = min(max_tokens, count_tokens(reasoning) // 2) if outcome is Outcome.TRUNCATED else max_tokens
-    if tokens <= limit:
+    if tokens <= max_tokens:
         return Answer(reasoning, content, "stop", tokens)
     return Answer(
-        reasoning=_first_tokens(reasoning, limit),
-        content=_first_tokens(content, limit - count_tokens(reasoning)),
+        reasoning=_first_tokens(reasoning, max_tokens),
+        content=_first_tokens(content, max_tokens - count_tokens(reasoning)),
         finish_reason="length",
-        tokens=limit,
+        tokens=max_tokens,
     )
 
 

@@ -3,7 +3,7 @@
 It answers two-digit additions over the OpenAI chat completions API with a chain of thought in `reasoning_content`,
 and misbehaves at the rates that it is started with, so that a pipeline can be watched handling it:
 
-    python server.py --wrong 0.15 --truncated 0.05 --too-many-requests 0.02 --unavailable 0.02
+    python server.py --wrong 0.15 --truncated 0.05 --too-many-requests 0.01 --unavailable 0.01
 
 Every decision follows from a seed (see `rules`). `GET /stats` counts what was done.
 """
@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of every decision (default: 0)")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each reply (default: 0)")
     parser.add_argument("--wrong", type=float, default=0.0, help="share of answers that are wrong")
-    parser.add_argument("--truncated", type=float, default=0.0, help="share of answers cut off half-way")
+    parser.add_argument("--truncated", type=float, default=0.0, help="share of answers that never end and are cut off")
     parser.add_argument("--too-many-requests", type=float, default=0.0, help="share of requests refused with 429")
     parser.add_argument("--unavailable", type=float, default=0.0, help="share of requests refused with 503")
     options = parser.parse_args()

@@ -28,12 +28,13 @@ def key_of(uuid: str, generation: int, text: str) -> bytes:
     return np.array((_fingerprint(uuid), _fingerprint(text), generation, len(text)), KEY).tobytes()
 
 
-def select(keys: NDArray[np.void], keep: Keep) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def select(keys: NDArray[np.void], keep: Keep, most: int | None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Tell which rows are not kept; all others are.
 
     Args:
         keys: array of KEY, one a row; may be a memory map.
-        keep: which generations of a prompt are kept.
+        keep: which generations of a prompt are preferred.
+        most: how many of a prompt are kept; None for one, or with keep `all` for all of them.
 
     Returns:
         Two arrays of a flag a row: it repeats another of the same prompt letter by letter; another was preferred.
@@ -46,11 +47,15 @@ def select(keys: NDArray[np.void], keep: Keep) -> tuple[NDArray[np.bool_], NDArr
         repeats = np.zeros(len(part), np.bool_)
         repeats[by_text[1:]] = _equal_neighbours(part["prompt"][by_text]) & _equal_neighbours(part["text"][by_text])
         duplicate[rows[repeats]] = True
-        if keep != "all":
+        if most is not None or keep != "all":
             distinct = rows[~repeats]
             part = part[~repeats]
             by_preference = np.lexsort((part["generation"], _preference(part, keep), part["prompt"]))
-            not_kept[distinct[by_preference[1:]]] = _equal_neighbours(part["prompt"][by_preference])
+            # Sorted by prompt, a row is beyond the first `most` of its prompt if the one `most` places before it is of
+            # the same prompt.
+            distance = most or 1
+            prompts = part["prompt"][by_preference]
+            not_kept[distinct[by_preference[distance:]]] = prompts[distance:] == prompts[:-distance]
     return duplicate, not_kept
 
 

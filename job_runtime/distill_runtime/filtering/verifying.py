@@ -18,7 +18,7 @@ from distill_runtime.progress import Reporter
 from distill_runtime.reasoning import joined
 from distill_runtime.resumable import GrowingFile, json_line, load_checkpoint, read_lines, save_checkpoint
 from distill_runtime.rows import kept_row
-from distill_runtime.verification import VERIFIERS, Question, Verdict, verify_all
+from distill_runtime.verification import Question, Verdict, open_verifier, verify_all
 
 ACCEPTED = "accepted"
 FAILED = "failed"
@@ -26,6 +26,8 @@ TRUNCATED = "truncated"
 
 _LENGTH = "length"
 """The finish_reason of an answer that ran into its limit of tokens (OpenAI's chat completions API)."""
+_FOUND_CHARACTERS = 200
+"""Of what was compared, which for some verifiers is the whole text."""
 _CHECKPOINT_SECONDS = 5.0
 _REPORT_SECONDS = 0.5
 
@@ -76,6 +78,7 @@ def verify_generations(
     Returns:
         The state at the end, in which every generation is counted once.
     """
+    verifier = open_verifier(parameters)
     done = load_checkpoint(files.checkpoint, Verified())
     counts = Counter(done.counts)
     with ExitStack() as stack:
@@ -92,7 +95,6 @@ def verify_generations(
         # is cut off at the next start.
         stack.callback(save)
         questions = (_question(generation) for generation in _generations(paths, done, parameters))
-        verifier = VERIFIERS[parameters.verifier]
         results = verify_all(verifier, questions, parameters.verify_timeout_seconds, available_cpus())
         stack.enter_context(closing(results))
         _report(reporter, counts)
@@ -162,7 +164,7 @@ def _reject(record: Mapping[str, Any], reason: str, verdict: Verdict) -> bytes:
             "generation": record["generation"],
             "reason": reason,
             "answer": record["answer"],
-            "found": verdict.answer,
+            "found": verdict.answer and verdict.answer[:_FOUND_CHARACTERS],
             "failure": record["failure"],
         }
     )

@@ -24,18 +24,20 @@ from distill_runtime.filtering.verifying import ACCEPTED, Files, Verified, verif
 from distill_runtime.resumable import GrowingFile, json_line, read_lines
 from distill_runtime.rows import KEPT_NAME, REJECTS_NAME
 from distill_runtime.stage import StageContext
+from distill_runtime.verification import open_verifier
 
 _WORK_DIRECTORY = "work"
 """Accepted rows before the selection, and the checkpoint: there while the stage works, not in the artifact."""
 
 
 def check(contract: FilterContract, context: StageContext) -> None:
-    """Check that every shard of the generate stage is complete.
+    """Check that every shard of the generate stage is complete, and that there is such a verifier.
 
     Raises:
-        WrongInput: as `open_shards`.
+        WrongInput: as `open_shards` and `open_verifier`.
     """
     open_shards(contract, context.volume)
+    open_verifier(contract.filter)
 
 
 def run(contract: FilterContract, context: StageContext) -> Result:
@@ -98,7 +100,7 @@ def _select(files: Files, verified: Verified, parameters: FilterParameters, kept
     Started again it does the same again: the rejects grow from the size they have in the checkpoint.
     """
     keys = np.memmap(files.keys, KEY, mode="r")
-    duplicate, not_kept = select(keys, parameters.keep)
+    duplicate, not_kept = select(keys, parameters.keep, parameters.max_per_prompt)
     with (
         GrowingFile(kept_path, 0) as kept,
         GrowingFile(files.rejects, verified.rejects_size) as rejects,

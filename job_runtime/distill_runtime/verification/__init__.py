@@ -1,17 +1,37 @@
 """Verification: is a generation's final answer the reference answer?
 
-A new verifier is one module with a class like `Verifier`, and one line in `VERIFIERS`. The filter and eval stages use
-the same ones.
+A new verifier is one module with a class like `Verifier`, and one line here. The filter and eval stages use the same
+ones.
 """
 
 from collections.abc import Mapping
 
+from distill_runtime.contract import FilterParameters
 from distill_runtime.verification.math_answers import MathAnswers
 from distill_runtime.verification.pool import Question, verify_all
+from distill_runtime.verification.text_answers import AnyAnswer, ExactAnswers, PatternAnswers
+from distill_runtime.verification.user_answers import UserAnswers
 from distill_runtime.verification.verifier import Reason, Verdict, Verifier
 
 VERIFIERS: Mapping[str, Verifier] = {
     "math-verify": MathAnswers(),
+    "exact": ExactAnswers(),
+    "none": AnyAnswer(),
 }
+"""Those that need to be told nothing."""
 
-__all__ = ["VERIFIERS", "Question", "Reason", "Verdict", "Verifier", "verify_all"]
+
+def open_verifier(parameters: FilterParameters) -> Verifier:
+    """Give the verifier that a filter asks for.
+
+    Raises:
+        WrongInput: InvalidPattern or VerifierMissing.
+    """
+    if parameters.answer_pattern is not None:
+        return PatternAnswers.checked(parameters.answer_pattern)
+    if parameters.entry_point is not None:
+        return UserAnswers.checked(parameters.entry_point)
+    return VERIFIERS[parameters.verifier]
+
+
+__all__ = ["VERIFIERS", "Question", "Reason", "Verdict", "Verifier", "open_verifier", "verify_all"]

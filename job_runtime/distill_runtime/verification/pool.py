@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
-from distill_runtime.verification.verifier import Reason, Verdict, Verifier
+from distill_runtime.verification.verifier import NoAnswer, Reason, Verdict, Verifier
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +90,8 @@ class _Judgement:
     def _wait(self, future: "Future[bool]") -> Reason:
         try:
             return "correct" if future.result() else "incorrect"
+        except NoAnswer:
+            return "noAnswer"
         except TimeoutError:
             return "timeout"
         except ProcessExpired as error:

@@ -12,13 +12,17 @@ Reason = Literal["correct", "incorrect", "noAnswer", "timeout", "crashed"]
 """
 
 
+class NoAnswer(Exception):  # noqa: N818 - a verdict rather than an error
+    """Raised by `compare`: there is nothing in the text to compare."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The judgement of one generation."""
 
     reason: Reason
     answer: str | None = None
-    """The answer that was compared, as the text has it."""
+    """What was compared, as the text has it."""
 
     @property
     def correct(self) -> bool:
@@ -34,10 +38,10 @@ class Verifier(Protocol):
         """Modules that `compare` needs, imported once and shared by all worker processes."""
 
     def extract(self, text: str) -> str | None:
-        """Find the final answer in a model's text, reasoning included; None when there is none."""
+        """Find what is compared in a model's text, which includes the reasoning; None when there is nothing."""
 
     def compare_quickly(self, reference: str, answer: str) -> bool | None:
         """Decide the easy cases at once; None leaves it to `compare`, whose verdict it never changes."""
 
     def compare(self, reference: str, answer: str) -> bool:
-        """Decide any case. Runs on the main thread of a worker process that may be killed at any moment."""
+        """Decide any case, or raise NoAnswer. Runs on the main thread of a process that may be killed at any moment."""

@@ -19,16 +19,16 @@ rows = st.lists(
 )
 
 
-def kept(chosen: list[Row], keep: Keep) -> list[Row]:
+def kept(chosen: list[Row], keep: Keep, most: int | None) -> list[Row]:
     keys = np.frombuffer(b"".join(key_of(*row) for row in chosen), KEY)
-    duplicate, not_kept = select(keys, keep)
+    duplicate, not_kept = select(keys, keep, most)
     assert not (duplicate & not_kept).any()
     return [row for row, out in zip(chosen, duplicate | not_kept, strict=True) if not out]
 
 
-def expected(chosen: list[Row], keep: Keep) -> list[Row]:
+def expected(chosen: list[Row], keep: Keep, most: int | None) -> list[Row]:
     preference = {
-        "all": lambda row: 0,
+        "all": lambda row: row[1],
         "first": lambda row: row[1],
         "shortest": lambda row: (len(row[2]), row[1]),
         "longest": lambda row: (-len(row[2]), row[1]),
@@ -39,20 +39,24 @@ def expected(chosen: list[Row], keep: Keep) -> list[Row]:
         distinct = {}
         for row in group:
             distinct.setdefault(row[2], row)
-        ordered = sorted(distinct.values(), key=preference)
-        result += ordered if keep == "all" else ordered[:1]
+        limit = most or (None if keep == "all" else 1)
+        result += sorted(distinct.values(), key=preference)[:limit]
     return [row for row in chosen if row in result]
 
 
-@given(chosen=rows, keep=st.sampled_from(["all", "first", "shortest", "longest"]))
-def test_select(chosen: list[Row], keep: Keep) -> None:
+keeps = st.sampled_from(["all", "first", "shortest", "longest"])
+limits = st.one_of(st.none(), st.integers(1, 4))
+
+
+@given(chosen=rows, keep=keeps, most=limits)
+def test_select(chosen: list[Row], keep: Keep, most: int | None) -> None:
     if chosen:
-        assert kept(chosen, keep) == expected(chosen, keep)
+        assert kept(chosen, keep, most) == expected(chosen, keep, most)
 
 
-@given(chosen=rows, keep=st.sampled_from(["all", "first", "shortest", "longest"]), size=st.integers(1, 5))
-def test_parts_make_no_difference(chosen: list[Row], keep: Keep, size: int) -> None:
+@given(chosen=rows, keep=keeps, most=limits, size=st.integers(1, 5))
+def test_parts_make_no_difference(chosen: list[Row], keep: Keep, most: int | None, size: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selection, "_ROWS_AT_ONCE", size)
         if chosen:
-            assert kept(chosen, keep) == expected(chosen, keep)
+            assert kept(chosen, keep, most) == expected(chosen, keep, most)

@@ -1,0 +1,94 @@
+"""The verifiers `exact`, `regex` and `none`: answers are compared letter by letter, or not at all."""
+
+import re
+from dataclasses import dataclass
+
+from distill_runtime.errors import WrongInput
+from distill_runtime.reasoning import text_after_reasoning
+from distill_runtime.verification.boxed import boxed_answer
+from distill_runtime.verification.verifier import NoAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class ExactAnswers:
+    """The last `\\boxed{}`, or all that follows the reasoning if there is none, must be the reference answer.
+
+    Spaces and line breaks count as one space, and around the answer as nothing.
+    """
+
+    preload: tuple[str, ...] = ()
+
+    def extract(self, text: str) -> str | None:
+        """Give the content of the last box, or the whole text after the reasoning."""
+        answer = text_after_reasoning(text)
+        return boxed_answer(answer) or answer.strip() or None
+
+    def compare_quickly(self, reference: str, answer: str) -> bool:
+        """Compare the two, which takes no time."""
+        return self.compare(reference, answer)
+
+    def compare(self, reference: str, answer: str) -> bool:
+        """Compare the two."""
+        return reference.split() == answer.split()
+
+
+@dataclass(frozen=True, slots=True)
+class PatternAnswers:
+    """The last match of a regular expression must be the reference answer; see `FilterParameters.answer_pattern`.
+
+    Matching is left to a worker process: some expressions take for ever on some texts.
+    """
+
+    pattern: str
+    preload: tuple[str, ...] = ()
+
+    @classmethod
+    def checked(cls, pattern: str) -> "PatternAnswers":
+        """Make one of a pattern.
+
+        Raises:
+            WrongInput: InvalidPattern.
+        """
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise WrongInput(
+                "InvalidPattern", f"answerPattern {pattern!r} is no regular expression: {error}"
+            ) from error
+        return cls(pattern)
+
+    def extract(self, text: str) -> str | None:
+        """Give the text after the reasoning, in which `compare` looks for the answer."""
+        return text_after_reasoning(text).strip() or None
+
+    def compare_quickly(self, reference: str, answer: str) -> None:
+        """Decide nothing."""
+
+    def compare(self, reference: str, answer: str) -> bool:
+        """Find the last match and compare it."""
+        found = None
+        for found in re.finditer(self.pattern, answer):  # noqa: B007 - the last one is what is wanted
+            pass
+        if found is None:
+            raise NoAnswer
+        value = found.group(1) if found.re.groups else found.group()
+        return value is not None and value.split() == reference.split()
+
+
+@dataclass(frozen=True, slots=True)
+class AnyAnswer:
+    """Everything is right: for prompts without a reference answer that can be compared."""
+
+    preload: tuple[str, ...] = ()
+
+    def extract(self, text: str) -> str | None:
+        """Give the text after the reasoning; an empty one is no answer."""
+        return text_after_reasoning(text).strip() or None
+
+    def compare_quickly(self, reference: str, answer: str) -> bool:
+        """Accept."""
+        return self.compare(reference, answer)
+
+    def compare(self, reference: str, answer: str) -> bool:
+        """Accept."""
+        return True

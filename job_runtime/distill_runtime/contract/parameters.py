@@ -8,6 +8,21 @@ from distill_runtime.contract.base import Parameters
 
 Uri = Annotated[str, Field(min_length=1, max_length=1024)]
 Column = Annotated[str, Field(min_length=1, max_length=256)]
+Subset = Annotated[
+    str | None,
+    Field(
+        max_length=256,
+        description="Subset (configuration) of a Hugging Face data set. Default: the only one, or the default one.",
+    ),
+]
+Split = Annotated[
+    str | None,
+    Field(
+        max_length=256,
+        description="Split of a Hugging Face data set or of a directory that was saved with several. "
+        "Default: train, or the only one.",
+    ),
+]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 BOXED_SYSTEM_PROMPT = "Please reason step by step, and put your final answer within \\boxed{}."
@@ -19,8 +34,11 @@ class PromptSource(Parameters):
 
     uri: Uri = Field(
         description="Where the rows are: a path on the claim (a file or a directory of jsonl, parquet or arrow files, "
-        "compressed or not), or a URL such as http://host/prompts.jsonl."
+        "compressed or not, or one that datasets.save_to_disk wrote), hf://owner/name or hf://owner/name@revision, or "
+        "another URL such as http://host/prompts.jsonl or s3://bucket/prompts."
     )
+    subset: Subset = None
+    split: Split = None
     prompt_column: Column = Field(default="problem", description="Column that holds the problem.")
     answer_column: Column = Field(
         default="answer",
@@ -129,6 +147,8 @@ class ProblemSet(Parameters):
     """Problems that training data must not contain."""
 
     uri: Uri = Field(description="Where the problems are; as in DistillDataset's spec.source.prompts.uri.")
+    subset: Subset = None
+    split: Split = None
     prompt_column: Column = Field(default="problem", description="Column that holds the problem.")
 
 
@@ -295,6 +315,8 @@ class Benchmark(Parameters):
 
     name: str = Field(min_length=1, max_length=253, description="Name to report the score under, such as math-500.")
     uri: Uri = Field(description="Where the problems are; as in DistillDataset's spec.source.prompts.uri.")
+    subset: Subset = None
+    split: Split = None
     prompt_column: Column = Field(default="problem", description="Column that holds the problem.")
     answer_column: Column = Field(default="answer", description="Column that holds the reference answer.")
     limit: int | None = Field(default=None, ge=1, description="Use only the first so many problems.")

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from distill_runtime.errors import WrongInput
+from distill_runtime.sources.layout import DEFAULT_SPLIT, Selection, choose_files, declares_files
 from distill_runtime.volume import Volume
 
 Stream = IO[bytes]
@@ -63,18 +64,40 @@ class DataFile:
                 yield stream
 
 
-def find_files(uri: str, volume: Volume) -> tuple[DataFile, ...]:
-    """Find the files that a URI means, in a fixed order.
-
-    Args:
-        uri: a path on the volume or a URL that fsspec knows; a file, a directory with files below it, or a directory
-            that `datasets.save_to_disk` wrote.
+def url_files(uri: str) -> tuple[DataFile, ...]:
+    """Find the files at a URL that fsspec knows: a file, or all below a directory, in the order of their names.
 
     Raises:
-        WrongInput: SourceMissing, EmptySource or SchemeUnsupported.
+        WrongInput: SourceMissing or SchemeUnsupported.
     """
-    if "://" in uri:
-        return _remote_files(uri)
+    import fsspec  # noqa: PLC0415 - only remote sources need it
+
+    try:
+        file_system, path = fsspec.core.url_to_fs(uri)
+    except (ImportError, ValueError) as error:
+        raise WrongInput("SchemeUnsupported", f"{uri} cannot be opened: {error}") from error
+    try:
+        if split_suffixes(path)[0] in ROW_SUFFIXES or file_system.isfile(path):
+            paths = [path]
+        else:
+            paths = sorted(name for name in file_system.find(path) if split_suffixes(name)[0] in ROW_SUFFIXES)
+        if not paths or not file_system.exists(paths[0]):
+            raise WrongInput("SourceMissing", f"there is nothing to read at {uri}; correct the uri")
+    except PermissionError as error:
+        raise WrongInput("SourceMissing", f"no permission to read {uri}: {error}") from error
+    return tuple(_remote_file(file_system, name) for name in paths)
+
+
+def local_files(uri: str, volume: Volume, selection: Selection) -> tuple[DataFile, ...]:
+    """Find the files at a path of the volume, in a fixed order.
+
+    Args:
+        uri: of a file, of a directory with files below it, of one that `datasets.save_to_disk` wrote, or of a copy of
+            a data set of the hub.
+
+    Raises:
+        WrongInput: SourceMissing, EmptySource, SubsetMissing or SplitMissing.
+    """
     path = volume.resolve(uri)
     if path.is_file():
         return (_local_file(path),)
@@ -82,11 +105,9 @@ def find_files(uri: str, volume: Volume) -> tuple[DataFile, ...]:
         raise WrongInput(
             "SourceMissing", f"there is no {uri} on the volume ({path}); copy the rows there or correct the uri"
         )
-    paths = _saved_dataset_files(path) or sorted(
-        child
-        for child in path.rglob("*")
-        if child.is_file() and not child.name.startswith((".", "_")) and _suffixes(child.name)[0] in ROW_SUFFIXES
-    )
+    if (path / "dataset_dict.json").is_file():
+        path = _choose_saved_split(uri, path, selection)
+    paths = _saved_dataset_files(path) or _files_below(uri, path, selection)
     if not paths:
         raise WrongInput("EmptySource", f"the directory {uri} has no file that ends in {', '.join(ROW_SUFFIXES)}")
     return tuple(_local_file(child) for child in paths)
@@ -97,8 +118,30 @@ ROW_SUFFIXES = (".jsonl", ".ndjson", ".parquet", ".arrow")
 
 
 def _local_file(path: Path) -> DataFile:
-    suffix, compression = _suffixes(path.name)
+    suffix, compression = split_suffixes(path.name)
     return DataFile(str(path), suffix, lambda: path.open("rb"), compression)
+
+
+def _files_below(uri: str, directory: Path, selection: Selection) -> list[Path]:
+    names = sorted(
+        child.relative_to(directory).as_posix()
+        for child in directory.rglob("*")
+        if child.is_file() and not child.name.startswith((".", "_")) and split_suffixes(child.name)[0] in ROW_SUFFIXES
+    )
+    readme_path = directory / "README.md"
+    readme = readme_path.read_text(encoding="utf-8") if readme_path.is_file() else ""
+    # A directory is taken whole, unless somebody says that there are parts in it.
+    if names and (selection != Selection() or declares_files(readme)):
+        names = choose_files(uri, names, readme, selection)
+    return [directory / name for name in names]
+
+
+def _choose_saved_split(uri: str, directory: Path, selection: Selection) -> Path:
+    splits = json.loads((directory / "dataset_dict.json").read_text())["splits"]
+    split = selection.split or (DEFAULT_SPLIT if len(splits) != 1 else splits[0])
+    if split not in splits:
+        raise WrongInput("SplitMissing", f"{uri} has no split {split!r}; it has {', '.join(splits)}")
+    return directory / split
 
 
 def _saved_dataset_files(directory: Path) -> list[Path]:
@@ -109,32 +152,13 @@ def _saved_dataset_files(directory: Path) -> list[Path]:
     return [directory / file["filename"] for file in json.loads(state.read_text())["_data_files"]]
 
 
-def _remote_files(uri: str) -> tuple[DataFile, ...]:
-    import fsspec  # noqa: PLC0415 - only remote sources need it
-
-    try:
-        file_system, path = fsspec.core.url_to_fs(uri)
-    except (ImportError, ValueError) as error:
-        raise WrongInput("SchemeUnsupported", f"{uri} cannot be opened: {error}") from error
-    try:
-        if _suffixes(path)[0] in ROW_SUFFIXES or file_system.isfile(path):
-            paths = [path]
-        else:
-            paths = sorted(name for name in file_system.find(path) if _suffixes(name)[0] in ROW_SUFFIXES)
-        if not paths or not file_system.exists(paths[0]):
-            raise WrongInput("SourceMissing", f"there is nothing to read at {uri}; correct the uri")
-    except PermissionError as error:
-        raise WrongInput("SourceMissing", f"no permission to read {uri}: {error}") from error
-    return tuple(_remote_file(file_system, name) for name in paths)
-
-
 def _remote_file(file_system: Any, path: str) -> DataFile:
-    suffix, compression = _suffixes(path)
+    suffix, compression = split_suffixes(path)
     name = path if "://" in path else file_system.unstrip_protocol(path)
     return DataFile(name, suffix, lambda: cast("Stream", file_system.open(path, "rb")), compression)
 
 
-def _suffixes(name: str) -> tuple[str, str]:
+def split_suffixes(name: str) -> tuple[str, str]:
     """Split `rows.jsonl.gz` into the suffix of the format, `.jsonl`, and that of the compression, `.gz`."""
     path = PurePosixPath(name.lower())
     if path.suffix in DECOMPRESSORS:

@@ -10,6 +10,7 @@ from itertools import islice
 from distill_runtime.contract import PromptSource
 from distill_runtime.errors import WrongInput
 from distill_runtime.sources.formats import Row
+from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.table import Table, open_table
 from distill_runtime.volume import Volume
 
@@ -141,7 +142,7 @@ def open_prompts(source: PromptSource, volume: Volume) -> Prompts:
     columns = {"promptColumn": source.prompt_column, "answerColumn": source.answer_column}
     if source.uuid_column:
         columns["uuidColumn"] = source.uuid_column
-    return Prompts(source, open_table(source.uri, volume, columns))
+    return Prompts(source, open_table(source.uri, volume, columns, Selection(source.subset, source.split)))
 
 
 def _as_text(value: object) -> str | None:

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from distill_runtime.errors import WrongInput
-from distill_runtime.sources.files import DataFile, find_files
+from distill_runtime.sources.files import DataFile, local_files, url_files
 from distill_runtime.sources.formats import Row, format_of
+from distill_runtime.sources.hub import SCHEME, hub_files
+from distill_runtime.sources.layout import Selection
 from distill_runtime.volume import Volume
 
 
@@ -28,17 +30,29 @@ class Table:
             yield from format_of(file).rows(file, self.columns)
 
 
-def open_table(uri: str, volume: Volume, columns: Mapping[str, str]) -> Table:
+def find_files(uri: str, volume: Volume, selection: Selection) -> tuple[DataFile, ...]:
+    """Find the files that a URI means: on the hub (`hf://`), at another URL, or on the volume.
+
+    Raises:
+        WrongInput, Retryable: as the function for each of them.
+    """
+    if uri.startswith(SCHEME):
+        return hub_files(uri, selection)
+    return url_files(uri) if "://" in uri else local_files(uri, volume, selection)
+
+
+def open_table(uri: str, volume: Volume, columns: Mapping[str, str], selection: Selection) -> Table:
     """Open a table and make sure that it has the columns that will be read.
 
     Args:
         columns: name of each column by the parameter that names it, such as {"promptColumn": "problem"}.
+        selection: of a data set with subsets or splits.
 
     Raises:
-        WrongInput: SourceMissing, UnknownFormat, EmptySource, or ColumnMissing, which says what columns there are.
+        WrongInput: as `find_files`; UnknownFormat, EmptySource, or ColumnMissing, which says what columns there are.
     """
     filled = []
-    for file in find_files(uri, volume):
+    for file in find_files(uri, volume, selection):
         existing = format_of(file).columns(file)
         if not existing:
             continue

@@ -126,6 +126,8 @@ def _read_problems(contract: EvalContract, context: StageContext) -> _Problems:
     benchmark = contract.benchmark
     source = PromptSource(
         uri=benchmark.uri,
+        subset=benchmark.subset,
+        split=benchmark.split,
         prompt_column=benchmark.prompt_column,
         answer_column=benchmark.answer_column,
         limit=benchmark.limit,

@@ -16,11 +16,15 @@ import pyarrow.parquet
 import pytest
 
 from distill_runtime.errors import WrongInput
+from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.table import open_table
 from distill_runtime.volume import Volume
 
 ROWS = [{"problem": f"p{number}", "answer": str(number), "other": [number]} for number in range(2500)]
 COLUMNS = {"promptColumn": "problem", "answerColumn": "answer"}
+
+
+WHOLE = Selection()
 
 
 def json_lines(rows: list[dict[str, Any]]) -> bytes:
@@ -47,8 +51,8 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 }
 
 
-def read(directory: Path, uri: str) -> list[tuple[str, str]]:
-    rows = open_table(uri, Volume(directory), COLUMNS).rows()
+def read(directory: Path, uri: str, selection: Selection = WHOLE) -> list[tuple[str, str]]:
+    rows = open_table(uri, Volume(directory), COLUMNS, selection).rows()
     return [(row["problem"], row["answer"]) for row in rows]
 
 
@@ -74,6 +78,25 @@ def test_a_directory_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
 def test_a_directory_that_datasets_saved_is_read_in_its_own_order(tmp_path: Path) -> None:
     datasets.Dataset.from_list(ROWS).save_to_disk(str(tmp_path / "saved"), num_shards=12)
     assert read(tmp_path, "saved") == EXPECTED
+
+
+def test_a_split_is_chosen_from_what_datasets_saved(tmp_path: Path) -> None:
+    splits = {"train": datasets.Dataset.from_list(ROWS), "test": datasets.Dataset.from_list(ROWS[:3])}
+    datasets.DatasetDict(splits).save_to_disk(str(tmp_path / "saved"))
+    assert read(tmp_path, "saved") == EXPECTED
+    assert read(tmp_path, "saved", Selection(split="test")) == EXPECTED[:3]
+    with pytest.raises(WrongInput, match="saved has no split 'dev'; it has train, test"):
+        read(tmp_path, "saved", Selection(split="dev"))
+
+
+def test_a_copy_of_a_data_set_of_the_hub_keeps_its_splits(tmp_path: Path) -> None:
+    (tmp_path / "copy" / "data").mkdir(parents=True)
+    (tmp_path / "copy" / "data" / "train-00000-of-00001.jsonl").write_bytes(json_lines(ROWS))
+    (tmp_path / "copy" / "data" / "test-00000-of-00001.jsonl").write_bytes(json_lines(ROWS[:2]))
+    assert read(tmp_path, "copy", Selection(split="test")) == EXPECTED[:2]
+    assert len(read(tmp_path, "copy")) == len(ROWS) + 2
+    (tmp_path / "copy" / "README.md").write_text("---\nconfigs:\n- data_files: data/train-*\n---\n")
+    assert read(tmp_path, "copy") == EXPECTED
 
 
 def test_a_url_is_read(tmp_path: Path) -> None:
@@ -133,4 +156,4 @@ def test_a_column_that_only_some_files_have_is_missed_before_any_row_is_read(tmp
     (tmp_path / "rows" / "a.jsonl").write_bytes(json_lines(ROWS[:1]))
     pa.parquet.write_table(pa.table({"problem": ["p"]}), tmp_path / "rows" / "b.parquet")
     with pytest.raises(WrongInput, match=r"b\.parquet has no column 'answer' \(answerColumn\); it has problem"):
-        open_table("rows", Volume(tmp_path), COLUMNS)
+        open_table("rows", Volume(tmp_path), COLUMNS, WHOLE)

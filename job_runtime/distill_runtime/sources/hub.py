@@ -1,0 +1,74 @@
+"""Data sets on the Hugging Face hub, or on a mirror of it, read as they are downloaded.
+
+`hf://owner/name`, with `@revision` behind it if that matters, and a path below it if the split is one file. The hub's
+own variables are honoured: HF_ENDPOINT for a mirror, HF_TOKEN for what is not public, HF_HUB_OFFLINE.
+"""
+
+import os
+from typing import cast
+
+from distill_runtime.errors import Retryable, WrongInput
+from distill_runtime.sources.files import ROW_SUFFIXES, DataFile, Stream, split_suffixes
+from distill_runtime.sources.layout import Selection, choose_files
+
+SCHEME = "hf://"
+_DATASETS = "datasets/"
+
+
+def hub_files(uri: str, selection: Selection) -> tuple[DataFile, ...]:
+    """Find the files of a data set on the hub.
+
+    Raises:
+        WrongInput: SourceMissing, EmptySource, SubsetMissing, SplitMissing, or HubOffline.
+        Retryable: HubUnreachable.
+    """
+    import huggingface_hub  # noqa: PLC0415 - 0.3 s, for this scheme only
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled  # noqa: PLC0415
+
+    # A new one each time: fsspec would give back an old one with its listings and its token.
+    file_system = huggingface_hub.HfFileSystem(endpoint=os.environ.get("HF_ENDPOINT"), skip_instance_cache=True)
+    repository, path = _split(uri)
+    root = f"{_DATASETS}{repository}"
+    try:
+        found = sorted(file_system.find(f"{root}/{path}".rstrip("/")))
+        names = [name.removeprefix(f"{root}/") for name in found]
+        rows = [name for name in names if split_suffixes(name)[0] in ROW_SUFFIXES]
+        if not path:
+            readme = file_system.read_text(f"{root}/README.md") if "README.md" in names else ""
+            rows = choose_files(uri, rows, readme, selection) if rows else []
+    except FileNotFoundError as error:
+        raise WrongInput(
+            "SourceMissing", f"{uri} does not exist, or is not public and HF_TOKEN does not give access to it"
+        ) from error
+    except OfflineModeIsEnabled as error:
+        raise WrongInput(
+            "HubOffline", f"{uri} cannot be read with HF_HUB_OFFLINE set; copy it to the claim and name its path there"
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise Retryable("HubUnreachable", f"the hub does not answer for {uri}: {error}") from error
+    if path and not names:
+        raise WrongInput("SourceMissing", f"{uri} does not exist, although {repository} does; correct the path")
+    if not rows:
+        raise WrongInput("EmptySource", f"{uri} has no file that ends in {', '.join(ROW_SUFFIXES)}")
+
+    def data_file(name: str) -> DataFile:
+        suffix, compression = split_suffixes(name)
+
+        def open_raw() -> Stream:
+            return cast("Stream", file_system.open(f"{root}/{name}", "rb"))
+
+        return DataFile(f"{SCHEME}{repository}/{name}", suffix, open_raw, compression)
+
+    return tuple(data_file(name) for name in rows)
+
+
+def _split(uri: str) -> tuple[str, str]:
+    """Split `hf://datasets/owner/name@revision/path` into `owner/name@revision` and `path`."""
+    rest = uri.removeprefix(SCHEME).removeprefix(_DATASETS).strip("/")
+    owner, _, rest = rest.partition("/")
+    name, _, path = rest.partition("/")
+    if not owner or not name:
+        raise WrongInput(
+            "SourceMissing", f"{uri} must be of the form hf://owner/name, hf://owner/name@revision or …/path"
+        )
+    return f"{owner}/{name}", path

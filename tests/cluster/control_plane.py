@@ -147,5 +147,10 @@ def furnish(api: Api) -> None:
     api.apply(f"/apis/storage.k8s.io/v1/storageclasses/{STORAGE_CLASS}", storage_class())
 
 
+def usable(api: Api) -> bool:
+    """Tells if Pods can be made in the namespace `default`: the controllers have given it its service account."""
+    return bool(api.get("/api/v1/namespaces/default/serviceaccounts")["items"])
+
+
 def _program(name: str, flags: Mapping[str, object]) -> Program:
     return Program(name, (name, *(f"--{flag}={value}" for flag, value in flags.items())))

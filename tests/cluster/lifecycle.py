@@ -89,6 +89,7 @@ def _start(settings: Settings, say: Say) -> None:
         nodes.install_npus(api, node)
     for node in settings.nodes:
         wait_until(f"{node.name} to be Ready", lambda: nodes.ready(api, node), seconds=60)  # noqa: B023
+    wait_until("the service account of the namespace default", lambda: control_plane.usable(api), seconds=60)
     shutil.copy(kubeconfigs["admin"], settings.kubeconfig)
     say(f"the cluster is up: export KUBECONFIG={settings.kubeconfig} PATH={settings.programs}:$PATH")
 
@@ -105,7 +106,8 @@ def _start_containerds(settings: Settings, authority: Authority) -> None:
         wait_until(f"containerd of {node.name}", lambda: _answers(node), seconds=30, watched=watched)  # noqa: B023
         containerd = Containerd(node.containerd_socket)
         containerd.load(layout, [pause])
-        # Now, while no Pod can want them: images of earlier code, which only fill the disk.
+        # Now, while no Pod runs: what the cluster before left, and images of earlier code, which only fill the disk.
+        containerd.remove_containers()
         current = {image.name for image in layout.images()}
         containerd.remove([name for name in containerd.images() if name.startswith(PREFIX) and name not in current])
 

@@ -132,6 +132,11 @@ class Containerd:
             self._import(layout, wanted)
         return wanted
 
+    def remove_containers(self) -> None:
+        """Removes all containers with their file systems; none may be running."""
+        if names := self._ctr("containers", "list", "--quiet").split():
+            self._ctr("containers", "remove", *names)
+
     def remove(self, names: list[str]) -> None:
         if names:
             self._ctr("images", "remove", *names)

@@ -1,5 +1,9 @@
 """Serving the student to its own evaluation: an OpenAI-compatible server over MindFormers, on the loopback interface.
 
+It computes the whole sequence anew for every token, because MindSpore's key-value cache has kernels for NPUs only. That
+serves short answers of small models, as in the example, at the price of a small program that is the same everywhere.
+Long chains of thought of large models want MindIE or vLLM-Ascend, which the eval stage asks as an endpoint.
+
 * `network`: the model, as a function from sequences of tokens to the next token's logits. Imports MindSpore.
 * `sampling`: from logits to a token (pure).
 * `batching`: many requests in one batch, each entering and leaving when it likes.

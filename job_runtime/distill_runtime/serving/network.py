@@ -11,6 +11,7 @@ from mindformers.models.llama import LlamaConfig, LlamaForCausalLM
 from numpy.typing import NDArray
 
 from distill_runtime.contract.stages import DeviceTarget
+from distill_runtime.cpus import available_cpus
 from distill_runtime.errors import WrongInput
 from distill_runtime.training.architecture import read_architecture
 from distill_runtime.training.configuration import inference_config
@@ -40,7 +41,9 @@ class Network:
         architecture = read_architecture(directory)
         self.batch_size = batch_size
         self.max_tokens = architecture.max_position_embeddings
-        mindspore.set_context(mode=mindspore.GRAPH_MODE, device_target=device_target)
+        mindspore.set_context(
+            mode=mindspore.GRAPH_MODE, device_target=device_target, runtime_num_threads=available_cpus()
+        )
         config = inference_config(architecture, device_target, batch_size)
         self._network = LlamaForCausalLM(LlamaConfig(**config))
         self._network.set_train(False)

@@ -8,7 +8,6 @@ A problem that could not be answered is wrong, and counted as unanswered: a scor
 
 import asyncio
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from distill_runtime.client.values import Request, chat_body, request_key
 from distill_runtime.contract import ArtifactReference, EvalContract, PromptSource, Protocol, Result
 from distill_runtime.contract.parameters import PROMPT_PLACEHOLDER
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
+from distill_runtime.cpus import available_cpus
 from distill_runtime.errors import WrongInput
 from distill_runtime.evaluation.score import ProblemResult, Sample, count_samples, score_metrics
 from distill_runtime.serving.process import ServerProcess, serve
@@ -252,8 +252,8 @@ def _verify(protocol: Protocol, prompts: list[Prompt], answers: Path) -> list[Pr
             else:
                 samples[record["uuid"]][record["sample"]] = Sample(record["sample"], None, None, None)
 
-    workers = len(os.sched_getaffinity(0))
-    for record, verdict in verify_all(VERIFIERS[protocol.verifier], questions(), _VERIFY_SECONDS, workers):
+    verdicts = verify_all(VERIFIERS[protocol.verifier], questions(), _VERIFY_SECONDS, available_cpus())
+    for record, verdict in verdicts:
         samples[record["uuid"]][record["sample"]] = Sample(
             record["sample"], verdict.reason, verdict.answer, record["finish_reason"]
         )

@@ -52,7 +52,7 @@ def _check(contract: TrainContract, context: StageContext) -> TrainingInputs:
     inputs = open_inputs(contract, context.volume)
     nowhere = RunPaths(partial=context.volume.root, logs=context.volume.root)
     start = choose_start(contract, inputs, nowhere, None)
-    build_configuration(contract, inputs.architecture, inputs.schedule, inputs.data, start, nowhere.mindformers)
+    build_configuration(contract, inputs.architecture, inputs.schedule, inputs.data, start, nowhere.mindformers, cpus=1)
     return inputs
 
 

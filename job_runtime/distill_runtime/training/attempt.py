@@ -21,6 +21,7 @@ import yaml
 from distill_runtime.artifact import partial_directory
 from distill_runtime.child_process import make_logs_directory
 from distill_runtime.contract import Model, TrainContract
+from distill_runtime.cpus import available_cpus
 from distill_runtime.training.assignment import Assignment
 from distill_runtime.training.checkpoints import Checkpoint
 from distill_runtime.training.configuration import InitialState, build_configuration
@@ -140,7 +141,9 @@ def write_orders(
     """Write the YAML and the assignment for this node's workers; gives the assignment's path."""
     schedule = inputs.schedule
     start = choose_start(contract, inputs, paths, checkpoint)
-    configuration = build_configuration(contract, inputs.architecture, schedule, inputs.data, start, paths.mindformers)
+    configuration = build_configuration(
+        contract, inputs.architecture, schedule, inputs.data, start, paths.mindformers, available_cpus()
+    )
     configuration_path = paths.logs / CONFIGURATION_NAME
     configuration_path.write_text(to_yaml(configuration), encoding="utf-8")
     assignment = Assignment(

@@ -109,10 +109,13 @@ def build_configuration(
     data: TrainingData,
     start: InitialState,
     output: Path,
+    cpus: int,
 ) -> dict[str, Any]:
     """Give the content of the YAML.
 
     Args:
+        cpus: processors that this node's workers may use together. Left alone, MindSpore starts a thread for each
+            that the machine has, whatever the container's limit.
         output: directory in which MindFormers keeps what it writes itself, such as its parallel strategy.
 
     Raises:
@@ -206,6 +209,7 @@ def build_configuration(
             "device_target": contract.device_target,
             "max_call_depth": 10000,
             "jit_config": {"jit_level": "O1" if ascend else "O0"},
+            **({} if ascend else {"runtime_num_threads": max(1, cpus // contract.devices_per_node)}),
         },
         "model": {
             "arch": {"type": "LlamaForCausalLM"},

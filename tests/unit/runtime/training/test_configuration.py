@@ -38,6 +38,7 @@ def build(contract: TrainContract, architecture: Architecture, sequence_length: 
         TrainingData(Path("/data/packed/sequences"), sequence_length),
         start,
         Path("/data/trained.partial/mindformers"),
+        cpus=4,
     )
 
 
@@ -96,6 +97,11 @@ def test_overrides_are_merged_last_and_unknown_keys_go_through() -> None:
     assert configuration["callbacks"] == [{"type": "MFLossMonitor"}]
     assert configuration["train_dataset_task"]["dataset_config"]["prefetch_size"] == 8
     assert configuration["unheard_of"] == {"a": 1}
+
+
+def test_workers_on_a_cpu_share_its_processors() -> None:
+    for devices, threads in ((1, 4), (2, 2), (8, 1)):
+        assert tiny(devices_per_node=devices)["context"]["runtime_num_threads"] == threads
 
 
 def test_an_override_replaces_a_mapping_by_what_is_none() -> None:

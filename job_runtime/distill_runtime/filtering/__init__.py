@@ -1,6 +1,8 @@
 """Filtering: from the teacher's generations to the rows that training may use.
 
 * `shards`: the generate stage's artifacts, all of which must be there.
+* `contamination`: which prompts are taken from a benchmark.
 * `verifying`: every generation gets its verdict.
 * `selection`: which of a prompt's right generations are kept.
+* `summary`: the report.
 """

@@ -16,16 +16,24 @@ NOT_KEPT = "notKept"
 DUPLICATE = "duplicate"
 
 KEY = np.dtype(
-    [("prompt", np.uint64), ("text", np.uint64), ("generation", np.int64), ("length", np.int64)],
+    [
+        ("prompt", np.uint64),
+        ("text", np.uint64),
+        ("generation", np.int64),
+        ("length", np.int64),
+        ("tokens", np.int64),
+    ]
 )
-"""What is known of a row: fingerprints of its prompt and of its text, the index of the generation, the characters."""
+"""What is known of a row: fingerprints of its prompt and of its text, the index of the generation, its characters, and
+its tokens if the teacher counted them, or else -1."""
 
 _ROWS_AT_ONCE = 1 << 17
 
 
-def key_of(uuid: str, generation: int, text: str) -> bytes:
+def key_of(uuid: str, generation: int, text: str, tokens: int | None) -> bytes:
     """Make the KEY of a row."""
-    return np.array((_fingerprint(uuid), _fingerprint(text), generation, len(text)), KEY).tobytes()
+    counted = -1 if tokens is None else tokens
+    return np.array((_fingerprint(uuid), _fingerprint(text), generation, len(text), counted), KEY).tobytes()
 
 
 def select(keys: NDArray[np.void], keep: Keep, most: int | None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

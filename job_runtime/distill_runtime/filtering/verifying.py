@@ -13,6 +13,7 @@ from pydantic import Field
 
 from distill_runtime.contract import FilterParameters, Model
 from distill_runtime.cpus import available_cpus
+from distill_runtime.filtering.contamination import CONTAMINATED, Contamination
 from distill_runtime.filtering.selection import KEY, key_of
 from distill_runtime.progress import Reporter
 from distill_runtime.reasoning import joined
@@ -66,12 +67,18 @@ class _Generation:
     record: Mapping[str, Any]
     rejected: str | None
     """Why it is rejected unseen, if it is."""
+    benchmark: str | None
+    """What its prompt is taken from, if it is."""
     shard: int
     offset: int
 
 
 def verify_generations(
-    paths: tuple[Path, ...], files: Files, parameters: FilterParameters, reporter: Reporter
+    paths: tuple[Path, ...],
+    files: Files,
+    parameters: FilterParameters,
+    contamination: Contamination | None,
+    reporter: Reporter,
 ) -> Verified:
     """Verify the generations that are left, and save how far it is now and then and whatever ends it.
 
@@ -94,7 +101,7 @@ def verify_generations(
         # Also on SIGTERM, which arrives as an exception between any two statements: what was written beyond `done`
         # is cut off at the next start.
         stack.callback(save)
-        questions = (_question(generation) for generation in _generations(paths, done, parameters))
+        questions = (_question(generation) for generation in _generations(paths, done, parameters, contamination))
         results = verify_all(verifier, questions, parameters.verify_timeout_seconds, available_cpus())
         stack.enter_context(closing(results))
         _report(reporter, counts)
@@ -107,7 +114,7 @@ def verify_generations(
                 accepted.append(row)
                 keys.append(key)
             else:
-                rejects.append(_reject(generation.record, reason, verdict))
+                rejects.append(_reject(generation, reason, verdict))
             done = Verified.model_construct(
                 shard=generation.shard,
                 offset=generation.offset,
@@ -126,16 +133,22 @@ def verify_generations(
     return done
 
 
-def _generations(paths: tuple[Path, ...], done: Verified, parameters: FilterParameters) -> Iterator[_Generation]:
+def _generations(
+    paths: tuple[Path, ...], done: Verified, parameters: FilterParameters, contamination: Contamination | None
+) -> Iterator[_Generation]:
     for shard in range(done.shard, len(paths)):
         for line, offset in read_lines(paths[shard], done.offset if shard == done.shard else 0):
             record = orjson.loads(line)
-            rejected = None
-            if record["failure"]:
+            rejected = benchmark = None
+            if contamination is not None:
+                benchmark = contamination.find(record["prompt"])
+            if benchmark is not None:
+                rejected = CONTAMINATED
+            elif record["failure"]:
                 rejected = FAILED
             elif record["finish_reason"] == _LENGTH and parameters.on_truncated == "drop":
                 rejected = TRUNCATED
-            yield _Generation(record, rejected, shard, offset)
+            yield _Generation(record, rejected, benchmark, shard, offset)
 
 
 def _question(generation: _Generation) -> Question[_Generation]:
@@ -153,19 +166,22 @@ def _row(record: Mapping[str, Any]) -> tuple[bytes, bytes]:
     text = _text(record)
     uuid, generation = record["uuid"], record["generation"]
     row = kept_row(uuid, generation, record["prompt"], record["answer"], text)
-    return json_line(row), key_of(uuid, generation, text)
+    return json_line(row), key_of(uuid, generation, text, record["completion_tokens"])
 
 
-def _reject(record: Mapping[str, Any], reason: str, verdict: Verdict) -> bytes:
+def _reject(generation: _Generation, reason: str, verdict: Verdict) -> bytes:
     """Say why a generation is rejected; what it says is in the generate stage's artifact."""
+    record = generation.record
     return json_line(
         {
             "uuid": record["uuid"],
             "generation": record["generation"],
             "reason": reason,
+            "tokens": record["completion_tokens"],
             "answer": record["answer"],
             "found": verdict.answer and verdict.answer[:_FOUND_CHARACTERS],
             "failure": record["failure"],
+            "benchmark": generation.benchmark,
         }
     )
 

@@ -19,6 +19,7 @@ from distill_runtime.packing.plan import plan_sequences
 from distill_runtime.packing.sample_store import SampleStore
 from distill_runtime.packing.sequences import SampleTable, SequenceWriter
 from distill_runtime.packing.tokens import SampleTokenizer
+from distill_runtime.reporting.lengths import BARS, count_by_doubling
 from distill_runtime.resumable import GrowingFile, json_line, read_lines
 
 TOO_LONG = "tooLong"
@@ -43,6 +44,7 @@ class Packed(Model):
     sequences: int = Field(default=0, ge=0, description="Sequences that they hold.")
     tokens: int = Field(default=0, ge=0, description="Tokens of the samples.")
     trained_tokens: int = Field(default=0, ge=0, description="Labels that are learned.")
+    lengths: tuple[int, ...] = Field(default=(0,) * BARS, description="Samples by length (`reporting.lengths`).")
 
 
 Save = Callable[[Packed], None]
@@ -116,6 +118,7 @@ def pack_block(store: SampleStore, writer: SequenceWriter, done: Packed, paramet
             "sequences": done.sequences + len(plan),
             "tokens": done.tokens + tokens,
             "trained_tokens": done.trained_tokens + tokens - int(table.prompt_lengths.sum()),
+            "lengths": tuple((np.array(done.lengths) + count_by_doubling(table.lengths)).tolist()),
         }
     )
 

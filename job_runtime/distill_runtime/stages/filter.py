@@ -4,6 +4,7 @@ The artifact:
 
 * `kept.jsonl`: what training may use (see `rows.kept_row`).
 * `rejects.jsonl`: every other generation, each with the reason; its text is in the generate stage's artifact.
+* `report.html`, `report.json`: the same for people (see `filtering.summary`).
 
 The counts close: generations = kept + every `rejected.…`.
 """
@@ -18,8 +19,10 @@ import orjson
 from distill_runtime.artifact import ArtifactWriter
 from distill_runtime.contract import FilterContract, FilterParameters, Result
 from distill_runtime.errors import WrongInput
+from distill_runtime.filtering.contamination import Contamination, read_benchmarks
 from distill_runtime.filtering.selection import DUPLICATE, KEY, NOT_KEPT, select
 from distill_runtime.filtering.shards import open_shards
+from distill_runtime.filtering.summary import summarise
 from distill_runtime.filtering.verifying import ACCEPTED, Files, Verified, verify_generations
 from distill_runtime.resumable import GrowingFile, json_line, read_lines
 from distill_runtime.rows import KEPT_NAME, REJECTS_NAME
@@ -31,20 +34,21 @@ _WORK_DIRECTORY = "work"
 
 
 def check(contract: FilterContract, context: StageContext) -> None:
-    """Check that every shard of the generate stage is complete, and that there is such a verifier.
+    """Check that every shard of the generate stage is complete, and that verifier and benchmarks are there.
 
     Raises:
-        WrongInput: as `open_shards` and `open_verifier`.
+        WrongInput: as `open_shards`, `open_verifier` and `read_benchmarks`.
     """
     open_shards(contract, context.volume)
     open_verifier(contract.filter)
+    _read_benchmarks(contract, context)
 
 
 def run(contract: FilterContract, context: StageContext) -> Result:
     """Verify, select, finish.
 
     Raises:
-        WrongInput: as `open_shards`, AcceptanceRateTooLow or NothingAccepted.
+        WrongInput: as `check`, AcceptanceRateTooLow or NothingAccepted.
     """
     shards = open_shards(contract, context.volume)
     writer = ArtifactWriter(context.volume, contract)
@@ -52,7 +56,9 @@ def run(contract: FilterContract, context: StageContext) -> Result:
     work.mkdir(exist_ok=True)
     files = Files(work / "accepted.jsonl", work / "keys", writer.directory / REJECTS_NAME, work / "checkpoint.json")
     context.reporter.update(total=shards.generations, message="verifying")
-    verified = verify_generations(shards.paths, files, contract.filter, context.reporter)
+    verified = verify_generations(
+        shards.paths, files, contract.filter, _read_benchmarks(contract, context), context.reporter
+    )
     accepted, generations = verified.counts.get(ACCEPTED, 0), sum(verified.counts.values())
     if generations != shards.generations:
         raise RuntimeError(f"{generations} generations were verified, the generate stage counts {shards.generations}")
@@ -60,7 +66,6 @@ def run(contract: FilterContract, context: StageContext) -> Result:
 
     context.reporter.update(message="selecting")
     unselected = _select(files, verified, contract.filter, writer.directory / KEPT_NAME)
-    shutil.rmtree(work)
     rejected = {reason: number for reason, number in verified.counts.items() if reason != ACCEPTED} | unselected
     counts = {
         "generations": generations,
@@ -68,6 +73,9 @@ def run(contract: FilterContract, context: StageContext) -> Result:
         **{f"rejected.{reason}": number for reason, number in sorted(rejected.items()) if number},
     }
     metrics = {"acceptanceRate": accepted / generations}
+    tokens = np.memmap(files.keys, KEY, mode="r")["tokens"]
+    summarise(counts, metrics["acceptanceRate"], tokens, files.rejects).write(writer.directory)
+    shutil.rmtree(work)
     context.reporter.update(message="making the artifact complete", counts=counts, metrics=metrics)
     return Result(
         outcome="Succeeded",
@@ -78,6 +86,11 @@ def run(contract: FilterContract, context: StageContext) -> Result:
         counts=counts,
         metrics=metrics,
     )
+
+
+def _read_benchmarks(contract: FilterContract, context: StageContext) -> Contamination | None:
+    parameters = contract.filter.decontamination
+    return None if parameters is None else read_benchmarks(parameters, context.volume)
 
 
 def _check_acceptance(counts: Mapping[str, int], parameters: FilterParameters, rejects: str) -> None:

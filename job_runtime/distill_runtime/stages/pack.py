@@ -6,6 +6,7 @@ The artifact:
 * `packing.json`: what a reader needs to know about it (see `packing.description`).
 * `tokenizer/`: the tokenizer that made it.
 * `rejects.jsonl`: the rows that are not in it, with reasons.
+* `report.html`, `report.json`: the same for people (see `packing.summary`).
 
 The counts close: rows = samples + every `rejected.…`.
 """
@@ -22,6 +23,7 @@ from distill_runtime.packing.blocks import BLOCK_SAMPLES, TOO_LONG, Packed, exch
 from distill_runtime.packing.description import SEQUENCES_DIRECTORY, TOKENIZER_DIRECTORY, PackedDataset
 from distill_runtime.packing.sample_store import SampleStore
 from distill_runtime.packing.sequences import Layout, SequenceWriter
+from distill_runtime.packing.summary import summarise
 from distill_runtime.packing.tokens import SampleTokenizer
 from distill_runtime.resumable import GrowingFile, load_checkpoint, read_lines, save_checkpoint
 from distill_runtime.rows import KEPT_NAME, REJECTS_NAME
@@ -78,6 +80,7 @@ def run(contract: PackContract, context: StageContext) -> Result:
         "trainedTokens": done.trained_tokens,
     }
     metrics = {"fill": done.tokens / (done.sequences * layout.sequence_length)}
+    summarise(counts, metrics, done.lengths, writer.directory / REJECTS_NAME).write(writer.directory)
     context.reporter.update(message="making the artifact complete", counts=counts, metrics=metrics)
     return Result(
         outcome="Succeeded",

@@ -13,7 +13,8 @@ import pytest
 from support.generate_artifacts import Generation, write_generate_artifacts
 
 from distill_runtime.artifact import open_artifact, verify_content
-from distill_runtime.contract import FilterContract, FilterParameters, Result
+from distill_runtime.contract import Decontamination, FilterContract, FilterParameters, Result
+from distill_runtime.contract.parameters import ProblemSet
 from distill_runtime.errors import WrongInput
 from distill_runtime.progress import Reporter
 from distill_runtime.stage import StageContext
@@ -127,6 +128,34 @@ def test_truncated_generations_may_be_verified_like_others(context: StageContext
     assert result.counts["kept"] == 6
 
 
+def test_prompts_from_a_benchmark_are_rejected_and_listed(context: StageContext, tmp_path: Path) -> None:
+    (tmp_path / "benchmark.jsonl").write_text('{"problem": "The problem Q."}\n')
+    benchmarks = Decontamination(benchmarks=(ProblemSet(uri="benchmark.jsonl"),))
+    result = filter_stage.run(contract(decontamination=benchmarks), context)
+    assert result.counts["rejected.contaminated"] == 3
+    assert sum(number for name, number in result.counts.items() if name != "generations") == 11
+    rejects = [row for row in read(tmp_path / "filter" / "rejects.jsonl") if row["reason"] == "contaminated"]
+    assert {(row["uuid"], row["benchmark"]) for row in rejects} == {("q", "benchmark.jsonl")}
+
+
+def test_the_report_says_the_same_as_the_counts(context: StageContext, tmp_path: Path) -> None:
+    result = filter_stage.run(contract(), context)
+    report = json.loads((tmp_path / "filter" / "report.json").read_text())
+    assert report["figures"] == {
+        "generations": 11,
+        "kept": result.counts["kept"],
+        "acceptanceRate": pytest.approx(result.metrics["acceptanceRate"]),
+    }
+    reasons, lengths = report["charts"]
+    assert {f"rejected.{bar['label']}": bar["parts"][0] for bar in reasons["bars"]} == {
+        name: number for name, number in result.counts.items() if name.startswith("rejected.")
+    }
+    # All ten answers have 20 tokens; the generation that failed has none.
+    assert lengths["bars"] == [{"label": "16 – 31", "parts": [6, 4]}]
+    (samples,) = report["tables"]
+    assert ["incorrect", "p / 1", "0.5", "\\frac{1}{3}"] in samples["rows"]
+
+
 def test_the_artifact_knows_where_it_comes_from(context: StageContext) -> None:
     result = filter_stage.run(contract(), context)
     assert result.artifact is not None
@@ -136,7 +165,8 @@ def test_the_artifact_knows_where_it_comes_from(context: StageContext) -> None:
         "generate/shard-00000-of-00002",
         "generate/shard-00001-of-00002",
     ]
-    assert [file.path for file in manifest.files] == ["kept.jsonl", "rejects.jsonl"]
+    names = [file.path for file in manifest.files]
+    assert names == ["kept.jsonl", "rejects.jsonl", "report.html", "report.json"]
     assert manifest.counts == result.counts
 
 

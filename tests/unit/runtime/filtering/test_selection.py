@@ -20,7 +20,7 @@ rows = st.lists(
 
 
 def kept(chosen: list[Row], keep: Keep, most: int | None) -> list[Row]:
-    keys = np.frombuffer(b"".join(key_of(*row) for row in chosen), KEY)
+    keys = np.frombuffer(b"".join(key_of(*row, None) for row in chosen), KEY)
     duplicate, not_kept = select(keys, keep, most)
     assert not (duplicate & not_kept).any()
     return [row for row, out in zip(chosen, duplicate | not_kept, strict=True) if not out]

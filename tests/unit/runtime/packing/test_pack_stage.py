@@ -94,6 +94,16 @@ def test_every_row_is_packed_or_rejected(context: StageContext, tmp_path: Path) 
     ).read_bytes()
 
 
+def test_the_report_says_the_same_as_the_counts(context: StageContext, tmp_path: Path) -> None:
+    result = pack.run(contract(filter_artifact(context.volume, [*texts(30), "on and on " * 200])), context)
+    report = json.loads((tmp_path / "pack" / "report.json").read_text())
+    assert report["figures"] == pytest.approx(result.counts | result.metrics)
+    (lengths,) = report["charts"]
+    assert sum(bar["parts"][0] for bar in lengths["bars"]) == result.counts["samples"] == 30
+    (rejected,) = report["tables"]
+    assert [row[:2] for row in rejected["rows"]] == [["tooLong", "u30 / 0"]]
+
+
 def test_the_sequences_read_as_the_conversations(context: StageContext) -> None:
     from tokenizers import Tokenizer  # noqa: PLC0415
 

@@ -1,0 +1,80 @@
+"""The report of a filter stage: what was accepted, what was rejected and why, and how that depends on length."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from distill_runtime.reporting.lengths import BARS, count_by_doubling, label, span
+from distill_runtime.reporting.report import Bar, Chart, Report, Table
+from distill_runtime.resumable import read_lines
+
+_SAMPLES = 5
+"""Rejects of each reason that are shown."""
+_BATCH = 4096
+
+
+def summarise(
+    counts: Mapping[str, int], acceptance_rate: float, accepted_tokens: NDArray[np.int64], rejects: Path
+) -> Report:
+    """Make the report.
+
+    Args:
+        counts: of the result.
+        acceptance_rate: share of all generations that are right.
+        accepted_tokens: completion tokens of each right generation, -1 where the teacher did not count them; may be a
+            memory map.
+        rejects: file of the rejected generations.
+    """
+    accepted = np.zeros(BARS, np.int64)
+    for start in range(0, len(accepted_tokens), _BATCH):
+        part = accepted_tokens[start : start + _BATCH]
+        accepted += count_by_doubling(part[part >= 0])
+    rejected = np.zeros(BARS, np.int64)
+    reasons: Counter[str] = Counter()
+    samples: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    waiting: list[int] = []
+    for line, _ in read_lines(rejects):
+        row = orjson.loads(line)
+        reasons[row["reason"]] += 1
+        if len(samples[row["reason"]]) < _SAMPLES:
+            samples[row["reason"]].append(row)
+        # What was right but not kept is among the accepted.
+        if row.get("tokens") is not None:
+            waiting.append(row["tokens"])
+        if len(waiting) == _BATCH:
+            rejected += count_by_doubling(np.array(waiting, np.int64))
+            waiting.clear()
+    rejected += count_by_doubling(np.array(waiting, np.int64))
+    lengths = [
+        Bar(label=label(bar), parts=(int(accepted[bar]), int(rejected[bar]))) for bar in span(accepted, rejected)
+    ]
+    by_reason = [Bar(label=reason, parts=(number,)) for reason, number in reasons.most_common()]
+    rows = [
+        (reason, f"{row['uuid']} / {row['generation']}", row.get("answer") or "", row.get("found") or "")
+        for reason in sorted(samples)
+        for row in samples[reason]
+    ]
+    return Report(
+        title="Rejection sampling",
+        figures={"generations": counts["generations"], "kept": counts["kept"], "acceptanceRate": acceptance_rate},
+        charts=(
+            Chart(title="Why generations were rejected", parts=("generations",), bars=tuple(by_reason)),
+            Chart(
+                title="Answers by their length in tokens",
+                parts=("right", "rejected unseen or wrong"),
+                bars=tuple(lengths),
+            ),
+        ),
+        tables=(
+            Table(
+                title="Some of the rejected",
+                columns=("reason", "uuid / generation", "reference", "found"),
+                rows=tuple(rows),
+            ),
+        ),
+    )

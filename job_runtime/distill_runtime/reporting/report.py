@@ -1,0 +1,48 @@
+"""What a report is made of, and how it is written."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from distill_runtime.contract import Model
+from distill_runtime.reporting.page import render
+
+REPORT_NAMES = ("report.json", "report.html")
+
+
+class Bar(Model):
+    """One bar of a chart."""
+
+    label: str
+    parts: tuple[int, ...] = Field(description="One count for each of the chart's parts.")
+
+
+class Chart(Model):
+    """Bars that may have parts."""
+
+    title: str
+    parts: tuple[str, ...] = Field(description="What the parts of each bar are.")
+    bars: tuple[Bar, ...]
+
+
+class Table(Model):
+    """Rows of text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+class Report(Model):
+    """A report on an artifact."""
+
+    title: str
+    figures: dict[str, int | float] = Field(description="The most important numbers, by name.")
+    charts: tuple[Chart, ...] = ()
+    tables: tuple[Table, ...] = ()
+
+    def write(self, artifact: Path) -> None:
+        """Write it into an artifact's directory, as JSON and as a page."""
+        content = (self.model_dump_json(by_alias=True, indent=2) + "\n", render(self.model_dump()))
+        for name, text in zip(REPORT_NAMES, content, strict=True):
+            (artifact / name).write_text(text, encoding="utf-8")

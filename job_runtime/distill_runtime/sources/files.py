@@ -5,13 +5,15 @@ import gzip
 import io
 import json
 import lzma
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
-from distill_runtime.errors import WrongInput
+from distill_runtime.errors import Retryable, StageError, WrongInput
 from distill_runtime.sources.layout import DEFAULT_SPLIT, Selection, choose_files, declares_files
 from distill_runtime.volume import Volume
 
@@ -35,6 +37,9 @@ DECOMPRESSORS: dict[str, Callable[[Stream], Stream]] = {
     ".zst": _open_with_arrow("zstd"),
     ".lz4": _open_with_arrow("lz4"),
 }
+
+
+_S3 = "s3://"
 
 
 @dataclass(frozen=True)
@@ -65,27 +70,58 @@ class DataFile:
 
 
 def url_files(uri: str) -> tuple[DataFile, ...]:
-    """Find the files at a URL that fsspec knows: a file, or all below a directory, in the order of their names.
+    """Find the files at a URL: a file, or all below a directory, in the order of their names.
+
+    s3:// is read by Arrow, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, for other object stores,
+    AWS_ENDPOINT_URL; everything else by the fsspec implementation that is installed for its scheme.
 
     Raises:
         WrongInput: SourceMissing or SchemeUnsupported.
+        Retryable: SourceUnreachable.
     """
     import fsspec  # noqa: PLC0415 - only remote sources need it
 
     try:
-        file_system, path = fsspec.core.url_to_fs(uri)
+        file_system, path = _open_s3(uri) if uri.startswith(_S3) else fsspec.core.url_to_fs(uri)
     except (ImportError, ValueError) as error:
         raise WrongInput("SchemeUnsupported", f"{uri} cannot be opened: {error}") from error
     try:
         if split_suffixes(path)[0] in ROW_SUFFIXES or file_system.isfile(path):
             paths = [path]
         else:
-            paths = sorted(name for name in file_system.find(path) if split_suffixes(name)[0] in ROW_SUFFIXES)
-        if not paths or not file_system.exists(paths[0]):
-            raise WrongInput("SourceMissing", f"there is nothing to read at {uri}; correct the uri")
-    except PermissionError as error:
-        raise WrongInput("SourceMissing", f"no permission to read {uri}: {error}") from error
+            names = file_system.find(path, on_error="raise")
+            paths = sorted(name for name in names if split_suffixes(name)[0] in ROW_SUFFIXES)
+        for name in paths[:1]:
+            file_system.info(name)
+    except OSError as error:
+        raise _unavailable(uri, error) from error
+    if not paths:
+        raise _nothing_at(uri)
     return tuple(_remote_file(file_system, name) for name in paths)
+
+
+def _unavailable(uri: str, error: OSError) -> StageError:
+    """Judge why nothing can be read at a URL."""
+    # fsspec calls whatever an http server does a file that is not found; the cause is what happened.
+    what = error.__cause__ or error
+    status = getattr(what, "status", None)
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) or "ACCESS_DENIED" in str(what):
+        return WrongInput("SourceMissing", f"no permission to read {uri}: {what}")
+    if isinstance(what, FileNotFoundError) or status == HTTPStatus.NOT_FOUND:
+        return _nothing_at(uri)
+    return Retryable("SourceUnreachable", f"{uri} cannot be reached: {what}")
+
+
+def _nothing_at(uri: str) -> WrongInput:
+    return WrongInput("SourceMissing", f"there is nothing to read at {uri}; correct the uri")
+
+
+def _open_s3(uri: str) -> tuple[Any, str]:
+    from fsspec.implementations.arrow import ArrowFSWrapper  # noqa: PLC0415
+    from pyarrow.fs import S3FileSystem  # noqa: PLC0415
+
+    store = S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL"), region=os.environ.get("AWS_REGION"))
+    return ArrowFSWrapper(store), uri.removeprefix(_S3)
 
 
 def local_files(uri: str, volume: Volume, selection: Selection) -> tuple[DataFile, ...]:

@@ -2,7 +2,7 @@ import bz2
 import gzip
 import json
 import lzma
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
+from support.object_store import object_store
 
-from distill_runtime.errors import WrongInput
+from distill_runtime.errors import Retryable, WrongInput
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.table import open_table
 from distill_runtime.volume import Volume
@@ -110,6 +111,45 @@ def test_a_url_is_read(tmp_path: Path) -> None:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    WRITERS["rows.parquet"](tmp_path / "rows.parquet")
+    stored = {
+        "prompts/a.jsonl.gz": gzip.compress(json_lines(ROWS[:10])),
+        "prompts/deep/b.parquet": (tmp_path / "rows.parquet").read_bytes(),
+        "prompts/notes.txt": b"",
+    }
+    with object_store("bucket", stored, readable_with="AKIAGOOD") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_bucket_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAGOOD")
+    assert read(tmp_path, "s3://bucket/prompts") == EXPECTED[:10] + EXPECTED
+    assert read(tmp_path, "s3://bucket/prompts/deep/b.parquet") == EXPECTED
+    with pytest.raises(WrongInput, match="nothing to read at s3://bucket/other"):
+        read(tmp_path, "s3://bucket/other")
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_bucket_that_the_key_does_not_open_is_wrong_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIABAD")
+    with pytest.raises(WrongInput, match="no permission to read s3://bucket/prompts"):
+        read(tmp_path, "s3://bucket/prompts")
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9/rows.jsonl", "http://nowhere.invalid/rows.jsonl"])
+def test_a_server_that_does_not_answer_may_answer_later(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(Retryable, match=f"{uri} cannot be reached") as error:
+        read(tmp_path, uri)
+    assert error.value.reason == "SourceUnreachable"
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ def test_suspending_generate_frees_its_pods_and_resuming_completes(workspace: Wo
     assert verdict["status"] == "False"
     answered = sum(workspace.teacher_stats()["answered"].values())
     _suspend(workspace, "distilldataset", False)
-    done = workspace.wait_for("distilldataset")
-    assert done["status"]["kept"] == 400 == done["status"]["generations"]
+    status = workspace.wait_for("distilldataset")["status"]
+    assert status["kept"] + sum(status["rejected"].values()) == 400 == status["generations"]
     in_flight = 4
     assert sum(workspace.teacher_stats()["answered"].values()) <= 400 + in_flight
     assert answered < 400

@@ -46,7 +46,14 @@ def answer_everything(_question: str, _asked_before: int) -> Reaction:
 
 
 class ScriptedTeacher:
-    """One server. `asked` counts the requests for each question; `bodies` and `headers` keep the last of them."""
+    """One server.
+
+    Attributes:
+        asked: counts the requests for each question.
+        bodies, headers: of all requests.
+        served: models that it answers for; others get 404.
+        listed: models that it says it has; None if it has no list.
+    """
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -55,7 +62,8 @@ class ScriptedTeacher:
         self.headers: list[dict[str, str]] = []
         self.in_flight = 0
         self.most_in_flight = 0
-        self.models: list[str] = [MODEL]
+        self.served = [MODEL]
+        self.listed: list[str] | None = [MODEL]
         self.url = ""
 
     @property
@@ -72,6 +80,8 @@ class ScriptedTeacher:
 
     async def _react(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        if body["model"] not in self.served:
+            return web.json_response({"error": {"message": "no such model"}}, status=404)
         question = body["messages"][-1]["content"]
         reaction = self.script(question, self.asked[question])
         self.asked[question] += 1
@@ -106,7 +116,9 @@ class ScriptedTeacher:
         return response
 
     async def _models(self, _request: web.Request) -> web.Response:
-        return web.json_response({"data": [{"id": model} for model in self.models]})
+        if self.listed is None:
+            return web.Response(status=404)
+        return web.json_response({"data": [{"id": model} for model in self.listed]})
 
     def application(self) -> web.Application:
         application = web.Application()

@@ -1,9 +1,10 @@
 """Asking OpenAI-compatible endpoints many things at once, losing nothing: for the teacher and for evaluation alike.
 
 * `values`: a request and what comes of it, an answer or a failure for good.
-* `chat`: one exchange over HTTP.
+* `http`, `stream`, `chat`: HTTP to one server, a streamed answer put together, one exchange with an endpoint.
 * `trouble`: what can go wrong in an exchange, and what each kind calls for.
 * `endpoints`: which endpoint takes the next request, how many at once, and which are failing.
 * `ask`: the client: workers that take requests off one iterator until each has its outcome.
-* `journal`: outcomes on disk, one a line, found again after any crash.
+* `journal`, `adoption`: outcomes on disk, one a line, found again after any crash or with another number of shards.
+* `output_cap`: noticing that a server cuts answers by itself.
 """

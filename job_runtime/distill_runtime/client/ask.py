@@ -91,15 +91,19 @@ class Client:
         """
         for endpoint in self._pool.endpoints:
             models = await self._transport.models(endpoint.url)
-            if isinstance(models, Trouble):
-                if "answers 401" in models.what or "answers 403" in models.what:
-                    raise _misconfigured(endpoint, models)
-                logger.warning("%s %s", endpoint.url, models.what)
-            elif models and self._settings.model not in models:
+            if not isinstance(models, Trouble) and self._settings.model in models:
+                continue
+            # The list may be wrong: gateways leave out aliases, and not every server has it. An answer counts.
+            result = await self._ask_something_trivial(endpoint)
+            if isinstance(result, Trouble) and result.kind is Kind.MISCONFIGURED:
+                if isinstance(models, Trouble) or not models:
+                    raise _misconfigured(endpoint, result)
                 raise WrongInput(
                     "ModelNotServed",
                     f"{endpoint.url} does not serve {self._settings.model!r}; it serves {', '.join(models)}",
                 )
+            if isinstance(models, Trouble):
+                logger.warning("%s %s", endpoint.url, models.what)
 
     async def ask_all(self, requests: Iterator[Request], take: Callable[[Outcome], None]) -> None:
         """Ask everything, and hand each outcome to `take` as soon as it is there, in no particular order.
@@ -177,7 +181,14 @@ class Client:
         return attempts > self._settings.max_attempts and await self._is_alive()
 
     async def _is_alive(self) -> bool:
-        """Ask something trivial."""
+        """Tell whether an endpoint answers something trivial."""
+        for endpoint in self._pool.endpoints:
+            result = await self._ask_something_trivial(endpoint)
+            if isinstance(result, Reply) or result.kind is Kind.REFUSED:
+                return True
+        return False
+
+    async def _ask_something_trivial(self, endpoint: Endpoint) -> Reply | Trouble:
         body = chat_body(
             self._settings.model,
             system_prompt="",
@@ -187,11 +198,7 @@ class Client:
             top_p=1.0,
             seed=None,
         )
-        for endpoint in self._pool.endpoints:
-            result = await self._transport.complete(endpoint.url, body)
-            if isinstance(result, Reply) or result.kind is Kind.REFUSED:
-                return True
-        return False
+        return await self._transport.complete(endpoint.url, body)
 
     def _count_refusal(self, endpoint: Endpoint, trouble: Trouble) -> None:
         """Stop when everything is refused: then it is the parameters, not the prompts."""

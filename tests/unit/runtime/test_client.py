@@ -294,8 +294,24 @@ def test_faults_at_the_rates_of_a_bad_day_lose_nothing_and_cost_little() -> None
 
 def test_a_model_that_is_not_served_is_named_with_those_that_are() -> None:
     with teacher() as server:
-        server.models = ["a", "b"]
+        server.served = server.listed = ["a", "b"]
         with pytest.raises(WrongInput, match=f"{server.url} does not serve 'scripted'; it serves a, b"):
+            check(settings(server.url))
+
+
+@pytest.mark.parametrize("listed", [None, [], ["another"]])
+def test_a_model_that_answers_passes_whatever_the_list_says(listed: list[str] | None) -> None:
+    with teacher() as server:
+        server.listed = listed
+        check(settings(server.url))
+    assert server.requests == 1
+
+
+@pytest.mark.parametrize("listed", [None, []])
+def test_a_server_without_a_list_that_does_not_answer_for_the_model_is_misconfigured(listed: list[str] | None) -> None:
+    with teacher() as server:
+        server.served, server.listed = ["a"], listed
+        with pytest.raises(WrongInput, match="answers 404: no such model; correct the endpoint, the model's name"):
             check(settings(server.url))
 
 

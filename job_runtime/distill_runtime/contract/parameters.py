@@ -216,6 +216,14 @@ class FilterParameters(Parameters):
         default=10, ge=1, le=600, description="Longest that verifying one generation may take."
     )
 
+    license: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9][a-z0-9.-]*$",
+        max_length=64,
+        description="Licence to state in the card of the kept data set, by the name that the Hugging Face hub knows it "
+        "by, such as apache-2.0. Default: unknown.",
+    )
+
     @model_validator(mode="after")
     def _check_verifier(self) -> Self:
         if (self.verifier == "regex") != (self.answer_pattern is not None):

@@ -4,5 +4,6 @@
 * `contamination`: which prompts are taken from a benchmark.
 * `verifying`: every generation gets its verdict.
 * `selection`: which of a prompt's right generations are kept.
+* `release`: the kept rows as a data set for others.
 * `summary`: the report.
 """

@@ -1,7 +1,10 @@
 """The generate stage's artifacts: one a shard, all of which must be there."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from distill_runtime.artifact import find_artifact, open_artifact
 from distill_runtime.contract import ArtifactReference, FilterContract, shard_output
@@ -18,11 +21,13 @@ class Shards:
         references: the artifacts.
         paths: their files of generations, in the same order.
         generations: how many there are in all.
+        parameters: the contract of the first; the others differ from it only in which prompts are theirs.
     """
 
     references: tuple[ArtifactReference, ...]
     paths: tuple[Path, ...]
     generations: int
+    parameters: Mapping[str, JsonValue]
 
 
 def open_shards(contract: FilterContract, volume: Volume) -> Shards:
@@ -31,7 +36,7 @@ def open_shards(contract: FilterContract, volume: Volume) -> Shards:
     Raises:
         WrongInput: ShardMissing, NothingToFilter, or as `artifact.open_artifact`.
     """
-    references, paths, generations = [], [], 0
+    references, paths, parameters, generations = [], [], [], 0
     for index in range(contract.shards):
         uri = shard_output(contract.input, index, contract.shards)
         found = find_artifact(volume, uri)
@@ -44,7 +49,8 @@ def open_shards(contract: FilterContract, volume: Volume) -> Shards:
         directory, manifest = open_artifact(volume, found[0])
         references.append(found[0])
         paths.append(directory / GENERATIONS_NAME)
+        parameters.append(manifest.parameters)
         generations += manifest.counts["generations"]
     if not generations:
         raise WrongInput("NothingToFilter", f"{contract.input} holds no generation; all its shards are empty")
-    return Shards(tuple(references), tuple(paths), generations)
+    return Shards(tuple(references), tuple(paths), generations, parameters[0])

@@ -4,6 +4,7 @@ The artifact:
 
 * `kept.jsonl`: what training may use (see `rows.kept_row`).
 * `rejects.jsonl`: every other generation, each with the reason; its text is in the generate stage's artifact.
+* `dataset/`: the kept rows as parquet, with a card, for others (see `filtering.release`).
 * `report.html`, `report.json`: the same for people (see `filtering.summary`).
 
 The counts close: generations = kept + every `rejected.…`.
@@ -20,6 +21,7 @@ from distill_runtime.artifact import ArtifactWriter
 from distill_runtime.contract import FilterContract, FilterParameters, Result
 from distill_runtime.errors import WrongInput
 from distill_runtime.filtering.contamination import Contamination, read_benchmarks
+from distill_runtime.filtering.release import RELEASE_DIRECTORY, write_card, write_release
 from distill_runtime.filtering.selection import DUPLICATE, KEY, NOT_KEPT, select
 from distill_runtime.filtering.shards import open_shards
 from distill_runtime.filtering.summary import summarise
@@ -75,6 +77,10 @@ def run(contract: FilterContract, context: StageContext) -> Result:
     metrics = {"acceptanceRate": accepted / generations}
     tokens = np.memmap(files.keys, KEY, mode="r")["tokens"]
     summarise(counts, metrics["acceptanceRate"], tokens, files.rejects).write(writer.directory)
+    title = contract.owner.name if contract.owner else contract.output
+    parameters = contract.filter.to_json()
+    card = write_card(title, contract.filter.license, counts, shards.parameters, parameters)
+    write_release(writer.directory / KEPT_NAME, writer.directory / RELEASE_DIRECTORY, card)
     shutil.rmtree(work)
     context.reporter.update(message="making the artifact complete", counts=counts, metrics=metrics)
     return Result(

@@ -156,6 +156,20 @@ def test_the_report_says_the_same_as_the_counts(context: StageContext, tmp_path:
     assert ["incorrect", "p / 1", "0.5", "\\frac{1}{3}"] in samples["rows"]
 
 
+def test_the_kept_rows_leave_as_a_data_set_for_others(context: StageContext, tmp_path: Path) -> None:
+    from datasets import load_dataset  # noqa: PLC0415
+
+    filter_stage.run(contract(license="apache-2.0"), context)
+    directory = tmp_path / "filter" / "dataset"
+    rows = load_dataset(str(directory), split="train", cache_dir=str(tmp_path / "cache")).to_list()
+    assert rows == read(tmp_path / "filter" / "kept.jsonl")
+    card = (directory / "README.md").read_text()
+    assert card.startswith("---\nlicense: apache-2.0\n")
+    assert "| generations | 11 |" in card
+    assert '"generationsPerPrompt": 1' in card
+    assert "http://teacher/v1" not in card
+
+
 def test_the_artifact_knows_where_it_comes_from(context: StageContext) -> None:
     result = filter_stage.run(contract(), context)
     assert result.artifact is not None
@@ -166,7 +180,8 @@ def test_the_artifact_knows_where_it_comes_from(context: StageContext) -> None:
         "generate/shard-00001-of-00002",
     ]
     names = [file.path for file in manifest.files]
-    assert names == ["kept.jsonl", "rejects.jsonl", "report.html", "report.json"]
+    release = ["dataset/README.md", "dataset/data/train-00000.parquet"]
+    assert names == [*release, "kept.jsonl", "rejects.jsonl", "report.html", "report.json"]
     assert manifest.counts == result.counts
 
 

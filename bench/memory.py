@@ -1,0 +1,129 @@
+"""Memory of filter and pack: it must not grow with the rows."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
+
+from bench import Row
+from bench._processes import run
+from distill_runtime.artifact import ArtifactWriter
+from distill_runtime.contract import (
+    FilterContract,
+    FilterParameters,
+    GenerateContract,
+    PackContract,
+    PackParameters,
+    PromptSource,
+    TeacherParameters,
+    parse_contract,
+    shard_output,
+)
+from distill_runtime.contract.parameters import TokenizerSource
+from distill_runtime.progress import Reporter
+from distill_runtime.rows import GENERATIONS_NAME
+from distill_runtime.stage import StageContext
+from distill_runtime.volume import Volume
+
+FEW = 100_000
+MANY = 1_000_000
+ALLOWED = 1.2
+_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def measure() -> Iterator[Row]:
+    """Run both stages over few and over many short rows."""
+    few, many = (peaks(rows) for rows in (FEW, MANY))
+    for stage in few:
+        growth = many[stage] / few[stage]
+        yield Row(
+            f"memory: {stage} of {MANY} rows",
+            f"{many[stage] / 1e6:.0f} MB, {growth:.2f}x that of {FEW}",
+            "",
+            f"<= {ALLOWED}x",
+            growth <= ALLOWED,
+        )
+
+
+def peaks(rows: int) -> dict[str, int]:
+    """Give the peak memory of each stage in bytes."""
+    with tempfile.TemporaryDirectory() as directory:
+        volume = Path(directory)
+        run(write_generations, volume, rows)
+        write_tokenizer(volume / "tokenizer")
+        filtered = run(
+            run_stage,
+            volume,
+            FilterContract(output="filter", input="generate", filter=FilterParameters(keep="first")).model_dump_json(),
+        )
+        parameters = PackParameters(tokenizer=TokenizerSource(uri="tokenizer"), sequence_length=4096)
+        contract = PackContract(output="pack", input=filtered.result, pack=parameters)
+        packed = run(run_stage, volume, contract.model_dump_json())
+    return {"filter": filtered.peak_bytes, "pack": packed.peak_bytes}
+
+
+def run_stage(volume: Path, contract_text: str) -> object:
+    """Run a stage and give its artifact."""
+    from distill_runtime.stages import filter as filter_stage  # noqa: PLC0415 - only what the stage needs
+    from distill_runtime.stages import pack  # noqa: PLC0415
+
+    contract = parse_contract(contract_text)
+    context = StageContext(Volume(volume), Reporter(contract.stage, "rows"))
+    stage = {"filter": filter_stage, "pack": pack}[contract.stage]
+    return stage.run(contract, context).artifact
+
+
+def write_generations(volume: Path, rows: int) -> None:
+    """Write an artifact of the generate stage: four generations of each prompt, one of them wrong, two alike."""
+    output = shard_output("generate", 0, 1)
+    contract = GenerateContract(
+        output=output,
+        prompts=PromptSource(uri="prompts.jsonl"),
+        teacher=TeacherParameters(endpoints=("http://teacher/v1",), model="teacher"),
+    )
+    writer = ArtifactWriter(Volume(volume), contract)
+    with (writer.directory / GENERATIONS_NAME).open("wb") as file:
+        for row in range(rows):
+            number, generation = divmod(row, 4)
+            said = number + 1 if generation else number
+            line = {
+                "key": f"{row:016x}",
+                "failure": None,
+                "finish_reason": "stop",
+                "prompt_tokens": 10,
+                "completion_tokens": 20,
+                "attempts": 1,
+                "uuid": str(number),
+                "generation": generation,
+                "position": number,
+                "prompt": f"What is {number} + 1?",
+                "answer": str(number + 1),
+                "reasoning": f"Attempt {min(generation, 2)}: one more.",
+                "content": f"\\boxed{{{said}}}",
+            }
+            file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+    writer.finish({"generations": rows}, {})
+
+
+def write_tokenizer(directory: Path) -> None:
+    """Write a tokenizer of single bytes."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator([], trainers.BpeTrainer(initial_alphabet=alphabet, show_progress=False))
+    tokenizer.add_special_tokens([AddedToken("<|im_end|>", special=True, normalized=False)])
+    directory.mkdir()
+    tokenizer.save(str(directory / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "chat_template": _TEMPLATE,
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|im_end|>",
+    }
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings))

@@ -1,0 +1,116 @@
+"""The kept rows as a data set for others: parquet files and a card, in the layout of the Hugging Face hub."""
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import chain, count, islice
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import JsonValue
+
+from distill_runtime.resumable import read_lines
+
+RELEASE_DIRECTORY = "dataset"
+
+_GROUP_BYTES = 16 << 20
+"""JSON of one row group, which is in memory while it is written."""
+_FILE_GROUPS = 32
+_UNKNOWN_LICENSE = "unknown"
+_MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+_SCHEMA = pa.schema(
+    [
+        ("uuid", pa.string()),
+        ("generation", pa.int64()),
+        ("prompt", pa.string()),
+        ("answer", pa.string()),
+        ("messages", pa.list_(_MESSAGE)),
+    ]
+)
+
+
+def write_release(kept: Path, directory: Path, card: str) -> None:
+    """Write the data set.
+
+    Args:
+        kept: file of the kept rows, as `rows.kept_row` makes them.
+        directory: to write into, whose earlier content is replaced.
+        card: the text of its README.md.
+    """
+    data = directory / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    for left_behind in data.iterdir():
+        left_behind.unlink()
+    groups = _groups(kept)
+    for number in count():
+        group = next(groups, None)
+        if group is None:
+            break
+        with pq.ParquetWriter(data / f"train-{number:05}.parquet", _SCHEMA, compression="zstd") as writer:
+            for rows in chain([group], islice(groups, _FILE_GROUPS - 1)):
+                writer.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))
+    (directory / "README.md").write_text(card, encoding="utf-8")
+
+
+def write_card(
+    title: str,
+    license_name: str | None,
+    counts: Mapping[str, int],
+    generate_parameters: Mapping[str, JsonValue],
+    filter_parameters: Mapping[str, object],
+) -> str:
+    """Write the data set's card.
+
+    Args:
+        license_name: an identifier that the hub knows, such as apache-2.0.
+        counts: of the filter's result.
+        generate_parameters: the contract that the generations were made by.
+        filter_parameters: the parameters of the filter.
+    """
+    teacher = generate_parameters.get("teacher")
+    # Where the teacher was served concerns nobody else.
+    asked = {name: value for name, value in teacher.items() if name != "endpoints"} if isinstance(teacher, dict) else {}
+    figures = "\n".join(f"| {name} | {number:,} |" for name, number in counts.items())
+    return f"""---
+license: {license_name or _UNKNOWN_LICENSE}
+task_categories:
+- text-generation
+---
+
+# {title}
+
+Reasoning of the teacher `{asked.get("model")}`, verified against reference answers by npu-distill.
+
+| Generations | |
+|---|---|
+{figures}
+
+Each row has `uuid` and `generation`, which tell it from all others, `prompt`, the reference `answer`, and `messages`:
+the prompt and what the teacher wrote, with its reasoning between `<think>` tags.
+
+## How it was made
+
+{_block("Prompts", generate_parameters.get("prompts"))}
+
+{_block("Teacher", asked)}
+
+{_block("Filter", filter_parameters)}
+"""
+
+
+def _block(title: str, value: object) -> str:
+    return f"{title}:\n\n```json\n{json.dumps(value, indent=2, ensure_ascii=False)}\n```"
+
+
+def _groups(kept: Path) -> Iterator[list[dict[str, object]]]:
+    rows: list[dict[str, object]] = []
+    size = 0
+    for line, _ in read_lines(kept):
+        rows.append(orjson.loads(line))
+        size += len(line)
+        if size >= _GROUP_BYTES:
+            yield rows
+            rows, size = [], 0
+    if rows:
+        yield rows

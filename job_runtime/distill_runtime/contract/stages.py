@@ -11,6 +11,7 @@ from pydantic import Field, TypeAdapter
 
 from distill_runtime.contract.artifact import ArtifactReference
 from distill_runtime.contract.base import Model
+from distill_runtime.contract.identity import OPERATIONAL
 from distill_runtime.contract.parameters import (
     Benchmark,
     Checkpoint,
@@ -50,9 +51,13 @@ class Owner(Model):
 class StageContract(Model):
     """What all contracts have in common."""
 
-    owner: Owner | None = None
-    attempt: int = Field(default=1, ge=1, description="Counts the Jobs that the operator started for this stage.")
-    output: str = Field(min_length=1, description="Directory of the artifact, relative to the volume.")
+    owner: Annotated[Owner | None, OPERATIONAL] = None
+    attempt: Annotated[int, OPERATIONAL] = Field(
+        default=1, ge=1, description="Counts the Jobs that the operator started for this stage."
+    )
+    output: Annotated[str, OPERATIONAL] = Field(
+        min_length=1, description="Directory of the artifact, relative to the volume."
+    )
 
 
 class GenerateContract(StageContract):
@@ -66,7 +71,7 @@ class GenerateContract(StageContract):
     stage: Literal["generate"] = "generate"
     prompts: PromptSource
     teacher: TeacherParameters
-    shards: int = Field(default=1, ge=1)
+    shards: Annotated[int, OPERATIONAL] = Field(default=1, ge=1)
 
 
 class FilterContract(StageContract):
@@ -74,7 +79,9 @@ class FilterContract(StageContract):
 
     stage: Literal["filter"] = "filter"
     input: str = Field(description="The generate stage's output, relative to the volume.")
-    shards: int = Field(default=1, ge=1, description="Shards that generate was run with; all must be complete.")
+    shards: Annotated[int, OPERATIONAL] = Field(
+        default=1, ge=1, description="Shards that generate was run with; all must be complete."
+    )
     filter: FilterParameters
 
 
@@ -96,8 +103,8 @@ class Rendezvous(Model):
 class TrainContract(StageContract):
     """Fine-tune with MindSpore and MindFormers; `python -m distill_runtime msrun` runs it.
 
-    Writes checkpoints under `<output>.partial`, logs under `<output>.logs` and, at the end, HuggingFace-named
-    safetensors with config.json and the tokenizer as the artifact.
+    Writes checkpoints under `<output>.work`, logs under `<output>.logs` and, at the end, HuggingFace-named safetensors
+    with config.json and the tokenizer as the artifact.
     """
 
     stage: Literal["msrun"] = "msrun"
@@ -105,12 +112,12 @@ class TrainContract(StageContract):
     model: ModelSource
     training: Training
     parallelism: Parallelism
-    checkpoint: Checkpoint
+    checkpoint: Annotated[Checkpoint, OPERATIONAL]
     mindformers: MindFormersOverrides = Field(default_factory=dict)
     device_target: DeviceTarget
     nodes: int = Field(default=1, ge=1, description="Pods of the attempt.")
     devices_per_node: int = Field(default=1, ge=1, description="Worker processes, one a device, in each Pod.")
-    rendezvous: Rendezvous | None = Field(default=None, description="Absent with one node.")
+    rendezvous: Annotated[Rendezvous | None, OPERATIONAL] = Field(default=None, description="Absent with one node.")
 
 
 class WeightsTarget(Model):

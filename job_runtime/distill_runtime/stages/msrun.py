@@ -50,7 +50,8 @@ def check(contract: TrainContract, context: StageContext) -> None:
 
 def _check(contract: TrainContract, context: StageContext) -> TrainingInputs:
     inputs = open_inputs(contract, context.volume)
-    nowhere = RunPaths(partial=context.volume.root, logs=context.volume.root)
+    root = context.volume.root
+    nowhere = RunPaths(partial=root, work=root, logs=root)
     start = choose_start(contract, inputs, nowhere, None)
     build_configuration(contract, inputs.architecture, inputs.schedule, inputs.data, start, nowhere.mindformers, cpus=1)
     return inputs
@@ -78,6 +79,8 @@ def run(contract: TrainContract, context: StageContext) -> Result:
 def _run_first_node(contract: TrainContract, context: StageContext, inputs: TrainingInputs) -> Result:
     writer = ArtifactWriter(context.volume, contract)
     paths = make_paths(contract, context.volume)
+    if not paths.attempts.exists():
+        shutil.rmtree(paths.work, ignore_errors=True)  # of a run whose partial artifact was removed to start over
     checkpoint = _latest(paths, inputs)
     resumed = 0 if checkpoint is None else checkpoint.step
     lost = cut_log(paths.training_log, resumed)
@@ -99,9 +102,8 @@ def _run_first_node(contract: TrainContract, context: StageContext, inputs: Trai
     }
     weights = _whole_weights(contract, paths, last)
     export_model(weights, inputs.model, inputs.architecture, writer.directory)
-    shutil.copyfile(paths.logs / CONFIGURATION_NAME, writer.directory / CONFIGURATION_NAME)
-    paths.delete_temporary()
     artifact = writer.finish(counts, metrics, inputs=[contract.dataset], packages=_PACKAGES)
+    shutil.rmtree(paths.work)
     return Result(
         outcome="Succeeded",
         reason="Trained",
@@ -120,9 +122,11 @@ def _train(
     checkpoint: Checkpoint | None,
 ) -> None:
     """Run this node's workers to their end."""
-    if context.index == 0 and choose_start(contract, inputs, paths, checkpoint).path == paths.initial:
-        place_initial_weights(inputs, paths)
     assignment = write_orders(contract, inputs, paths, checkpoint)
+    if context.index == 0:
+        shutil.copyfile(paths.logs / CONFIGURATION_NAME, paths.partial / CONFIGURATION_NAME)
+        if choose_start(contract, inputs, paths, checkpoint).path == paths.initial:
+            place_initial_weights(inputs, paths)
     resumed = 0 if checkpoint is None else checkpoint.step
     context.reporter.update(done=resumed, total=inputs.schedule.total_steps, message="loading and compiling")
     progress = _StepProgress(

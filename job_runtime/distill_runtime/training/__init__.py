@@ -1,11 +1,14 @@
 """Fine-tuning with MindSpore and MindFormers: the msrun stage's own layer.
 
-Three groups of modules, told apart by the process they run in:
+Told apart by the process that a module runs in:
 
-* in the stage's process, without MindSpore: `architecture`, `schedule`, `configuration` (pure), `tensors`, `weights`
-  (safetensors files), `inputs` (checks), `checkpoints`, `launcher`, `training_log`, `export`;
-* in a worker's process, one a device: `worker`, `monitor`, `cpu_patches`;
-* in the scheduler's process of a run with several workers: `scheduler`.
+* the stage's, without MindSpore. Pure: `architecture`, `schedule`, `configuration`, `weight_names`. Files: `tensors`
+  (safetensors by their headers), `checkpoints`, `training_log`, `assignment`. Work: `inputs` (checks), `attempt` (where
+  it starts, what came of it), `launcher` (worker processes), `export`.
+* a worker's, one a device: `worker`, `monitor`, `cpu_patches`.
+* the scheduler's, of a run with several workers: `scheduler`.
+* one that puts the workers' parts of the weights together: `unify`.
 
-They meet in files: the worker reads the YAML that the stage wrote, and writes checkpoints and the training log.
+They meet in files: a worker reads the YAML and the assignment that the stage wrote, and writes checkpoints and the
+training log.
 """

@@ -51,12 +51,8 @@ class RunPaths:
     """Where a run keeps things, for every node the same but `logs`."""
 
     partial: Path
+    work: Path
     logs: Path
-
-    @property
-    def checkpoints(self) -> Path:
-        """Directory of checkpoints."""
-        return self.partial / "checkpoints"
 
     @property
     def training_log(self) -> Path:
@@ -69,14 +65,19 @@ class RunPaths:
         return self.partial / "attempts.jsonl"
 
     @property
+    def checkpoints(self) -> Path:
+        """Directory of checkpoints."""
+        return self.work / "checkpoints"
+
+    @property
     def initial(self) -> Path:
         """Base weights under MindFormers' names."""
-        return self.partial / "initial"
+        return self.work / "initial"
 
     @property
     def mindformers(self) -> Path:
         """MindFormers' own output directory."""
-        return self.partial / "mindformers"
+        return self.work / "mindformers"
 
     @property
     def strategies(self) -> Path:
@@ -86,18 +87,17 @@ class RunPaths:
     @property
     def unified(self) -> Path:
         """Whole weights, put together from the workers' parts."""
-        return self.partial / "unified"
-
-    def delete_temporary(self) -> None:
-        """Delete what is of no use once the model is exported."""
-        for directory in (self.checkpoints, self.initial, self.mindformers, self.unified):
-            shutil.rmtree(directory, ignore_errors=True)
+        return self.work / "unified"
 
 
 def make_paths(contract: TrainContract, volume: Volume) -> RunPaths:
     """Choose this node's paths; the directory for its logs is made."""
     complete = volume.resolve(contract.output)
-    return RunPaths(partial=partial_directory(complete), logs=make_logs_directory(complete, contract.attempt))
+    return RunPaths(
+        partial=partial_directory(complete),
+        work=complete.with_name(complete.name + ".work"),
+        logs=make_logs_directory(complete, contract.attempt),
+    )
 
 
 def choose_start(

@@ -36,7 +36,7 @@ ON_NPUS = {"device_target": "Ascend", "parallelism": Parallelism(pipeline=2, mic
 def paths(tmp_path: Path) -> RunPaths:
     (tmp_path / "logs").mkdir()
     (tmp_path / "run.partial").mkdir()
-    return RunPaths(partial=tmp_path / "run.partial", logs=tmp_path / "logs")
+    return RunPaths(partial=tmp_path / "run.partial", work=tmp_path / "run.work", logs=tmp_path / "logs")
 
 
 def inputs(contract: TrainContract, model: Path = Path("/data/student")) -> TrainingInputs:

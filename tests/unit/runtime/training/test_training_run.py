@@ -80,7 +80,8 @@ def test_training_learns_and_its_artifact_is_whole(workplace: Workplace, trained
     assert [step for step, _ in workplace.losses("trained")] == list(range(1, steps + 1))
     assert losses[-1] < losses[0] - 0.5
     assert trained.metrics["resumedFromStep"] == trained.metrics["lostSteps"] == 0
-    assert not (directory / "checkpoints").exists()
+    assert (directory / "mindformers.yaml").is_file()
+    assert not (workplace.root / "trained.work").exists()
     assert {"mindspore", "mindformers"} <= manifest.versions.keys()
 
 
@@ -116,25 +117,28 @@ def test_served_again_it_computes_what_huggingface_s_qwen2_computes(workplace: W
         assert logits == pytest.approx(next_token_logits(config, weights, sequence), abs=1e-4)
 
 
-def test_killed_at_any_step_it_goes_on_with_the_same_losses(workplace: Workplace, trained: Result) -> None:
-    contract = train_contract(workplace.dataset, output="killed")
+def test_ended_at_any_step_it_goes_on_with_the_same_losses(workplace: Workplace, trained: Result) -> None:
+    contract = train_contract(workplace.dataset, output="ended")
     stage = workplace.start(contract)
-    workplace.wait_for_step("killed", 5)
+    workplace.wait_for_step("ended", 2)
+    end_by_sigterm(stage)
+    stage = workplace.start(contract.model_copy(update={"attempt": 2}))
+    workplace.wait_for_step("ended", 8)
     stage.kill()
     stage.wait()
-    result = workplace.run(contract.model_copy(update={"attempt": 2}))
+    result = workplace.run(contract.model_copy(update={"attempt": 3}))
     resumed = result.metrics["resumedFromStep"]
-    assert resumed >= 3
+    assert resumed >= 6
     assert resumed % 3 == 0
-    assert workplace.losses("killed") == workplace.losses("trained")
-    weights = [load_file(workplace.root / output / "model.safetensors") for output in ("trained", "killed")]
+    assert result.metrics["lostSteps"] >= 2
+    assert workplace.losses("ended") == workplace.losses("trained")
+    weights = [load_file(workplace.root / output / "model.safetensors") for output in ("trained", "ended")]
     for name, array in weights[0].items():
         assert np.array_equal(array, weights[1][name]), name
 
 
-def test_sigterm_ends_it_at_once_and_its_worker_with_it(workplace: Workplace) -> None:
-    stage = workplace.start(train_contract(workplace.dataset, output="terminated"))
-    workplace.wait_for_step("terminated", 2)
+def end_by_sigterm(stage: subprocess.Popen[str]) -> None:
+    """Ask the stage to stop: it must do so at once, and its worker with it."""
     workers = Path(f"/proc/{stage.pid}/task/{stage.pid}/children").read_text().split()
     started = time.monotonic()
     stage.send_signal(signal.SIGTERM)

@@ -1,0 +1,81 @@
+"""The msrun stage where there is nothing left to train."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from support.student import pack_samples, train_contract, write_student, write_weights
+
+from distill_runtime.artifact import open_artifact, verify_content
+from distill_runtime.contract import TrainContract
+from distill_runtime.progress import Reporter
+from distill_runtime.stage import StageContext
+from distill_runtime.stages import msrun
+from distill_runtime.training.checkpoints import checkpoint_file
+from distill_runtime.training.inputs import open_inputs
+from distill_runtime.training.training_log import StepRecord
+from distill_runtime.training.weight_names import to_mindformers
+from distill_runtime.volume import Volume
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> StageContext:
+    write_student(tmp_path / "student")
+    return StageContext(Volume(tmp_path), Reporter("msrun", "steps"))
+
+
+def leave_trained(root: Path, contract: TrainContract, steps: int) -> dict[str, np.ndarray]:
+    """Leave what a run leaves that was killed after its last step; gives the trained weights."""
+    weights = write_weights(write_student(root / "elsewhere"))
+    file = checkpoint_file(root / "trained.work" / "checkpoints", steps, 2, 0, 1)
+    file.parent.mkdir(parents=True)
+    save_file({to_mindformers(name): array for name, array in weights.items()}, file)
+    partial = root / "trained.partial"
+    partial.mkdir()
+    (partial / "contract.json").write_text(contract.model_dump_json(by_alias=True))
+    (partial / "attempts.jsonl").write_text('{"attempt":1,"resumedFromStep":0,"lostSteps":0}\n')
+    (partial / "mindformers.yaml").write_text("seed: 42\n")
+    records = [
+        StepRecord(step=step, epoch=1, loss=2.0, learning_rate=1e-3, seconds=1.0).model_dump_json(by_alias=True)
+        for step in range(1, steps + 1)
+    ]
+    (partial / "training-log.jsonl").write_text("\n".join(records) + "\n")
+    return weights
+
+
+def test_killed_after_the_last_step_it_only_exports(context: StageContext, tmp_path: Path) -> None:
+    contract = train_contract(pack_samples(context.volume, 60), attempt=2)
+    steps = open_inputs(contract, context.volume).schedule.total_steps
+    weights = leave_trained(tmp_path, contract, steps)
+    result = msrun.run(contract, context)
+    assert (result.outcome, result.reason) == ("Succeeded", "Trained")
+    assert result.metrics["resumedFromStep"] == steps
+    assert result.metrics["loss"] == 2.0
+    assert result.artifact is not None
+    directory, manifest = open_artifact(context.volume, result.artifact)
+    verify_content(directory, manifest)
+    exported = load_file(directory / "model.safetensors")
+    assert all(np.array_equal(exported[name], array) for name, array in weights.items())
+    assert not list(tmp_path.glob("trained.logs/*/worker-*.log"))
+    assert not (tmp_path / "trained.work").exists()
+
+
+def test_another_node_has_nothing_to_do_then(context: StageContext, tmp_path: Path) -> None:
+    contract = train_contract(pack_samples(context.volume, 60))
+    leave_trained(tmp_path, contract, open_inputs(contract, context.volume).schedule.total_steps)
+    second = StageContext(context.volume, Reporter("msrun", "steps"), index=1)
+    result = msrun.run(contract, second)
+    assert (result.outcome, result.reason, result.artifact) == ("Succeeded", "WorkersDone", None)
+    assert (tmp_path / "trained.work").exists()
+
+
+def test_the_artifact_says_what_it_was_made_of(context: StageContext, tmp_path: Path) -> None:
+    dataset = pack_samples(context.volume, 60)
+    contract = train_contract(dataset)
+    leave_trained(tmp_path, contract, open_inputs(contract, context.volume).schedule.total_steps)
+    msrun.run(contract, context)
+    manifest = json.loads((tmp_path / "trained" / "manifest.json").read_text())
+    assert manifest["inputs"] == [dataset.to_json()]
+    assert manifest["parameters"]["training"]["epochs"] == 2

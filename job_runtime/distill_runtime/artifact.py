@@ -17,12 +17,9 @@ from pydantic import ValidationError
 from distill_runtime.contract import (
     ArtifactFile,
     ArtifactReference,
-    Checkpoint,
     Contract,
-    EvalContract,
-    GenerateContract,
     Manifest,
-    TrainContract,
+    identity,
 )
 from distill_runtime.contract.artifact import MANIFEST_NAME, PARTIAL_SUFFIX
 from distill_runtime.errors import WrongInput
@@ -225,28 +222,7 @@ def _is_same_work(contract: Contract, recorded: bytes | Mapping[str, object]) ->
             other = type(contract).model_validate(recorded)
     except ValidationError:
         return False
-    return _work(contract) == _work(other)
-
-
-def _work(contract: Contract) -> Contract:
-    """Leave out of a contract what has no bearing on the artifact: who asks for it, and how it is come by."""
-    update: dict[str, object] = {"attempt": 1, "owner": None}
-    if isinstance(contract, GenerateContract):
-        fetching = {
-            "endpoints": (),
-            "max_concurrent_requests": 1,
-            "request_timeout_seconds": 1,
-            "stall_timeout_seconds": None,
-            "max_attempts": 1,
-            "unavailable_timeout_seconds": 1,
-        }
-        update["teacher"] = contract.teacher.model_copy(update=fetching)
-    elif isinstance(contract, TrainContract):
-        update |= {"rendezvous": None, "checkpoint": Checkpoint()}
-    elif isinstance(contract, EvalContract):
-        asking = {"max_concurrent_requests": 1, "request_timeout_seconds": 1}
-        update["protocol"] = contract.protocol.model_copy(update=asking)
-    return contract.model_copy(update=update)
+    return identity(contract) == identity(other)
 
 
 def _taken(uri: str) -> WrongInput:

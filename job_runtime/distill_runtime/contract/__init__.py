@@ -3,6 +3,7 @@
 * `parameters`: the blocks of parameters that a custom resource and a stage's contract have in common, each
   defined once, with its description and its ranges.
 * `stages`: the contract of each stage, a JSON file mounted into its Pod.
+* `identity`: what an artifact depends on, and what has no bearing on it.
 * `report`: the progress a stage serves over HTTP while it runs, and the result it leaves when it ends.
 * `artifact`: the manifest that describes a finished directory on the volume.
 
@@ -11,6 +12,7 @@ Imports pydantic and the standard library, nothing else, so that it loads in mil
 
 from distill_runtime.contract.artifact import ArtifactFile, ArtifactReference, Manifest, shard_output
 from distill_runtime.contract.base import Model, Parameters
+from distill_runtime.contract.identity import identity
 from distill_runtime.contract.parameters import (
     Benchmark,
     Checkpoint,
@@ -81,6 +83,7 @@ __all__ = [
     "TeacherParameters",
     "TrainContract",
     "Training",
+    "identity",
     "parse_contract",
     "shard_output",
 ]

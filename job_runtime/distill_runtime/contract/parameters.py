@@ -5,8 +5,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from distill_runtime.contract.base import Parameters
+from distill_runtime.contract.identity import OPERATIONAL
 
 Uri = Annotated[str, Field(min_length=1, max_length=1024)]
+Endpoint = Annotated[str, Field(pattern="^https?://", max_length=2048)]
 Column = Annotated[str, Field(min_length=1, max_length=256)]
 Subset = Annotated[
     str | None,
@@ -85,7 +87,7 @@ class Sampling(Parameters):
 class TeacherParameters(Parameters):
     """The teacher: OpenAI-compatible endpoints that answer the prompts."""
 
-    endpoints: tuple[Annotated[str, Field(pattern="^https?://", max_length=2048)], ...] = Field(
+    endpoints: Annotated[tuple[Endpoint, ...], OPERATIONAL] = Field(
         min_length=1,
         max_length=64,
         description="Base URLs of OpenAI-compatible servers, such as http://deepseek-r1.teachers:1025/v1. "
@@ -102,27 +104,27 @@ class TeacherParameters(Parameters):
         description="User message; {prompt} stands for the problem.",
     )
     sampling: Sampling = Field(default=Sampling(), description="How the teacher samples.")
-    max_concurrent_requests: int = Field(
+    max_concurrent_requests: Annotated[int, OPERATIONAL] = Field(
         default=100, ge=1, le=10_000, description="Requests under way at once, over all shards together."
     )
-    request_timeout_seconds: int = Field(
+    request_timeout_seconds: Annotated[int, OPERATIONAL] = Field(
         default=3600, ge=1, le=86_400, description="Longest a single request may take."
     )
-    stall_timeout_seconds: int | None = Field(
+    stall_timeout_seconds: Annotated[int | None, OPERATIONAL] = Field(
         default=None,
         ge=1,
         le=86_400,
         description="Stream the answers, and ask again when nothing has come for so long, the first token included. "
         "Default: answers come whole, and only requestTimeoutSeconds limits them.",
     )
-    max_attempts: int = Field(
+    max_attempts: Annotated[int, OPERATIONAL] = Field(
         default=10,
         ge=1,
         le=1000,
         description="Requests that may fail (5xx, time-out, broken connection) before a generation is recorded as "
         "failed. Only those count that fail while the teacher answers others: during an outage requests wait.",
     )
-    unavailable_timeout_seconds: int = Field(
+    unavailable_timeout_seconds: Annotated[int, OPERATIONAL] = Field(
         default=600,
         ge=1,
         le=86_400,
@@ -355,8 +357,10 @@ class Protocol(Parameters):
     verifier: Literal["math-verify"] = Field(
         default="math-verify", description="How an answer is compared with the reference answer."
     )
-    max_concurrent_requests: int = Field(default=100, ge=1, le=10_000, description="Requests under way at once.")
-    request_timeout_seconds: int = Field(
+    max_concurrent_requests: Annotated[int, OPERATIONAL] = Field(
+        default=100, ge=1, le=10_000, description="Requests under way at once."
+    )
+    request_timeout_seconds: Annotated[int, OPERATIONAL] = Field(
         default=3600, ge=1, le=86_400, description="Longest a single request may take."
     )
 

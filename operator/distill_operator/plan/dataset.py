@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from distill_operator.api import DistillDataset, StageStatus
-from distill_operator.plan.stages import SecretVariable, Stage, output_path, owner_of
+from distill_operator.plan.stages import UNPLACED, SecretVariable, Stage, owner_of, placed
 from distill_operator.settings import Settings
 from distill_runtime.contract import (
     ArtifactReference,
@@ -16,16 +16,6 @@ from distill_runtime.contract import (
     TeacherParameters,
 )
 from distill_runtime.contract.stages import API_KEY_VARIABLE
-
-OPERATIONAL = {
-    "endpoints",
-    "max_concurrent_requests",
-    "request_timeout_seconds",
-    "stall_timeout_seconds",
-    "max_attempts",
-    "unavailable_timeout_seconds",
-}
-"""Teacher parameters that say how answers are come by, not what they are; the job runtime leaves out the same."""
 
 
 def stage_names(dataset: DistillDataset, settings: Settings) -> tuple[str, ...]:
@@ -56,13 +46,7 @@ def _generate(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage:
         name="generate",
         reason="Generating",
         command="generate",
-        contract=GenerateContract(
-            owner=owner_of(dataset),
-            output=_generations_path(dataset),
-            prompts=spec.source.prompts,
-            teacher=_teacher(dataset),
-            shards=spec.teacher.shards,
-        ),
+        contract=_generation(dataset),
         storage=spec.storage,
         profile=None,
         pods=spec.teacher.shards,
@@ -73,20 +57,18 @@ def _generate(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage:
 
 def _filter(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage:
     spec = dataset.spec
-    parameters = FilterParameters.model_validate(spec.filter.model_dump())
-    source = _generations_path(dataset)
-    identity = {"input": source, "filter": parameters.to_json()}
+    contract = FilterContract(
+        owner=owner_of(dataset),
+        output=UNPLACED,
+        input=_generation(dataset).output,
+        shards=spec.teacher.shards,
+        filter=FilterParameters.model_validate(spec.filter.model_dump()),
+    )
     return Stage(
         name="filter",
         reason="Filtering",
         command="filter",
-        contract=FilterContract(
-            owner=owner_of(dataset),
-            output=output_path(dataset, "filter", identity),
-            input=source,
-            shards=spec.teacher.shards,
-            filter=parameters,
-        ),
+        contract=placed(contract, dataset, "filter"),
         storage=spec.storage,
         profile=None,
         priority_class_name=spec.priority_class_name,
@@ -97,32 +79,30 @@ def _pack(dataset: DistillDataset, finished: Mapping[str, StageStatus]) -> Stage
     spec = dataset.spec
     kept = finished["filter"].artifact
     assert kept is not None
-    source = ArtifactReference(uri=kept.uri, digest=kept.digest)
-    parameters = PackParameters.model_validate(spec.pack.model_dump())
-    identity = {"input": source.to_json(), "pack": parameters.to_json()}
+    contract = PackContract(
+        owner=owner_of(dataset),
+        output=UNPLACED,
+        input=ArtifactReference(uri=kept.uri, digest=kept.digest),
+        pack=PackParameters.model_validate(spec.pack.model_dump()),
+    )
     return Stage(
         name="pack",
         reason="Packing",
         command="pack",
-        contract=PackContract(
-            owner=owner_of(dataset),
-            output=output_path(dataset, "pack", identity),
-            input=source,
-            pack=parameters,
-        ),
+        contract=placed(contract, dataset, "pack"),
         storage=spec.storage,
         profile=None,
         priority_class_name=spec.priority_class_name,
     )
 
 
-def _teacher(dataset: DistillDataset) -> TeacherParameters:
-    fields = TeacherParameters.model_fields.keys()
-    return TeacherParameters.model_validate(dataset.spec.teacher.model_dump(include=set(fields)))
-
-
-def _generations_path(dataset: DistillDataset) -> str:
-    # Without what is not set: an optional parameter that a later version adds must not move what is there.
-    teacher = _teacher(dataset).model_dump(mode="json", exclude=OPERATIONAL, exclude_none=True)
-    identity: dict[str, Any] = {"prompts": dataset.spec.source.prompts.to_json(), "teacher": teacher}
-    return output_path(dataset, "generate", identity)
+def _generation(dataset: DistillDataset) -> GenerateContract:
+    teacher = dataset.spec.teacher.model_dump(include=set(TeacherParameters.model_fields))
+    contract = GenerateContract(
+        owner=owner_of(dataset),
+        output=UNPLACED,
+        prompts=dataset.spec.source.prompts,
+        teacher=TeacherParameters.model_validate(teacher),
+        shards=dataset.spec.teacher.shards,
+    )
+    return placed(contract, dataset, "generate")

@@ -6,13 +6,10 @@ from typing import Any
 from distill_operator.api import EvalRun, FinetuneRun, StageStatus
 from distill_operator.observation import ResourceKey
 from distill_operator.plan.dependencies import input_artifact
-from distill_operator.plan.stages import Invalid, Stage, Waiting, find_profile, output_path, owner_of
+from distill_operator.plan.stages import UNPLACED, Invalid, Stage, Waiting, find_profile, owner_of, placed
 from distill_operator.settings import Profile, Settings
 from distill_runtime.contract import EvalContract, Protocol
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
-
-OPERATIONAL = {"max_concurrent_requests", "request_timeout_seconds"}
-"""Protocol parameters that say how answers are come by, not what they are; the job runtime leaves out the same."""
 
 
 def stage_names(run: EvalRun, settings: Settings) -> tuple[str, ...]:
@@ -43,24 +40,19 @@ def plan_stage(
     target = _target(run, finetune, profile)
     if isinstance(target, Waiting | Invalid):
         return target
-    protocol = Protocol.model_validate(run.spec.protocol.model_dump())
-    identity = {
-        "target": target.to_json(),
-        "benchmark": run.spec.benchmark.to_json(),
-        "protocol": protocol.model_dump(mode="json", exclude=OPERATIONAL, exclude_none=True),
-    }
+    contract = EvalContract(
+        owner=owner_of(run),
+        output=UNPLACED,
+        target=target,
+        benchmark=run.spec.benchmark,
+        protocol=Protocol.model_validate(run.spec.protocol.model_dump()),
+    )
     preflight = name == "preflight"
     return Stage(
         name=name,
         reason="Checking" if preflight else "Evaluating",
         command="eval",
-        contract=EvalContract(
-            owner=owner_of(run),
-            output=output_path(run, "eval", identity),
-            target=target,
-            benchmark=run.spec.benchmark,
-            protocol=protocol,
-        ),
+        contract=placed(contract, run, "eval"),
         storage=run.spec.storage,
         profile=None if preflight else profile,
         input=target.weights if isinstance(target, WeightsTarget) else None,

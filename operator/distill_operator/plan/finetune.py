@@ -7,13 +7,14 @@ from distill_operator.api import DistillDataset, FinetuneRun, StageStatus
 from distill_operator.observation import ResourceKey
 from distill_operator.plan.dependencies import input_artifact
 from distill_operator.plan.stages import (
+    UNPLACED,
     Invalid,
     Stage,
     Teamwork,
     Waiting,
     find_profile,
-    output_path,
     owner_of,
+    placed,
 )
 from distill_operator.settings import Profile, Settings
 from distill_runtime.contract import ArtifactReference, TrainContract, Training
@@ -76,21 +77,12 @@ def plan_stage(
 
 def _contract(run: FinetuneRun, dataset: ArtifactReference, profile: Profile) -> TrainContract:
     spec = run.spec
-    training = Training.model_validate(spec.training.model_dump())
-    identity = {
-        "dataset": dataset.to_json(),
-        "model": spec.model.to_json(),
-        "training": training.to_json(),
-        "parallelism": spec.parallelism.to_json(),
-        "mindformers": spec.mindformers,
-        "workers": spec.accelerator.nodes * spec.accelerator.devices_per_node,
-    }
-    return TrainContract(
+    contract = TrainContract(
         owner=owner_of(run),
-        output=output_path(run, "train", identity),
+        output=UNPLACED,
         dataset=dataset,
         model=spec.model,
-        training=training,
+        training=Training.model_validate(spec.training.model_dump()),
         parallelism=spec.parallelism,
         checkpoint=spec.checkpoint,
         mindformers=spec.mindformers,
@@ -98,3 +90,4 @@ def _contract(run: FinetuneRun, dataset: ArtifactReference, profile: Profile) ->
         nodes=spec.accelerator.nodes,
         devices_per_node=spec.accelerator.devices_per_node,
     )
+    return placed(contract, run, "train")

@@ -4,14 +4,19 @@ import hashlib
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TypeVar
 
 from distill_operator.api import Accelerator, AnyResource, Storage
 from distill_operator.observation import ResourceKey
 from distill_operator.settings import Profile, Settings
-from distill_runtime.contract import ArtifactReference, Contract, Owner, StageName
+from distill_runtime.contract import ArtifactReference, Contract, Owner, StageName, identity
+from distill_runtime.contract.stages import StageContract
 
 HASH_CHARACTERS = 12
+UNPLACED = "unplaced"
+"""Output of a contract whose directory is not known yet: it follows from the rest of the contract, see `placed`."""
+
+AnyContract = TypeVar("AnyContract", bound=StageContract)
 
 
 class Teamwork(StrEnum):
@@ -104,14 +109,15 @@ def find_profile(settings: Settings, accelerator: Accelerator) -> Profile | Inva
     return profile
 
 
-def output_path(resource: AnyResource, stage: str, identity: dict[str, Any]) -> str:
-    """Give the directory of a stage's artifact, relative to the volume.
+def placed(contract: AnyContract, resource: AnyResource, stage: str) -> AnyContract:
+    """Give the contract with the directory of its artifact, relative to the volume.
 
-    `identity` is what determines the content. The same inputs give the same directory, so that an object that is
-    deleted and created again picks up what it had; other inputs give another, so that nothing is mixed.
+    The same inputs give the same directory, so that an object that is deleted and created again picks up what it had;
+    other inputs give another, so that nothing is mixed.
     """
-    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(identity(contract), sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:HASH_CHARACTERS]
     storage: Storage = resource.spec.storage
     metadata = resource.metadata
-    return f"{storage.path}/{metadata.namespace}/{metadata.name}/{stage}-{digest}"
+    output = f"{storage.path}/{metadata.namespace}/{metadata.name}/{stage}-{digest}"
+    return contract.model_copy(update={"output": output})

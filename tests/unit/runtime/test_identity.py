@@ -1,0 +1,66 @@
+"""What an artifact depends on, and what has no bearing on it."""
+
+from typing import Any
+
+import pytest
+
+from distill_runtime.contract import GenerateContract, TrainContract, identity
+
+DIGEST = "sha256:" + "0" * 64
+
+
+def generation(**teacher: Any) -> GenerateContract:
+    values = {"endpoints": ["http://a/v1"], "model": "r1", **teacher}
+    return GenerateContract.model_validate({"output": "out", "prompts": {"uri": "p.jsonl"}, "teacher": values})
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"endpoints": ["http://b/v1", "http://c/v1"]},
+        {"maxConcurrentRequests": 7},
+        {"requestTimeoutSeconds": 7},
+        {"stallTimeoutSeconds": 7},
+        {"maxAttempts": 7},
+        {"unavailableTimeoutSeconds": 7},
+    ],
+)
+def test_how_answers_are_come_by_is_no_part_of_it(how: dict[str, Any]) -> None:
+    assert identity(generation(**how)) == identity(generation())
+
+
+@pytest.mark.parametrize("what", [{"model": "v3"}, {"sampling": {"temperature": 1.0}}, {"systemPrompt": "Think."}])
+def test_what_is_asked_is_part_of_it(what: dict[str, Any]) -> None:
+    assert identity(generation(**what)) != identity(generation())
+
+
+def test_who_asks_where_and_in_how_many_shards_is_no_part_of_it() -> None:
+    contract = generation()
+    update = {"attempt": 3, "output": "elsewhere", "shards": 8}
+    assert identity(contract.model_copy(update=update)) == identity(contract)
+
+
+def test_a_parameter_that_is_at_its_default_is_left_out_at_every_level() -> None:
+    explicit = generation(sampling={"temperature": 0.6, "maxTokens": 16384})
+    assert identity(explicit) == identity(generation()) == {"prompts": {"uri": "p.jsonl"}, "teacher": {"model": "r1"}}
+
+
+def test_when_checkpoints_are_saved_does_not_change_what_is_trained() -> None:
+    def training(**changes: Any) -> TrainContract:
+        return TrainContract.model_validate(
+            {
+                "output": "out",
+                "dataset": {"uri": "d", "digest": DIGEST},
+                "model": {"uri": "m"},
+                "training": {},
+                "parallelism": {},
+                "checkpoint": {},
+                "deviceTarget": "CPU",
+                **changes,
+            }
+        )
+
+    assert identity(training(checkpoint={"everySteps": 7})) == identity(training())
+    assert identity(training(rendezvous={"host": "h"})) == identity(training())
+    assert identity(training(nodes=2)) != identity(training())
+    assert identity(training(mindformers={"a": {"b": 1}})) != identity(training())

@@ -5,6 +5,7 @@ Works on a few numbers a row, a part of the prompts at a time, so that its memor
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,8 @@ Keep = Literal["all", "first", "shortest", "longest"]
 
 NOT_KEPT = "notKept"
 DUPLICATE = "duplicate"
+FATES = ("kept", DUPLICATE, NOT_KEPT)
+"""What may become of a row: kept; it repeats another of the same prompt letter by letter; another was preferred."""
 
 KEY = np.dtype(
     [
@@ -36,35 +39,48 @@ def key_of(uuid: str, generation: int, text: str, tokens: int | None) -> bytes:
     return np.array((_fingerprint(uuid), _fingerprint(text), generation, len(text), counted), KEY).tobytes()
 
 
-def select(keys: NDArray[np.void], keep: Keep, most: int | None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Tell which rows are not kept; all others are.
+class Keys:
+    """The keys of many rows in a file, read a part at a time; a memory map would stay in memory as it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __len__(self) -> int:
+        return self._path.stat().st_size // KEY.itemsize
+
+    def chunks(self) -> Iterator[tuple[int, NDArray[np.void]]]:
+        """Give the number of a row, and the keys from there on, until all were given."""
+        for start in range(0, len(self), _ROWS_AT_ONCE):
+            yield start, np.fromfile(self._path, KEY, _ROWS_AT_ONCE, offset=start * KEY.itemsize)
+
+
+def select(keys: Keys, keep: Keep, most: int | None) -> NDArray[np.uint8]:
+    """Tell what becomes of each row.
 
     Args:
-        keys: array of KEY, one a row; may be a memory map.
+        keys: one a row.
         keep: which generations of a prompt are preferred.
         most: how many of a prompt are kept; None for one, or with keep `all` for all of them.
 
     Returns:
-        Two arrays of a flag a row: it repeats another of the same prompt letter by letter; another was preferred.
+        For each row its place in `FATES`.
     """
-    duplicate = np.zeros(len(keys), np.bool_)
-    not_kept = np.zeros(len(keys), np.bool_)
-    for rows in _parts(keys):
-        part = keys[rows]
+    fates = np.zeros(len(keys), np.uint8)
+    for rows, part in _parts(keys):
         by_text = np.lexsort((part["generation"], part["text"], part["prompt"]))
         repeats = np.zeros(len(part), np.bool_)
         repeats[by_text[1:]] = _equal_neighbours(part["prompt"][by_text]) & _equal_neighbours(part["text"][by_text])
-        duplicate[rows[repeats]] = True
+        fates[rows[repeats]] = FATES.index(DUPLICATE)
         if most is not None or keep != "all":
-            distinct = rows[~repeats]
-            part = part[~repeats]
-            by_preference = np.lexsort((part["generation"], _preference(part, keep), part["prompt"]))
+            distinct, left = rows[~repeats], part[~repeats]
+            by_preference = np.lexsort((left["generation"], _preference(left, keep), left["prompt"]))
             # Sorted by prompt, a row is beyond the first `most` of its prompt if the one `most` places before it is of
             # the same prompt.
             distance = most or 1
-            prompts = part["prompt"][by_preference]
-            not_kept[distinct[by_preference[distance:]]] = prompts[distance:] == prompts[:-distance]
-    return duplicate, not_kept
+            prompts = left["prompt"][by_preference]
+            beyond = by_preference[distance:][prompts[distance:] == prompts[:-distance]]
+            fates[distinct[beyond]] = FATES.index(NOT_KEPT)
+    return fates
 
 
 def _fingerprint(text: str) -> int:
@@ -72,15 +88,16 @@ def _fingerprint(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def _parts(keys: NDArray[np.void]) -> Iterator[NDArray[np.int64]]:
-    """Give the row numbers of one part of the prompts after another; all rows of a prompt are in the same part."""
+def _parts(keys: Keys) -> Iterator[tuple[NDArray[np.int64], NDArray[np.void]]]:
+    """Give row numbers and keys of one part of the prompts after another; all rows of a prompt are in the same part."""
     parts = np.uint64(-(-len(keys) // _ROWS_AT_ONCE))
     for part in range(int(parts)):
-        found = [
-            start + np.flatnonzero(keys["prompt"][start : start + _ROWS_AT_ONCE] % parts == part)
-            for start in range(0, len(keys), _ROWS_AT_ONCE)
-        ]
-        yield np.concatenate(found)
+        rows, found = [], []
+        for start, chunk in keys.chunks():
+            chosen = np.flatnonzero(chunk["prompt"] % parts == part)
+            rows.append(start + chosen)
+            found.append(chunk[chosen])
+        yield np.concatenate(rows), np.concatenate(found)
 
 
 def _equal_neighbours(values: NDArray[np.uint64]) -> NDArray[np.bool_]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
+from distill_runtime.filtering.selection import Keys
 from distill_runtime.reporting.lengths import BARS, count_by_doubling, label, span
 from distill_runtime.reporting.report import Bar, Chart, Report, Table
 from distill_runtime.resumable import read_lines
@@ -18,22 +18,18 @@ _SAMPLES = 5
 _BATCH = 4096
 
 
-def summarise(
-    counts: Mapping[str, int], acceptance_rate: float, accepted_tokens: NDArray[np.int64], rejects: Path
-) -> Report:
+def summarise(counts: Mapping[str, int], acceptance_rate: float, accepted: Keys, rejects: Path) -> Report:
     """Make the report.
 
     Args:
         counts: of the result.
         acceptance_rate: share of all generations that are right.
-        accepted_tokens: completion tokens of each right generation, -1 where the teacher did not count them; may be a
-            memory map.
+        accepted: keys of the right generations.
         rejects: file of the rejected generations.
     """
-    accepted = np.zeros(BARS, np.int64)
-    for start in range(0, len(accepted_tokens), _BATCH):
-        part = accepted_tokens[start : start + _BATCH]
-        accepted += count_by_doubling(part[part >= 0])
+    right = np.zeros(BARS, np.int64)
+    for _, keys in accepted.chunks():
+        right += count_by_doubling(keys["tokens"][keys["tokens"] >= 0])
     rejected = np.zeros(BARS, np.int64)
     reasons: Counter[str] = Counter()
     samples: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -50,9 +46,7 @@ def summarise(
             rejected += count_by_doubling(np.array(waiting, np.int64))
             waiting.clear()
     rejected += count_by_doubling(np.array(waiting, np.int64))
-    lengths = [
-        Bar(label=label(bar), parts=(int(accepted[bar]), int(rejected[bar]))) for bar in span(accepted, rejected)
-    ]
+    lengths = [Bar(label=label(bar), parts=(int(right[bar]), int(rejected[bar]))) for bar in span(right, rejected)]
     by_reason = [Bar(label=reason, parts=(number,)) for reason, number in reasons.most_common()]
     rows = [
         (reason, f"{row['uuid']} / {row['generation']}", row.get("answer") or "", row.get("found") or "")

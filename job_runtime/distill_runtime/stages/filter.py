@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import orjson
 
 from distill_runtime.artifact import ArtifactWriter
@@ -22,7 +21,7 @@ from distill_runtime.contract import FilterContract, FilterParameters, Result
 from distill_runtime.errors import WrongInput
 from distill_runtime.filtering.contamination import Contamination, read_benchmarks
 from distill_runtime.filtering.release import RELEASE_DIRECTORY, write_card, write_release
-from distill_runtime.filtering.selection import DUPLICATE, KEY, NOT_KEPT, select
+from distill_runtime.filtering.selection import FATES, Keys, select
 from distill_runtime.filtering.shards import open_shards
 from distill_runtime.filtering.summary import summarise
 from distill_runtime.filtering.verifying import ACCEPTED, Files, Verified, verify_generations
@@ -75,11 +74,9 @@ def run(contract: FilterContract, context: StageContext) -> Result:
         **{f"rejected.{reason}": number for reason, number in sorted(rejected.items()) if number},
     }
     metrics = {"acceptanceRate": accepted / generations}
-    tokens = np.memmap(files.keys, KEY, mode="r")["tokens"]
-    summarise(counts, metrics["acceptanceRate"], tokens, files.rejects).write(writer.directory)
+    summarise(counts, metrics["acceptanceRate"], Keys(files.keys), files.rejects).write(writer.directory)
     title = contract.owner.name if contract.owner else contract.output
-    parameters = contract.filter.to_json()
-    card = write_card(title, contract.filter.license, counts, shards.parameters, parameters)
+    card = write_card(title, contract.filter.license, counts, shards.parameters, contract.filter.to_json())
     write_release(writer.directory / KEPT_NAME, writer.directory / RELEASE_DIRECTORY, card)
     shutil.rmtree(work)
     context.reporter.update(message="making the artifact complete", counts=counts, metrics=metrics)
@@ -118,17 +115,13 @@ def _select(files: Files, verified: Verified, parameters: FilterParameters, kept
 
     Started again it does the same again: the rejects grow from the size they have in the checkpoint.
     """
-    keys = np.memmap(files.keys, KEY, mode="r")
-    duplicate, not_kept = select(keys, parameters.keep, parameters.max_per_prompt)
-    with (
-        GrowingFile(kept_path, 0) as kept,
-        GrowingFile(files.rejects, verified.rejects_size) as rejects,
-    ):
-        for number, (line, _) in enumerate(read_lines(files.accepted)):
-            if duplicate[number] or not_kept[number]:
+    fates = select(Keys(files.keys), parameters.keep, parameters.max_per_prompt)
+    with GrowingFile(kept_path, 0) as kept, GrowingFile(files.rejects, verified.rejects_size) as rejects:
+        for (line, _), fate in zip(read_lines(files.accepted), fates, strict=True):
+            if fate:
                 row = orjson.loads(line)
-                reject = {"uuid": row["uuid"], "generation": row["generation"]}
-                rejects.append(json_line({**reject, "reason": DUPLICATE if duplicate[number] else NOT_KEPT}))
+                reject = {"uuid": row["uuid"], "generation": row["generation"], "reason": FATES[fate]}
+                rejects.append(json_line(reject))
             else:
                 kept.append(line)
-    return {DUPLICATE: int(duplicate.sum()), NOT_KEPT: int(not_kept.sum())}
+    return {reason: int((fates == place).sum()) for place, reason in enumerate(FATES) if place}

@@ -1,14 +1,15 @@
 """Which of a prompt's right generations are kept."""
 
 import itertools
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from distill_runtime.filtering import selection
-from distill_runtime.filtering.selection import KEY, Keep, key_of, select
+from distill_runtime.filtering.selection import FATES, Keep, Keys, key_of, select
 
 Row = tuple[str, int, str]
 
@@ -20,10 +21,11 @@ rows = st.lists(
 
 
 def kept(chosen: list[Row], keep: Keep, most: int | None) -> list[Row]:
-    keys = np.frombuffer(b"".join(key_of(*row, None) for row in chosen), KEY)
-    duplicate, not_kept = select(keys, keep, most)
-    assert not (duplicate & not_kept).any()
-    return [row for row, out in zip(chosen, duplicate | not_kept, strict=True) if not out]
+    with NamedTemporaryFile() as file:
+        file.write(b"".join(key_of(*row, None) for row in chosen))
+        file.flush()
+        fates = select(Keys(Path(file.name)), keep, most)
+    return [row for row, fate in zip(chosen, fates, strict=True) if FATES[fate] == "kept"]
 
 
 def expected(chosen: list[Row], keep: Keep, most: int | None) -> list[Row]:

@@ -41,6 +41,13 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     ),
     ("an unknown verifier", DATASET, {"filter": {"verifier": "guess"}}, 'Unsupported value: "guess"'),
     ("acceptance in percent", DATASET, {"filter": {"minAcceptanceRate": 30}}, "spec.filter.minAcceptanceRate"),
+    ("regex without a pattern", DATASET, {"filter": {"verifier": "regex"}}, "answerPattern says what the verifier"),
+    (
+        "a function that no verifier calls",
+        DATASET,
+        {"filter": {"entryPoint": "checks:right"}},
+        "set it with that verifier, and only with it",
+    ),
     (
         "samples longer than sequences",
         DATASET,

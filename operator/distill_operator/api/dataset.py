@@ -51,6 +51,25 @@ class Teacher(TeacherParameters):
     )
 
 
+class Filter(FilterParameters):
+    """Filtering, with the rules that the schema alone cannot say."""
+
+    model_config = ConfigDict(
+        json_schema_extra=with_rules(
+            Rule(
+                "(self.verifier == 'regex') == has(self.answerPattern)",
+                "answerPattern says what the verifier regex looks for: set it with that verifier, and only with it",
+                field="answerPattern",
+            ),
+            Rule(
+                "(self.verifier == 'python') == has(self.entryPoint)",
+                "entryPoint names the verifier python's function: set it with that verifier, and only with it",
+                field="entryPoint",
+            ),
+        )
+    )
+
+
 class Pack(PackParameters):
     """Packing, with the rule that the schema alone cannot say."""
 
@@ -81,9 +100,7 @@ class DistillDatasetSpec(Model):
 
     source: Source = Field(description="What the data set is made from.")
     teacher: Teacher = Field(description="Who answers the prompts.")
-    filter: FilterParameters = Field(
-        default=FilterParameters(), description="Rejection sampling: which generations are kept."
-    )
+    filter: Filter = Field(default=Filter(), description="Rejection sampling: which generations are kept.")
     pack: Pack = Field(description="Tokenisation and sequence packing.")
     storage: Storage = Field(description="Where inputs are read and artifacts are written.")
     suspend: bool = Field(default=False, description="Stop and free all Pods; false again goes on where it was.")

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -168,7 +169,8 @@ class Workspace:
 def open_workspace(installation: Installation, name: str) -> Iterator[Workspace]:
     """Make a namespace with a claim and the example's inputs in it; delete it at the end."""
     kubectl = installation.kubectl
-    namespace = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:50]
+    readable = re.sub(r"[^a-z0-9]+", "-", name.lower())[:50].strip("-")
+    namespace = f"{readable}-{secrets.token_hex(3)}"  # names cut short are alike, and one that ends cannot be used yet
     workspace = Workspace(installation, namespace)
     (enforced,) = yaml.safe_load_all((EXAMPLE / "setup/00-namespace.yaml").read_text())
     (claim,) = yaml.safe_load_all((EXAMPLE / "setup/10-claim.yaml").read_text())

@@ -137,7 +137,7 @@ def test_weights_that_are_not_there_are_found_out_by_the_check(context: StageCon
 
 def test_a_model_that_the_endpoint_does_not_serve_is_found_out_by_the_check(context: StageContext) -> None:
     with teacher(student) as server:
-        server.models = ["another"]
+        server.served = server.listed = ["another"]
         with pytest.raises(WrongInput, match="another") as refused:
             eval_stage.check(contract(server.url), context)
     assert refused.value.reason == "ModelNotServed"

@@ -3,17 +3,15 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.generate_artifacts import Generation, write_generate_artifacts
+from support.stage_process import end_stage
 
 from distill_runtime.artifact import open_artifact, verify_content
-from distill_runtime.contract import Decontamination, FilterContract, FilterParameters, Result
+from distill_runtime.contract import EXIT_TERMINATED, Decontamination, FilterContract, FilterParameters
 from distill_runtime.contract.parameters import ProblemSet
 from distill_runtime.errors import WrongInput
 from distill_runtime.progress import Reporter
@@ -215,33 +213,19 @@ def test_no_generation_at_all_is_wrong_input(tmp_path: Path) -> None:
     assert refusal.value.reason == "NothingToFilter"
 
 
-def filtered(tmp_path: Path, kill_at_bytes: int | None, with_signal: signal.Signals = signal.SIGKILL) -> Result | None:
-    """Run the stage as a process; end it once the rejects have so many bytes."""
-    (tmp_path / "contract.json").write_text(contract(1).model_dump_json(by_alias=True))
-    command = [sys.executable, "-m", "distill_runtime", "filter", "--contract", str(tmp_path / "contract.json")]
-    command += ["--volume", str(tmp_path), "--result", str(tmp_path / "result.json")]
-    with subprocess.Popen(command) as process:
-        rejects = tmp_path / "filter.partial" / "rejects.jsonl"
-        while kill_at_bytes is not None and process.poll() is None:
-            if rejects.exists() and rejects.stat().st_size >= kill_at_bytes:
-                process.send_signal(with_signal)
-                break
-            time.sleep(0.002)
-    return None if process.returncode else Result.model_validate_json((tmp_path / "result.json").read_bytes())
-
-
 def test_a_stage_that_was_ended_goes_on_to_the_same_artifact(tmp_path: Path) -> None:
-    # Every fiftieth answer is one that only math-verify can tell, so that it takes a moment.
+    # Every hundredth answer is one that only math-verify can tell, so that it takes a moment.
     generations = [
-        Generation(f"p{number}", 0, "7", f"\\boxed{{{number % 9}}}" if number % 50 else f"\\boxed{{{number}x}}")
+        Generation(f"p{number}", 0, "7", f"\\boxed{{{number % 9}}}" if number % 100 else f"\\boxed{{{number}x}}")
         for number in range(6_000)
     ]
     write_generate_artifacts(tmp_path, [generations])
-    undisturbed = filtered(tmp_path, None)
-    assert undisturbed is not None
+    context = StageContext(Volume(tmp_path), Reporter("filter", "generations"))
+    undisturbed = filter_stage.run(contract(1), context)
     assert sum(number for name, number in undisturbed.counts.items() if name != "generations") == 6_000
     shutil.rmtree(tmp_path / "filter")
-    assert filtered(tmp_path, 100_000, signal.SIGTERM) is None
-    assert filtered(tmp_path, 250_000, signal.SIGKILL) is None
-    assert filtered(tmp_path, None) == undisturbed
+    rejects = tmp_path / "filter.partial" / "rejects.jsonl"
+    assert end_stage(tmp_path, contract(1), rejects, 100_000, signal.SIGTERM) == EXIT_TERMINATED
+    assert end_stage(tmp_path, contract(1), rejects, 250_000, signal.SIGKILL) == -signal.SIGKILL
+    assert filter_stage.run(contract(1), context) == undisturbed
     assert not (tmp_path / "filter.partial").exists()

@@ -3,15 +3,13 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from support import chat_tokenizers
+from support.stage_process import end_stage
 
 from distill_runtime.artifact import ArtifactWriter, open_artifact, verify_content
 from distill_runtime.contract import (
@@ -20,7 +18,6 @@ from distill_runtime.contract import (
     FilterParameters,
     PackContract,
     PackParameters,
-    Result,
 )
 from distill_runtime.contract.parameters import TokenizerSource
 from distill_runtime.errors import Terminated, WrongInput
@@ -202,27 +199,11 @@ def test_blocks_are_packed_one_after_another_through_any_interruption(
         assert pack.run(stage, context) == undisturbed
 
 
-def packed_by(tmp_path: Path, stage: PackContract, kill_at_bytes: int | None) -> Result | None:
-    """Run the stage as a process; kill it once the store has so many bytes."""
-    (tmp_path / "contract.json").write_text(stage.model_dump_json(by_alias=True))
-    command = [sys.executable, "-m", "distill_runtime", "pack", "--contract", str(tmp_path / "contract.json")]
-    command += ["--volume", str(tmp_path), "--result", str(tmp_path / "result.json")]
-    with subprocess.Popen(command) as process:
-        tokens = tmp_path / "pack.partial" / "work" / "tokens"
-        while kill_at_bytes is not None and process.poll() is None:
-            if tokens.exists() and tokens.stat().st_size >= kill_at_bytes:
-                process.send_signal(signal.SIGTERM if kill_at_bytes % 2 else signal.SIGKILL)
-                break
-            time.sleep(0.002)
-    return None if process.returncode else Result.model_validate_json((tmp_path / "result.json").read_bytes())
-
-
 def test_a_killed_stage_goes_on_to_the_same_artifact(context: StageContext, tmp_path: Path) -> None:
     stage = contract(filter_artifact(context.volume, texts(3000)))
-    undisturbed = packed_by(tmp_path, stage, None)
-    assert undisturbed is not None
+    undisturbed = pack.run(stage, context)
     shutil.rmtree(tmp_path / "pack")
-    assert packed_by(tmp_path, stage, 100_001) is None
-    assert packed_by(tmp_path, stage, 400_000) is None
-    assert packed_by(tmp_path, stage, None) == undisturbed
+    tokens = tmp_path / "pack.partial" / "work" / "tokens"
+    assert end_stage(tmp_path, stage, tokens, 200_000, signal.SIGKILL) == -signal.SIGKILL
+    assert pack.run(stage, context) == undisturbed
     assert not (tmp_path / "pack.partial").exists()

@@ -3,10 +3,10 @@
 Three rules, all local to an endpoint:
 
 * Least in flight: the next request goes to the endpoint that has the fewest.
-* A limit on requests in flight that gives way: it starts at its share of the configured number, falls by a third
-  when the endpoint answers 429, at most once a second, and rises by one for every round of answers (additive
-  increase, multiplicative decrease, as in TCP). It starts at the top, not at one, because a round takes ten minutes
-  with long answers.
+* A limit on requests in flight that gives way: it starts at the configured number, falls by a third when the endpoint
+  answers 429, at most once a second, and rises again, with each answer (additive increase, multiplicative decrease, as
+  in TCP) and with time. It starts at the top, and rises with time, because answers may take ten minutes, while a
+  request too many is refused at once and costs next to nothing.
 * A breaker: an endpoint that cannot be reached, or fails five times in a row, rests for a while that doubles, and
   then gets a single request at a time until it answers one.
 """
@@ -22,6 +22,8 @@ from distill_runtime.client.trouble import Kind, Trouble
 
 _THROTTLED_FACTOR = 0.7
 _SECONDS_BETWEEN_DECREASES = 1.0
+_SECONDS_TO_RECOVER = 60.0
+"""In which the limit rises from nothing to the configured number, if nobody answers anything."""
 _FAILURES_TO_BREAK = 5
 _FIRST_REST_SECONDS = 0.5
 _LONGEST_REST_SECONDS = 15.0
@@ -34,7 +36,8 @@ class Endpoint:
     """One server, as the pool sees it. Times are the event loop's.
 
     Attributes:
-        limit: requests that it may have at once; moves between 1 and its maximum.
+        most: the largest limit, which is the configured number.
+        limit: requests that it might have at once at the time `limit_set_at`; see `limit_at`.
         in_flight: start of each request under way, by a number, oldest first.
         failures: troubles in a row, not counting 429.
         throttles: 429s in a row.
@@ -43,7 +46,9 @@ class Endpoint:
     """
 
     url: str
+    most: int
     limit: float
+    limit_set_at: float
     in_flight: dict[int, float] = field(default_factory=dict)
     sent: int = 0
     answered: int = 0
@@ -61,9 +66,24 @@ class Endpoint:
         unreachable = self.trouble is not None and self.trouble.kind is Kind.UNREACHABLE
         return self.failures >= _FAILURES_TO_BREAK or unreachable
 
-    def has_room(self, now: float) -> bool:
-        """Whether it may be sent a request now."""
-        return now >= self.resume_at and len(self.in_flight) < (1 if self.broken else int(self.limit))
+    def limit_at(self, now: float) -> float:
+        """Give how many requests it may have at once."""
+        return min(self.most, self.limit + (now - self.limit_set_at) * self.most / _SECONDS_TO_RECOVER)
+
+    def set_limit(self, limit: float, now: float) -> None:
+        """Start from another limit."""
+        self.limit, self.limit_set_at = min(max(limit, 1.0), float(self.most)), now
+
+    def room_at(self, now: float) -> float:
+        """Give from when on it may be sent a request, if none comes back before; infinity if only then."""
+        if self.broken:
+            return float("inf") if self.in_flight else self.resume_at
+        missing = len(self.in_flight) + 1 - self.limit_at(now)
+        if missing <= 0:
+            return self.resume_at
+        if len(self.in_flight) >= self.most:
+            return float("inf")
+        return max(self.resume_at, now + missing * _SECONDS_TO_RECOVER / self.most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +106,8 @@ class EndpointPool:
         self._loop = asyncio.get_running_loop()
         self._total = max_concurrent_requests
         distinct = dict.fromkeys(url.rstrip("/") for url in urls)
-        self.endpoints = tuple(Endpoint(url, float(max_concurrent_requests)) for url in distinct)
+        now, most = self._loop.time(), max_concurrent_requests
+        self.endpoints = tuple(Endpoint(url, most, limit=float(most), limit_set_at=now) for url in distinct)
         self._numbers = itertools.count()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._wakes_at = float("inf")
@@ -101,7 +122,7 @@ class EndpointPool:
                 break
             turn = self._loop.create_future()
             self._waiting.append(turn)
-            # At the same `now`: an endpoint that ends its rest between two looks at the clock would wake nobody.
+            # At the same `now`: an endpoint that gets room between two looks at the clock would wake nobody.
             self._set_timer(now)
             await turn
         lease = Lease(endpoint, next(self._numbers))
@@ -113,13 +134,15 @@ class EndpointPool:
 
     def answer(self, lease: Lease) -> None:
         """Give a lease back: the endpoint answered."""
-        endpoint = lease.endpoint
+        endpoint, now = lease.endpoint, self._loop.time()
         del endpoint.in_flight[lease.number]
         self.answered += 1
         endpoint.answered += 1
         endpoint.failures = endpoint.throttles = endpoint.rests = 0
         endpoint.failing_since = endpoint.trouble = None
-        endpoint.limit = min(float(self._total), endpoint.limit + 1 / endpoint.limit)
+        limit = endpoint.limit_at(now)
+        if limit < endpoint.most:
+            endpoint.set_limit(limit + 1 / limit, now)
         self._wake_one()
 
     def fail(self, lease: Lease, trouble: Trouble) -> None:
@@ -170,15 +193,15 @@ class EndpointPool:
     def _choose(self, now: float) -> Endpoint | None:
         if sum(len(endpoint.in_flight) for endpoint in self.endpoints) >= self._total:
             return None
-        ready = [endpoint for endpoint in self.endpoints if endpoint.has_room(now)]
+        ready = [endpoint for endpoint in self.endpoints if endpoint.room_at(now) <= now]
         return min(ready, key=lambda endpoint: (len(endpoint.in_flight), endpoint.sent), default=None)
 
     def _throttle(self, endpoint: Endpoint, now: float, trouble: Trouble) -> None:
         endpoint.throttles += 1
         if now - endpoint.decreased_at >= _SECONDS_BETWEEN_DECREASES:
             endpoint.decreased_at = now
-            reached = min(endpoint.limit, len(endpoint.in_flight) + 1)
-            endpoint.limit = max(1.0, reached * _THROTTLED_FACTOR)
+            reached = min(endpoint.limit_at(now), len(endpoint.in_flight) + 1)
+            endpoint.set_limit(reached * _THROTTLED_FACTOR, now)
         if not endpoint.in_flight:
             # Nothing that could answer: without a rest each waiting request would be refused in turn.
             rest = trouble.retry_after or backoff(_FIRST_REST_SECONDS, endpoint.throttles)
@@ -192,11 +215,11 @@ class EndpointPool:
                 return
 
     def _set_timer(self, now: float) -> None:
-        """Wake a waiting worker when the first resting endpoint resumes."""
-        resumes_at = min((each.resume_at for each in self.endpoints if each.resume_at > now), default=float("inf"))
-        if resumes_at < self._wakes_at:
-            self._wakes_at = resumes_at
-            self._loop.call_at(resumes_at, self._resume)
+        """Wake a waiting worker when the first endpoint has room, by rest or by its rising limit."""
+        room_at = min(endpoint.room_at(now) for endpoint in self.endpoints)
+        if now < room_at < self._wakes_at:
+            self._wakes_at = room_at
+            self._loop.call_at(room_at, self._resume)
 
     def _resume(self) -> None:
         self._wakes_at = float("inf")

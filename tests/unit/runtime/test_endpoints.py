@@ -4,7 +4,7 @@ import itertools
 import pytest
 
 from distill_runtime.client import endpoints
-from distill_runtime.client.endpoints import EndpointPool, Lease, backoff
+from distill_runtime.client.endpoints import Endpoint, EndpointPool, Lease, backoff
 from distill_runtime.client.trouble import Kind, Trouble
 
 THROTTLED = Trouble(Kind.THROTTLED, "answers 429: slow down")
@@ -60,7 +60,7 @@ async def test_429_lowers_the_limit_once_a_second_and_answers_raise_it() -> None
     assert endpoint.limit == pytest.approx(70)
     for lease in leases[10:80]:
         pool.answer(lease)
-    assert endpoint.limit == pytest.approx(71, abs=0.1)
+    assert endpoint.limit == pytest.approx(71, abs=0.2)
 
 
 async def test_429_lowers_the_limit_below_what_was_in_flight_not_below_what_was_allowed() -> None:
@@ -68,6 +68,32 @@ async def test_429_lowers_the_limit_below_what_was_in_flight_not_below_what_was_
     leases = await acquire(pool, 10)
     pool.fail(leases[0], THROTTLED)
     assert pool.endpoints[0].limit == pytest.approx(7)
+
+
+async def test_the_limit_rises_with_time_though_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "_SECONDS_TO_RECOVER", 1.0)
+    pool = EndpointPool(["http://a"], 20)
+    leases = await acquire(pool, 20)
+    for lease in leases[:10]:
+        pool.fail(lease, THROTTLED)
+    # 20 x 0.7 = 14 are allowed, 10 are in flight: four find room at once, two more within a tenth of a second.
+    begun = asyncio.get_running_loop().time()
+    await acquire(pool, 6)
+    assert 0.05 < asyncio.get_running_loop().time() - begun < 0.5
+
+
+def test_the_limit_reaches_the_configured_number_within_a_minute() -> None:
+    endpoint = Endpoint("http://a", most=100, limit=10.0, limit_set_at=0.0)
+    assert [round(endpoint.limit_at(second)) for second in (0, 6, 30, 54, 1000)] == [10, 20, 60, 100, 100]
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "room_at"), [(0, 0.0), (9, 0.0), (10, 0.6), (30, 12.6), (99, 54.0), (100, float("inf"))]
+)
+def test_when_there_is_room_is_known(in_flight: int, room_at: float) -> None:
+    endpoint = Endpoint("http://a", most=100, limit=10.0, limit_set_at=0.0)
+    endpoint.in_flight = dict.fromkeys(range(in_flight), 0.0)
+    assert endpoint.room_at(0.0) == pytest.approx(room_at)
 
 
 async def test_an_unreachable_endpoint_rests_and_then_gets_one_request_at_a_time() -> None:

@@ -130,7 +130,7 @@ STALLED: list[tuple[str, str, dict[str, Any], str, str]] = [
         "a model that the teacher does not have",
         DATASET,
         {"teacher": {"model": "deepseek-r1"}},
-        "",
+        "ModelNotServed",
         "rule-based-arithmetic",
     ),
     (
@@ -148,7 +148,7 @@ STALLED: list[tuple[str, str, dict[str, Any], str, str]] = [
         "a model that is not there",
         EVALUATION,
         {"target": {"finetuneRef": None, "model": {"uri": "models/none"}}},
-        "",
+        "ModelConfigMissing",
         "models/none",
     ),
 ]

@@ -55,9 +55,10 @@ class Workplace:
         lines = (self.root / output / "training-log.jsonl").read_text().splitlines()
         return [(record["step"], record["loss"]) for record in map(json.loads, lines)]
 
-    def wait_for_step(self, output: str, step: int) -> None:
+    def wait_for_step(self, stage: subprocess.Popen[str], output: str, step: int) -> None:
         log = self.root / f"{output}.partial" / "training-log.jsonl"
         while not log.exists() or len(log.read_bytes().splitlines()) < step:
+            assert stage.poll() is None, stage.communicate()
             time.sleep(0.02)
 
 
@@ -120,10 +121,10 @@ def test_served_again_it_computes_what_huggingface_s_qwen2_computes(workplace: W
 def test_ended_at_any_step_it_goes_on_with_the_same_losses(workplace: Workplace, trained: Result) -> None:
     contract = train_contract(workplace.dataset, output="ended")
     stage = workplace.start(contract)
-    workplace.wait_for_step("ended", 2)
+    workplace.wait_for_step(stage, "ended", 2)
     end_by_sigterm(stage)
     stage = workplace.start(contract.model_copy(update={"attempt": 2}))
-    workplace.wait_for_step("ended", 8)
+    workplace.wait_for_step(stage, "ended", 8)
     stage.kill()
     stage.wait()
     result = workplace.run(contract.model_copy(update={"attempt": 3}))

@@ -30,6 +30,9 @@ _MEMORY_LIMIT = 2 << 30
 _REMEMBERED = 65_536
 """Pairs of reference and answer whose verdict is kept: generations of one prompt tend to give the same answer."""
 
+_LONGEST_REMEMBERED = 500
+"""Characters of an answer whose verdict is kept: some verifiers compare whole texts, which are not given twice."""
+
 
 @dataclass(frozen=True, slots=True)
 class Question(Generic[Item]):
@@ -131,14 +134,19 @@ class _Comparer:
 
     def _compare(self, reference: str, answer: str) -> "Future[bool]":
         pair = (reference, answer)
+        if len(answer) > _LONGEST_REMEMBERED:
+            return self._schedule(pair)
         future = self._futures.get(pair)
         if future is None:
-            future = self._pool.schedule(_compare_in_worker, args=pair, timeout=self._timeout_seconds)
-            self._futures[pair] = future
+            future = self._futures[pair] = self._schedule(pair)
             if len(self._futures) > _REMEMBERED:
                 self._futures.popitem(last=False)
         else:
             self._futures.move_to_end(pair)
+        return future
+
+    def _schedule(self, pair: tuple[str, str]) -> "Future[bool]":
+        future: Future[bool] = self._pool.schedule(_compare_in_worker, args=pair, timeout=self._timeout_seconds)
         return future
 
 

@@ -53,7 +53,7 @@ class PatternAnswers:
             re.compile(pattern)
         except re.error as error:
             raise WrongInput(
-                "InvalidPattern", f"answerPattern {pattern!r} is no regular expression: {error}"
+                "InvalidPattern", f"answerPattern {pattern!r} is not a valid regular expression: {error}"
             ) from error
         return cls(pattern)
 

@@ -73,7 +73,7 @@ def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_pattern_that_is_none_is_refused() -> None:
-    with pytest.raises(WrongInput, match="is not valid") as refusal:
+    with pytest.raises(WrongInput, match="not a valid regular expression") as refusal:
         open_verifier(FilterParameters(verifier="regex", answer_pattern="(("))
     assert refusal.value.reason == "InvalidPattern"
 

@@ -7,7 +7,7 @@ export CLUSTER
 
 VENV := .venv
 RUN := $(VENV)/bin/python
-export PYTHONPATH := operator:job_runtime:.
+export PYTHONPATH := operator:job_runtime:examples/arithmetic:.
 
 .DEFAULT_GOAL := help
 .PHONY: help venv generate check unit e2e test demo bench lock golden images cluster-up cluster-down cluster-status clean
@@ -28,7 +28,7 @@ generate: venv ## Write crds/, the chart's copy and docs/reference.md from the A
 	$(RUN) -m distill_operator.api .
 
 golden: venv ## Rewrite the golden files of the tests, to be read in review.
-	$(RUN) -m pytest tests/unit --update-golden
+	$(RUN) -m pytest tests/unit tests/e2e/test_chart.py --update-golden
 
 check: venv ## Format, lint, types, import contracts, generated files.
 	$(VENV)/bin/ruff format --check .

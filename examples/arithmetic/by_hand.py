@@ -112,6 +112,11 @@ def run(contract: Contract, volume: Path) -> ArtifactReference:
     return result.artifact
 
 
+def write_inputs(volume: Path) -> None:
+    """Write prompts, benchmark and the untrained student."""
+    subprocess.run([sys.executable, EXAMPLE / "teacher" / "inputs.py", volume / "arithmetic"], check=True)
+
+
 @contextmanager
 def teacher() -> Iterator[str]:
     """Have the rule-based teacher running, and give its endpoint."""
@@ -132,7 +137,7 @@ def main() -> None:
     parser.add_argument("directory", type=Path, help="stands for the claim: inputs and artifacts go there")
     volume: Path = parser.parse_args().directory.resolve()
     dataset, finetune, evaluation = (read_spec(f"{name}.yaml") for name in ("dataset", "finetune", "eval"))
-    subprocess.run([sys.executable, EXAMPLE / "teacher" / "inputs.py", volume / "arithmetic"], check=True)
+    write_inputs(volume)
     with teacher() as endpoint:
         run(generate_contract(dataset, endpoint), volume)
     kept = run(filter_contract(dataset), volume)

@@ -1,0 +1,80 @@
+"""What Kubernetes and the operator add: the stage Pods of a small pipeline beside the same five commands by hand.
+
+Needs what `make demo` needs. The pipeline is the example's, cut down, so that what is added weighs more than the work.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import by_hand
+from bench import Row
+from tests.e2e.workspace import Workspace, open_workspace
+from tests.harness.installation import borrow_cluster, install
+
+LIMIT_SECONDS = 10.0
+READY_SECONDS = 300
+
+
+def measure() -> Iterator[Row]:
+    """Run the pipeline on the cluster, then by hand, and compare the sums of the stages' times."""
+    with borrow_cluster(_say) as cluster, open_workspace(install(cluster, {}, _say), "bench-overhead") as workspace:
+        on_cluster = _on_cluster(workspace)
+        in_hand = _by_hand(workspace)
+    longer = sum(on_cluster.values()) - sum(in_hand.values())
+    for stage, seconds in on_cluster.items():
+        yield Row(f"stage {stage}, elapsed", f"{seconds:.1f} s in its Pod", f"{in_hand[stage]:.1f} s by hand")
+    yield Row(
+        "five stages, elapsed",
+        f"{sum(on_cluster.values()):.1f} s in Pods",
+        f"{sum(in_hand.values()):.1f} s by hand",
+        f"at most {LIMIT_SECONDS:g} s longer",
+        longer <= LIMIT_SECONDS,
+    )
+
+
+def _on_cluster(workspace: Workspace) -> dict[str, float]:
+    """Give the seconds of each stage, from its Job's creation to its completion."""
+    workspace.teacher()
+    workspace.apply(workspace.dataset(), workspace.finetune(), workspace.evaluation())
+    workspace.wait_for("evalrun", seconds=READY_SECONDS)
+    seconds = {}
+    for job in workspace.jobs():
+        start, end = (
+            datetime.fromisoformat(text)
+            for text in (job["metadata"]["creationTimestamp"], job["status"]["completionTime"])
+        )
+        seconds[job["metadata"]["labels"]["npu-distill.io/stage"]] = (end - start).total_seconds()
+    return seconds
+
+
+def _by_hand(workspace: Workspace) -> dict[str, float]:
+    """Give the seconds of each command, run with the same parameters on this machine."""
+    dataset, finetune, evaluation = (
+        manifest["spec"] for manifest in (workspace.dataset(), workspace.finetune(), workspace.evaluation())
+    )
+    seconds: dict[str, float] = {}
+
+    def timed(stage: str, run: Callable[[], by_hand.ArtifactReference]) -> by_hand.ArtifactReference:
+        start = time.monotonic()
+        artifact = run()
+        seconds[stage] = time.monotonic() - start
+        return artifact
+
+    with tempfile.TemporaryDirectory() as folder:
+        volume = Path(folder)
+        by_hand.write_inputs(volume)
+        with by_hand.teacher() as endpoint:
+            timed("generate", lambda: by_hand.run(by_hand.generate_contract(dataset, endpoint), volume))
+        kept = timed("filter", lambda: by_hand.run(by_hand.filter_contract(dataset), volume))
+        packed = timed("pack", lambda: by_hand.run(by_hand.pack_contract(dataset, kept), volume))
+        weights = timed("train", lambda: by_hand.run(by_hand.train_contract(finetune, packed), volume))
+        timed("eval", lambda: by_hand.run(by_hand.eval_contract(evaluation, weights), volume))
+    return seconds
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")

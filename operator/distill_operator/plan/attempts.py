@@ -235,7 +235,8 @@ def _is_failure_of(recorded: StageStatus, job: JobView) -> bool:
 
 def _with_failure(before: StageStatus, job: JobView, cause: Failure) -> StageStatus:
     remedy = (
-        "Create the object again with the input corrected"
+        f"Correct what is on the claim and `kubectl delete job {job.name}`, which runs the stage again; "
+        "or, if it is the spec, create the object again with it corrected"
         if cause.final
         else f"When the cause is mended, `kubectl delete job {job.name}` runs the stage again, from where it was"
     )

@@ -227,7 +227,9 @@ class TestFailed:
         assert created(found) == []
         assert (found.status.state, found.reason) == (StageState.FAILED, "ColumnMissing")
         assert found.message == (
-            "Stage train failed: there is no column answer. Create the object again with the input corrected."
+            "Stage train failed: there is no column answer. Correct what is on the claim and "
+            "`kubectl delete job student-train-a1`, which runs the stage again; or, if it is the spec, create the object "
+            "again with it corrected."
         )
 
     def test_attempts_are_used_up(self) -> None:

@@ -14,9 +14,9 @@ from distill_runtime.resumable import read_lines
 
 RELEASE_DIRECTORY = "dataset"
 
-_GROUP_BYTES = 16 << 20
+_GROUP_BYTES = 2 << 20
 """JSON of one row group, which is in memory while it is written."""
-_FILE_GROUPS = 32
+_FILE_GROUPS = 256
 _UNKNOWN_LICENSE = "unknown"
 _MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 _SCHEMA = pa.schema(

@@ -63,7 +63,7 @@ def reasons() -> Iterator[str]:
                 yield value.value
 
 
-@pytest.mark.parametrize(("page", "target", "anchor"), links(), ids=lambda value: getattr(value, "name", value))
+@pytest.mark.parametrize(("page", "target", "anchor"), list(links()), ids=lambda value: getattr(value, "name", value))
 def test_links_lead_somewhere(page: Path, target: str, anchor: str) -> None:
     file = (page.parent / target).resolve() if target else page
     assert file.exists(), f"{page.name} links to {target}, which does not exist"
@@ -71,7 +71,7 @@ def test_links_lead_somewhere(page: Path, target: str, anchor: str) -> None:
         assert anchor in anchors(file), f"{page.name} links to #{anchor} of {file.name}, which has no such heading"
 
 
-@pytest.mark.parametrize("document", examples())
+@pytest.mark.parametrize("document", list(examples()))
 def test_examples_are_valid(document: dict[str, Any]) -> None:
     spec_model = KINDS[document["kind"]].model_fields["spec"].annotation
     assert isinstance(spec_model, type)

@@ -71,7 +71,9 @@ def test_a_request_takes_the_row_that_another_left(batcher: Batcher, model: Coun
     lengths = [len(batch) for batch in model.batches]
     assert sum(lengths) == 2 + 12 + 3
     assert len(lengths) < 2 + 12 + 3  # they did share steps
-    assert any([3] in batch and [12, 11, 10] in batch for batch in model.batches)
+    # The third entered while the second was on its way. How far that had come depends on how many had been submitted
+    # when the first step began.
+    assert any([3] in batch and any(row[0] == 12 and len(row) > 1 for row in batch) for batch in model.batches)
 
 
 def test_a_cancelled_request_gives_its_row_away(batcher: Batcher, model: CountingDown) -> None:

@@ -228,8 +228,8 @@ class TestFailed:
         assert (found.status.state, found.reason) == (StageState.FAILED, "ColumnMissing")
         assert found.message == (
             "Stage train failed: there is no column answer. Correct what is on the claim and "
-            "`kubectl delete job student-train-a1`, which runs the stage again; or, if it is the spec, create the object "
-            "again with it corrected."
+            "`kubectl delete job student-train-a1`, which runs the stage again; or, if it is the spec, create "
+            "the object again with it corrected."
         )
 
     def test_attempts_are_used_up(self) -> None:

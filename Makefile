@@ -1,9 +1,10 @@
 # `make` lists the targets. CLUSTER=current runs demo and e2e on the kubeconfig's current context
-# instead of the local cluster (docs/local-cluster.md).
+# instead of the local cluster, with the chart values of the file VALUES (docs/local-cluster.md).
 
 PYTHON ?= python3
 CLUSTER ?= local
-export CLUSTER
+VALUES ?=
+export CLUSTER VALUES
 
 VENV := .venv
 RUN := $(VENV)/bin/python

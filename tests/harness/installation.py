@@ -74,8 +74,12 @@ def _is_current() -> bool:
 
 
 def install(cluster: Cluster, values: Mapping[str, Any], say: Say) -> Installation:
-    """Install or upgrade the chart with `values` over its own, CRDs first, and wait until the operator is up."""
+    """Install or upgrade the chart, CRDs first, and wait until the operator is up.
+
+    `values` go over the chart's own; those of the file that VALUES names, if it names one, over both.
+    """
     say(f"installing the chart into namespace {NAMESPACE}")
+    own = os.environ.get("VALUES", "")
     kubectl = cluster.kubectl
     kubectl("apply", "--server-side", "--force-conflicts", "-f", REPOSITORY / "crds")
     kubectl.run(
@@ -93,6 +97,7 @@ def install(cluster: Cluster, values: Mapping[str, Any], say: Say) -> Installati
         "3m",
         "--values",
         "-",
+        *(["--values", own] if own else []),
         stdin=yaml.safe_dump({**cluster.values, **values}),
         timeout=240,
     )

@@ -1,8 +1,9 @@
 """HTTP/1.1 to one server, over connections that are kept alive: as little as asking a chat model takes.
 
 A request is written in one piece and its response handed over whole, or piece by piece for a stream. Parsing is
-llhttp's, the parser of Node.js. A general client spends three times as much CPU on a request (`make bench`), on
-redirects, cookies, proxies and compression, none of which an inference server uses.
+llhttp's, the parser of Node.js. The same client over aiohttp 3.14 was measured beside this one: with it a request costs
+1.8 to 2.1 times the CPU (.245 and .367 CPU-s per 1,000 at 100 and 1,000 in flight, against .137 and .176), for
+redirects, cookies and compression that an inference server does not use. Proxies are not supported.
 """
 
 import asyncio

@@ -1,7 +1,12 @@
 """Entry point of `python -m distill_runtime`."""
 
+import signal
 import sys
 
-from distill_runtime.cli import main
+# The first process of a Pod ignores signals that it has not asked for: one that is deleted while the imports below
+# still go on would live on until it is killed. 143 is contract.report.EXIT_TERMINATED, which cannot be imported yet.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+from distill_runtime.cli import main  # noqa: E402
 
 sys.exit(main())

@@ -17,6 +17,8 @@ from distill_runtime.progress_server import start_log, start_server
 from distill_runtime.stage import StageContext
 from distill_runtime.volume import Volume
 
+logger = logging.getLogger(__name__)
+
 UNITS: Mapping[StageName, str] = {
     "generate": "generations",
     "filter": "generations",
@@ -47,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> Result:
         contract = stage.read_contract(options.contract, name)
+        logger.info("%s starts; its output will be %s", name, contract.output)
         return act(cast("stage.Stage", importlib.import_module(f"distill_runtime.stages.{name}")), contract, context)
 
     if options.progress_port is not None:
@@ -55,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         start_log(context.reporter, _LOG_SECONDS_AT_A_TERMINAL)
     result, exit_code = stage.conclude(work)
-    logging.getLogger(__name__).info("%s: %s: %s", name, result.reason, result.message)
+    logger.info("%s: %s: %s", name, result.reason, result.message)
     _leave(result, options.result)
     return exit_code
 

@@ -2,6 +2,9 @@ import asyncio
 import errno
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -158,3 +161,15 @@ def test_a_stage_that_is_complete_is_reported_and_not_run_again(tmp_path: Path) 
 
 def test_the_api_key_is_not_shown() -> None:
     assert "secret" not in repr(StageContext(Volume(Path()), Reporter("eval", "problems"), api_key="secret"))
+
+
+def test_sigterm_while_it_is_being_imported_ends_it_in_order(tmp_path: Path) -> None:
+    contract = tmp_path / "contract.json"
+    os.mkfifo(contract)  # should the imports be over by then, it waits here
+    command = [sys.executable, "-m", "distill_runtime", "filter", "--contract", str(contract)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "job_runtime")}
+    with subprocess.Popen(command, env=environment) as process:
+        while "pydantic_core" not in Path(f"/proc/{process.pid}/maps").read_text():
+            time.sleep(0.005)
+        process.terminate()
+        assert process.wait(30) == EXIT_TERMINATED

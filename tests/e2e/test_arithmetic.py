@@ -3,34 +3,22 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import PROGRESS_SECONDS
-from tests.e2e.workspace import Workspace, open_workspace
+from tests.e2e.example import KINDS, Example
+from tests.e2e.workspace import Workspace
 from tests.harness.installation import Installation
-from tests.harness.kubectl import condition
-
-FAULTS = {"wrong": 0.15, "truncated": 0.05, "too_many_requests": 0.02, "unavailable": 0.02}
-KINDS = ("distilldataset", "finetunerun", "evalrun")
+from tests.harness.kubectl import condition, eventually
 
 
 @pytest.fixture(scope="module")
-def done(installation: Installation) -> Iterator[Workspace]:
-    """The example's three objects in a namespace of their own, applied in reverse order, all Ready."""
-    with open_workspace(installation, "e2e-arithmetic") as workspace:
-        workspace.teacher(**FAULTS)
-        whole = {"source": {"prompts": {"limit": None}}, "teacher": {"shards": 2}}
-        dataset = workspace.dataset(**whole, filter={"minAcceptanceRate": 0.7})
-        example = {"training": {"maxSteps": None, "batchSize": 16}, "checkpoint": {"everySteps": 100}}
-        benchmark = {"benchmark": {"limit": None}, "protocol": {"maxTokens": 96}}
-        workspace.apply(workspace.evaluation(**benchmark), workspace.finetune(**example), dataset)
-        for kind in KINDS:
-            workspace.wait_for(kind, seconds=1200)
-        yield workspace
+def done(example: Example) -> Workspace:
+    """Give the example's namespace once all is Ready."""
+    return example.wait()
 
 
 def test_the_student_learns_two_digit_addition(done: Workspace) -> None:
@@ -82,20 +70,8 @@ def test_a_kstatus_reader_calls_it_current(done: Workspace, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_life_of_an_object_costs_few_status_writes(done: Workspace, kind: str) -> None:
-    resource = done.get(kind)
-    kinds = {"distilldataset": "DistillDataset", "finetunerun": "FinetuneRun", "evalrun": "EvalRun"}
-    writes = _metric(done.installation, f'npu_distill_status_writes_total{{kind="{kinds[kind]}"}}')
-    seconds = _seconds(resource)
-    assert writes <= 6 + seconds / PROGRESS_SECONDS
-
-
-def test_a_finished_pipeline_is_left_alone(done: Workspace) -> None:
-    before = {kind: done.get(kind)["metadata"]["resourceVersion"] for kind in KINDS}
-    requests = _requests(done.installation)
-    done.on_volume("sleep", str(4 * PROGRESS_SECONDS))
-    assert {kind: done.get(kind)["metadata"]["resourceVersion"] for kind in KINDS} == before
-    assert _requests(done.installation) == requests
+def test_the_life_of_an_object_costs_few_status_writes(example: Example, done: Workspace, kind: str) -> None:
+    assert 0 < example.writes(kind) <= 6 + _seconds(done.get(kind)) / PROGRESS_SECONDS
 
 
 def test_no_pod_has_kubernetes_credentials(done: Workspace) -> None:
@@ -124,6 +100,19 @@ def test_conditions_explain_themselves(done: Workspace) -> None:
         ready = condition(done.get(kind), "Ready")
         assert ready["message"]
         assert done.status(kind)["observedGeneration"] == done.get(kind)["metadata"]["generation"]
+
+
+def test_a_finished_pipeline_is_left_alone(done: Workspace) -> None:
+    eventually(lambda: not _ending_namespaces(done), "the namespaces of the tests before are gone", 120)
+    before = {kind: done.get(kind)["metadata"]["resourceVersion"] for kind in KINDS}
+    requests = _requests(done.installation)
+    done.on_volume("sleep", str(4 * PROGRESS_SECONDS))
+    assert {kind: done.get(kind)["metadata"]["resourceVersion"] for kind in KINDS} == before
+    assert _requests(done.installation) == requests
+
+
+def _ending_namespaces(workspace: Workspace) -> list[str]:
+    return workspace.kubectl("get", "namespaces", "--field-selector=status.phase=Terminating", "-o", "name").split()
 
 
 def _metric(installation: Installation, name: str) -> float:

@@ -4,6 +4,8 @@ from tests.e2e.workspace import Workspace
 from tests.harness.kubectl import eventually
 
 STAGES = ("generate", "filter", "pack", "train", "eval")
+BRIEF = ("generate", "filter", "pack")
+"""Stages that would be done before their Pod is hit, were they not slowed down (Workspace.limit_cpu)."""
 
 
 def _kill_operator(workspace: Workspace) -> None:
@@ -14,6 +16,11 @@ def _kill_operator(workspace: Workspace) -> None:
 
 def _started_jobs(workspace: Workspace) -> list[str]:
     return sorted(job["metadata"]["labels"]["npu-distill.io/stage"] for job in workspace.jobs())
+
+
+def _others(workspace: Workspace, stage: str, name: str) -> list[str]:
+    names = [pod["metadata"]["name"] for pod in workspace.pods(stage)]
+    return [other for other in names if other != name]
 
 
 def test_the_operator_killed_in_each_stage_goes_on_without_a_second_job(workspace: Workspace) -> None:
@@ -29,12 +36,17 @@ def test_the_operator_killed_in_each_stage_goes_on_without_a_second_job(workspac
 
 def test_a_pod_deleted_in_each_stage_is_replaced_and_nothing_is_lost(workspace: Workspace) -> None:
     workspace.teacher()
-    # Filter and pack are done with a few hundred rows before anybody can hit their Pod: give them all there are.
-    dataset = workspace.dataset(source={"prompts": {"limit": None}})
-    workspace.apply(workspace.evaluation(), workspace.finetune(), dataset)
+    workspace.limit_cpu(0.15)
+    workspace.apply(workspace.evaluation(), workspace.finetune(), workspace.dataset())
     for stage in STAGES:
+        if stage in BRIEF:
+            workspace.limit_cpu(0.15)
         pod = workspace.running_pod(stage, 180)["metadata"]["name"]
+        eventually(lambda: workspace.log(pod), f"{pod} is at work", 60, every=0.2)  # noqa: B023
+        if stage in BRIEF:
+            workspace.unlimit_cpu()
         workspace.kubectl("delete", "pod", pod, "-n", workspace.namespace, "--wait=false")
+        eventually(lambda: _others(workspace, stage, pod), f"another Pod of stage {stage}", 60)  # noqa: B023
     workspace.wait_for("evalrun")
     status = workspace.status("distilldataset")
     assert status["kept"] + sum(status["rejected"].values()) == 2 * status["prompts"] == status["generations"]

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -130,6 +131,27 @@ class Workspace:
             return next((pod for pod in self.pods(stage) if pod["status"].get("phase") == "Running"), None)
 
         return eventually(running, f"a running Pod of stage {stage}", seconds, every=0.2)
+
+    @contextmanager
+    def watching_versions(self, kind: str, file: Path) -> Iterator[None]:
+        """Write each resourceVersion that an object of the kind comes to have into a file, a line each."""
+        words = ["get", kind, "-n", self.namespace, "--watch", "-o", 'jsonpath={.metadata.resourceVersion}{"\\n"}']
+        with file.open("w") as lines, self.kubectl.running(*words, stdout=lines):
+            yield
+
+    def limit_cpu(self, cores: float) -> None:
+        """Let containers of Pods that are made from now on have so much of a processor, unless they say otherwise."""
+        limit = {"type": "Container", "default": {"cpu": f"{cores}"}, "defaultRequest": {"cpu": "10m"}}
+        metadata = {"name": "cpu", "namespace": self.namespace}
+        self.apply({"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": {"limits": [limit]}})
+
+    def unlimit_cpu(self) -> None:
+        """Take the limit away again, for Pods that are made from now on."""
+        self.kubectl("delete", "limitrange", "cpu", "-n", self.namespace)
+
+    def log(self, pod: str) -> str:
+        """Give what a Pod has printed."""
+        return self.kubectl("logs", pod, "-n", self.namespace)
 
     # ---- the teacher and the volume ----
 

@@ -4,10 +4,11 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 Answer = TypeVar("Answer")
 
@@ -48,6 +49,16 @@ class Kubectl:
     def __call__(self, *arguments: str | Path, stdin: str | None = None, timeout: float = 120) -> str:
         """Run kubectl with `arguments`."""
         return self.run("kubectl", *arguments, stdin=stdin, timeout=timeout)
+
+    @contextmanager
+    def running(self, *arguments: str, stdout: IO[str]) -> Iterator[None]:
+        """Let kubectl run beside the block, printing into a file."""
+        process = subprocess.Popen(["kubectl", *arguments], env={**os.environ, **self.environment}, stdout=stdout)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait()
 
     def apply(self, *manifests: Mapping[str, Any]) -> str:
         """Apply manifests in one call."""

@@ -11,7 +11,7 @@ REJECTS_NAME = "rejects.jsonl"
 """File of an artifact: what was left out, each with its uuid, its generation and the reason."""
 
 
-def kept_row(uuid: str, generation: int, prompt: str, answer: str, text: str) -> Mapping[str, Any]:
+def kept_row(uuid: str, generation: int, prompt: str, answer: str, text: str, source: str | None) -> Mapping[str, Any]:
     """Make the row of a kept generation, in the shape of published reasoning data sets.
 
     Args:
@@ -20,11 +20,13 @@ def kept_row(uuid: str, generation: int, prompt: str, answer: str, text: str) ->
         prompt: its text, which is the user's message.
         answer: the reference answer.
         text: what the teacher wrote, reasoning included.
+        source: where the prompt comes from, if that is known.
     """
     return {
         "uuid": uuid,
         "generation": generation,
         "prompt": prompt,
         "answer": answer,
+        "source": source,
         "messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": text}],
     }

@@ -25,13 +25,16 @@ class Generation:
     reasoning: str | None = None
     finish_reason: str = "stop"
     failure: str | None = None
+    source: str | None = None
 
 
-def write_generate_artifacts(root: Path, shards: Sequence[Iterable[Generation]], output: str = "generate") -> None:
+def write_generate_artifacts(
+    root: Path, shards: Sequence[Iterable[Generation]], output: str = "generate", source_column: str | None = None
+) -> None:
     """Write one artifact a shard."""
     contract = GenerateContract(
         output=output,
-        prompts=PromptSource(uri="prompts.jsonl"),
+        prompts=PromptSource(uri="prompts.jsonl", source_column=source_column),
         teacher=TeacherParameters(endpoints=(ENDPOINT,), model="teacher"),
         shards=len(shards),
     )
@@ -52,6 +55,7 @@ def _outcome(generation: Generation) -> Outcome:
         "position": 0,
         "prompt": f"the problem {generation.uuid}",
         "answer": generation.answer,
+        "source": generation.source,
     }
     request = Request(request_key(generation.uuid, generation.index), {}, record)
     if generation.failure:

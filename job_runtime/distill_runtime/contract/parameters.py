@@ -51,6 +51,11 @@ class PromptSource(Parameters):
         description="Column that identifies a prompt; rows that repeat a value are counted and asked once. "
         "Default: the prompt's own text.",
     )
+    source_column: Column | None = Field(
+        default=None,
+        description="Column that says where a prompt comes from, such as the contest. It stays with every row, and the "
+        "report shows the acceptance rate of each source.",
+    )
     limit: int | None = Field(default=None, ge=1, description="Use only the first so many rows.")
 
 

@@ -25,6 +25,7 @@ _SCHEMA = pa.schema(
         ("generation", pa.int64()),
         ("prompt", pa.string()),
         ("answer", pa.string()),
+        ("source", pa.string()),
         ("messages", pa.list_(_MESSAGE)),
     ]
 )
@@ -86,8 +87,9 @@ Reasoning of the teacher `{asked.get("model")}`, verified against reference answ
 |---|---|
 {figures}
 
-Each row has `uuid` and `generation`, which tell it from all others, `prompt`, the reference `answer`, and `messages`:
-the prompt and what the teacher wrote, with its reasoning between `<think>` tags.
+Each row has `uuid` and `generation`, which tell it from all others, `prompt`, the reference `answer`, the prompt's
+`source` where that is known, and `messages`: the prompt and what the teacher wrote, with its reasoning between
+`<think>` tags.
 
 ## How it was made
 

@@ -17,6 +17,8 @@ NOT_KEPT = "notKept"
 DUPLICATE = "duplicate"
 FATES = ("kept", DUPLICATE, NOT_KEPT)
 """What may become of a row: kept; it repeats another of the same prompt letter by letter; another was preferred."""
+UNSELECTED = frozenset(FATES[1:])
+"""Reasons of rejects that are right."""
 
 KEY = np.dtype(
     [

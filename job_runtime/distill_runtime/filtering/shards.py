@@ -29,6 +29,12 @@ class Shards:
     generations: int
     parameters: Mapping[str, JsonValue]
 
+    @property
+    def have_sources(self) -> bool:
+        """Whether the generations say where their prompts come from."""
+        prompts = self.parameters.get("prompts")
+        return isinstance(prompts, dict) and "sourceColumn" in prompts
+
 
 def open_shards(contract: FilterContract, volume: Volume) -> Shards:
     """Open every shard.

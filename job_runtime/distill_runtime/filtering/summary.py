@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 
 from distill_runtime.filtering.selection import Keys
+from distill_runtime.filtering.sources import ACCEPTED, REJECTED, RIGHT
 from distill_runtime.reporting.lengths import BARS, count_by_doubling, label, span
 from distill_runtime.reporting.report import Bar, Chart, Report, Table
 from distill_runtime.resumable import read_lines
@@ -18,7 +19,9 @@ _SAMPLES = 5
 _BATCH = 4096
 
 
-def summarise(counts: Mapping[str, int], acceptance_rate: float, accepted: Keys, rejects: Path) -> Report:
+def summarise(
+    counts: Mapping[str, int], acceptance_rate: float, accepted: Keys, rejects: Path, by_source: Chart | None
+) -> Report:
     """Make the report.
 
     Args:
@@ -26,6 +29,7 @@ def summarise(counts: Mapping[str, int], acceptance_rate: float, accepted: Keys,
         acceptance_rate: share of all generations that are right.
         accepted: keys of the right generations.
         rejects: file of the rejected generations.
+        by_source: as `sources.chart_by_source` makes it, if the prompts have sources.
     """
     right = np.zeros(BARS, np.int64)
     for _, keys in accepted.chunks():
@@ -53,17 +57,21 @@ def summarise(counts: Mapping[str, int], acceptance_rate: float, accepted: Keys,
         for reason in sorted(samples)
         for row in samples[reason]
     ]
+    charts = [
+        Chart(title="Why generations were rejected", parts=("generations",), bars=tuple(by_reason)),
+        Chart(
+            title="Acceptance by length of the answer in tokens",
+            parts=(RIGHT, REJECTED),
+            share=ACCEPTED,
+            bars=tuple(lengths),
+        ),
+    ]
+    if by_source is not None:
+        charts.append(by_source)
     return Report(
         title="Rejection sampling",
         figures={"generations": counts["generations"], "kept": counts["kept"], "acceptanceRate": acceptance_rate},
-        charts=(
-            Chart(title="Why generations were rejected", parts=("generations",), bars=tuple(by_reason)),
-            Chart(
-                title="Answers by their length in tokens",
-                parts=("right", "rejected unseen or wrong"),
-                bars=tuple(lengths),
-            ),
-        ),
+        charts=tuple(charts),
         tables=(
             Table(
                 title="Some of the rejected",

@@ -165,7 +165,7 @@ def _row(record: Mapping[str, Any]) -> tuple[bytes, bytes]:
     """Give the row of an accepted generation, and its key."""
     text = _text(record)
     uuid, generation = record["uuid"], record["generation"]
-    row = kept_row(uuid, generation, record["prompt"], record["answer"], text)
+    row = kept_row(uuid, generation, record["prompt"], record["answer"], text, record.get("source"))
     return json_line(row), key_of(uuid, generation, text, record["completion_tokens"])
 
 
@@ -179,6 +179,7 @@ def _reject(generation: _Generation, reason: str, verdict: Verdict) -> bytes:
             "reason": reason,
             "tokens": record["completion_tokens"],
             "answer": record["answer"],
+            "source": record.get("source"),
             "found": verdict.answer and verdict.answer[:_FOUND_CHARACTERS],
             "failure": record["failure"],
             "benchmark": generation.benchmark,

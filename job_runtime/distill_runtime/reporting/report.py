@@ -22,6 +22,9 @@ class Chart(Model):
 
     title: str
     parts: tuple[str, ...] = Field(description="What the parts of each bar are.")
+    share: str | None = Field(
+        default=None, description="What the first part is called as a share of its bar, where that is worth showing."
+    )
     bars: tuple[Bar, ...]
 
 

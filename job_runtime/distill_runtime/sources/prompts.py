@@ -28,12 +28,14 @@ class Prompt:
         text: the problem.
         answer: the reference answer.
         position: its row, from 0.
+        source: where it comes from; None if there is no source column, or nothing in it.
     """
 
     uuid: str
     text: str
     answer: str
     position: int
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ class Prompts:
         uuid = _as_text(row.get(self._source.uuid_column)) if self._source.uuid_column else None
         if uuid is None:
             uuid = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        return Prompt(uuid, text, answer, position)
+        source = _as_text(row.get(self._source.source_column)) if self._source.source_column else None
+        return Prompt(uuid, text, answer, position, source)
 
     def _nothing_to_ask(self, rejected: Counter[str]) -> WrongInput:
         if not rejected:
@@ -142,6 +145,8 @@ def open_prompts(source: PromptSource, volume: Volume) -> Prompts:
     columns = {"promptColumn": source.prompt_column, "answerColumn": source.answer_column}
     if source.uuid_column:
         columns["uuidColumn"] = source.uuid_column
+    if source.source_column:
+        columns["sourceColumn"] = source.source_column
     return Prompts(source, open_table(source.uri, volume, columns, Selection(source.subset, source.split)))
 
 

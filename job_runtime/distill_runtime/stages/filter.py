@@ -23,6 +23,7 @@ from distill_runtime.filtering.contamination import Contamination, read_benchmar
 from distill_runtime.filtering.release import RELEASE_DIRECTORY, write_card, write_release
 from distill_runtime.filtering.selection import FATES, Keys, select
 from distill_runtime.filtering.shards import open_shards
+from distill_runtime.filtering.sources import chart_by_source
 from distill_runtime.filtering.summary import summarise
 from distill_runtime.filtering.verifying import ACCEPTED, Files, Verified, verify_generations
 from distill_runtime.resumable import GrowingFile, json_line, read_lines
@@ -74,10 +75,12 @@ def run(contract: FilterContract, context: StageContext) -> Result:
         **{f"rejected.{reason}": number for reason, number in sorted(rejected.items()) if number},
     }
     metrics = {"acceptanceRate": accepted / generations}
-    summarise(counts, metrics["acceptanceRate"], Keys(files.keys), files.rejects).write(writer.directory)
+    kept = writer.directory / KEPT_NAME
+    by_source = chart_by_source(kept, files.rejects) if shards.have_sources else None
+    summarise(counts, metrics["acceptanceRate"], Keys(files.keys), files.rejects, by_source).write(writer.directory)
     title = contract.owner.name if contract.owner else contract.output
     card = write_card(title, contract.filter.license, counts, shards.parameters, contract.filter.to_json())
-    write_release(writer.directory / KEPT_NAME, writer.directory / RELEASE_DIRECTORY, card)
+    write_release(kept, writer.directory / RELEASE_DIRECTORY, card)
     shutil.rmtree(work)
     context.reporter.update(message="making the artifact complete", counts=counts, metrics=metrics)
     return Result(
@@ -120,8 +123,8 @@ def _select(files: Files, verified: Verified, parameters: FilterParameters, kept
         for (line, _), fate in zip(read_lines(files.accepted), fates, strict=True):
             if fate:
                 row = orjson.loads(line)
-                reject = {"uuid": row["uuid"], "generation": row["generation"], "reason": FATES[fate]}
-                rejects.append(json_line(reject))
+                told = {name: row[name] for name in ("uuid", "generation", "source")}
+                rejects.append(json_line({**told, "reason": FATES[fate]}))
             else:
                 kept.append(line)
     return {reason: int((fates == place).sum()) for place, reason in enumerate(FATES) if place}

@@ -117,6 +117,7 @@ def prompt_requests(teacher: TeacherParameters, prompt: Prompt) -> Iterator[Requ
                 "position": prompt.position,
                 "prompt": prompt.text,
                 "answer": prompt.answer,
+                "source": prompt.source,
             },
         )
 

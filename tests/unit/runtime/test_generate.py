@@ -83,6 +83,15 @@ def test_every_generation_is_a_record_and_the_counts_close(volume: Path) -> None
     assert {body["max_tokens"] for body in server.bodies} == {16384}
 
 
+def test_a_record_says_where_its_prompt_comes_from(volume: Path) -> None:
+    write(volume, [{"problem": "p", "answer": "1", "uuid": "a", "contest": "olympiads"}])
+    with teacher() as server:
+        work = contract(server.url)
+        labelled = work.prompts.model_copy(update={"source_column": "contest"})
+        run(work.model_copy(update={"prompts": labelled}), volume)
+    assert [record["source"] for record in records(volume)] == ["olympiads"] * 2
+
+
 def test_what_the_manifest_says_is_what_the_result_says(volume: Path) -> None:
     with teacher() as server:
         result = run(contract(server.url), volume)

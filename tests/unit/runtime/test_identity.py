@@ -45,6 +45,12 @@ def test_a_parameter_that_is_at_its_default_is_left_out_at_every_level() -> None
     assert identity(explicit) == identity(generation()) == {"prompts": {"uri": "p.jsonl"}, "teacher": {"model": "r1"}}
 
 
+def test_where_prompts_say_they_come_from_is_part_of_it_only_where_it_is_read() -> None:
+    contract = generation()
+    labelled = contract.prompts.model_copy(update={"source_column": "source"})
+    assert identity(contract.model_copy(update={"prompts": labelled})) != identity(contract)
+
+
 def test_when_checkpoints_are_saved_does_not_change_what_is_trained() -> None:
     def training(**changes: Any) -> TrainContract:
         return TrainContract.model_validate(

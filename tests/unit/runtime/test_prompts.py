@@ -28,6 +28,13 @@ def test_rows_become_prompts(tmp_path: Path) -> None:
     assert prompts == [Prompt("x", "p", "a", 0), Prompt("7", "q", "2", 1)]
 
 
+def test_a_prompt_keeps_where_it_comes_from(tmp_path: Path) -> None:
+    rows = [{"problem": text, "answer": "a", "from": source} for text, source in (("p", "olympiads"), ("q", None))]
+    write(tmp_path, rows)
+    assert [prompt.source for prompt in read(tmp_path, source_column="from")[1]] == ["olympiads", None]
+    assert [prompt.source for prompt in read(tmp_path)[1]] == [None, None]
+
+
 def test_without_a_uuid_the_text_identifies_a_prompt(tmp_path: Path) -> None:
     write(tmp_path, [{"problem": "p", "answer": "a"}, {"problem": "q", "answer": "a"}, {"problem": "p", "answer": "b"}])
     survey, prompts = read(tmp_path)
@@ -70,10 +77,11 @@ def test_a_source_in_which_no_row_can_be_asked_is_wrong_input(tmp_path: Path) ->
     assert error.value.reason == "EmptySource"
 
 
-def test_a_missing_uuid_column_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("parameter", "field"), [("uuid_column", "uuidColumn"), ("source_column", "sourceColumn")])
+def test_a_missing_column_is_named(tmp_path: Path, parameter: str, field: str) -> None:
     write(tmp_path, [{"problem": "p", "answer": "a"}])
-    with pytest.raises(WrongInput, match=r"no column 'uuid' \(uuidColumn\)"):
-        read(tmp_path, uuid_column="uuid")
+    with pytest.raises(WrongInput, match=rf"no column 'x' \({field}\)"):
+        read(tmp_path, **{parameter: "x"})
 
 
 @settings(max_examples=50, deadline=None)

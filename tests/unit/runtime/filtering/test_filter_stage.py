@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from support.generate_artifacts import Generation, write_generate_artifacts
 from support.stage_process import end_stage
@@ -93,6 +94,7 @@ def test_a_kept_row_is_a_conversation_with_its_reasoning(context: StageContext, 
         "generation": 0,
         "prompt": "the problem p",
         "answer": "0.5",
+        "source": None,
         "messages": [
             {"role": "user", "content": "the problem p"},
             {"role": "assistant", "content": "<think>\nHalf of one.\n</think>\n\n" + RIGHT},
@@ -150,8 +152,33 @@ def test_the_report_says_the_same_as_the_counts(context: StageContext, tmp_path:
     }
     # All ten answers have 20 tokens; the generation that failed has none.
     assert lengths["bars"] == [{"label": "16 – 31", "parts": [6, 4]}]
+    assert lengths["share"] == "accepted"
     (samples,) = report["tables"]
     assert ["incorrect", "p / 1", "0.5", "\\frac{1}{3}"] in samples["rows"]
+
+
+def test_prompts_that_have_a_source_show_the_acceptance_of_each(tmp_path: Path) -> None:
+    generations = [
+        Generation("p", 0, "2", "\\boxed{2}", source="olympiads"),
+        Generation("p", 1, "2", "\\boxed{2}", source="olympiads"),
+        Generation("q", 0, "2", "\\boxed{3}", source="olympiads"),
+        Generation("r", 0, "2", failure="badRequest", source="cn_contest"),
+        Generation("s", 0, "2", "\\boxed{2}"),
+    ]
+    write_generate_artifacts(tmp_path, [generations], source_column="source")
+    filter_stage.run(contract(1), StageContext(Volume(tmp_path), Reporter("filter", "generations")))
+    by_source = json.loads((tmp_path / "filter" / "report.json").read_text())["charts"][-1]
+    # The second answer to p repeats the first, and is right all the same.
+    assert {bar["label"]: bar["parts"] for bar in by_source["bars"]} == {
+        "olympiads": [2, 1],
+        "cn_contest": [0, 1],
+        "without a source": [1, 0],
+    }
+    sources = {(row["uuid"], row["generation"]): row["source"] for row in read(tmp_path / "filter" / "kept.jsonl")}
+    assert sources == {("p", 0): "olympiads", ("s", 0): None}
+    assert {row["source"] for row in read(tmp_path / "filter" / "rejects.jsonl")} == {"olympiads", "cn_contest"}
+    released = pq.read_table(tmp_path / "filter" / "dataset" / "data" / "train-00000.parquet")
+    assert released.column("source").to_pylist() == ["olympiads", None]
 
 
 def test_the_kept_rows_leave_as_a_data_set_for_others(context: StageContext, tmp_path: Path) -> None:

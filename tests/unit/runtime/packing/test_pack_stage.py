@@ -42,7 +42,7 @@ def filter_artifact(volume: Volume, texts: list[str]) -> ArtifactReference:
     writer = ArtifactWriter(volume, FilterContract(output="filter", input="generate", filter=FilterParameters()))
     with (writer.directory / KEPT_NAME).open("w") as file:
         for number, text in enumerate(texts):
-            file.write(json.dumps(kept_row(f"u{number}", 0, f"{number} + 1?", str(number + 1), text)) + "\n")
+            file.write(json.dumps(kept_row(f"u{number}", 0, f"{number} + 1?", str(number + 1), text, None)) + "\n")
     return writer.finish({"kept": len(texts)}, {})
 
 

@@ -59,6 +59,11 @@ class StageContract(Model):
         min_length=1, description="Directory of the artifact, relative to the volume."
     )
 
+    @property
+    def subject(self) -> str:
+        """What a person knows it by: the name of the custom resource or, by hand, the output."""
+        return self.owner.name if self.owner is not None else self.output
+
 
 class GenerateContract(StageContract):
     """Ask the teacher for chains of thought.

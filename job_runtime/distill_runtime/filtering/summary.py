@@ -11,7 +11,7 @@ import orjson
 from distill_runtime.filtering.selection import Keys
 from distill_runtime.filtering.sources import ACCEPTED, REJECTED, RIGHT
 from distill_runtime.reporting.lengths import BARS, count_by_doubling, label, span
-from distill_runtime.reporting.report import Bar, Chart, Report, Table
+from distill_runtime.reporting.report import Bar, Chart, Figure, Report, Table
 from distill_runtime.resumable import read_lines
 
 _SAMPLES = 5
@@ -20,13 +20,18 @@ _BATCH = 4096
 
 
 def summarise(
-    counts: Mapping[str, int], acceptance_rate: float, accepted: Keys, rejects: Path, by_source: Chart | None
+    subject: str,
+    counts: Mapping[str, int],
+    metrics: Mapping[str, float],
+    accepted: Keys,
+    rejects: Path,
+    by_source: Chart | None,
 ) -> Report:
     """Make the report.
 
     Args:
-        counts: of the result.
-        acceptance_rate: share of all generations that are right.
+        subject: name of the data set.
+        counts, metrics: of the result.
         accepted: keys of the right generations.
         rejects: file of the rejected generations.
         by_source: as `sources.chart_by_source` makes it, if the prompts have sources.
@@ -53,7 +58,7 @@ def summarise(
     lengths = [Bar(label=label(bar), parts=(int(right[bar]), int(rejected[bar]))) for bar in span(right, rejected)]
     by_reason = [Bar(label=reason, parts=(number,)) for reason, number in reasons.most_common()]
     rows = [
-        (reason, f"{row['uuid']} / {row['generation']}", row.get("answer") or "", row.get("found") or "")
+        (reason, f"{row['uuid']} / {row['generation']}", row.get("answer") or "", _found(row))
         for reason in sorted(samples)
         for row in samples[reason]
     ]
@@ -70,13 +75,24 @@ def summarise(
         charts.append(by_source)
     return Report(
         title="Rejection sampling",
-        figures={"generations": counts["generations"], "kept": counts["kept"], "acceptanceRate": acceptance_rate},
+        subject=subject,
+        figures={
+            "generations": Figure(label="generations", value=counts["generations"]),
+            "accepted": Figure(label="right", value=len(accepted)),
+            "acceptanceRate": Figure(label="acceptance rate", value=metrics["acceptanceRate"], unit="share"),
+            "kept": Figure(label="kept", value=counts["kept"]),
+        },
         charts=tuple(charts),
         tables=(
             Table(
                 title="Some of the rejected",
-                columns=("reason", "uuid / generation", "reference", "found"),
+                columns=("reason", "uuid / generation", "reference answer", "found instead"),
                 rows=tuple(rows),
             ),
         ),
     )
+
+
+def _found(row: Mapping[str, Any]) -> str:
+    """Say what was there instead of a right answer: another one, a failure, or a benchmark's problem."""
+    return row.get("found") or row.get("failure") or row.get("benchmark") or ""

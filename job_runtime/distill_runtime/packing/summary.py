@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import orjson
 
+from distill_runtime.packing.blocks import TOO_LONG
 from distill_runtime.reporting.lengths import label, span
-from distill_runtime.reporting.report import Bar, Chart, Report, Table
+from distill_runtime.reporting.report import Bar, Chart, Figure, Report, Table
 from distill_runtime.resumable import read_lines
 
 _SAMPLES = 20
@@ -16,11 +17,12 @@ _SAMPLES = 20
 
 
 def summarise(
-    counts: Mapping[str, int], metrics: Mapping[str, float], lengths: tuple[int, ...], rejects: Path
+    subject: str, counts: Mapping[str, int], metrics: Mapping[str, float], lengths: tuple[int, ...], rejects: Path
 ) -> Report:
     """Make the report.
 
     Args:
+        subject: name of the data set.
         counts, metrics: of the result.
         lengths: samples by length (`reporting.lengths.count_by_doubling`).
         rejects: file of the rejected rows.
@@ -30,7 +32,16 @@ def summarise(
     rows = tuple((row["reason"], f"{row['uuid']} / {row['generation']}", f"{row['tokens']:,}") for row in shown)
     return Report(
         title="Packed training data",
-        figures={**counts, **metrics},
+        subject=subject,
+        figures={
+            "rows": Figure(label="kept rows", value=counts["rows"]),
+            "samples": Figure(label="samples", value=counts["samples"]),
+            f"rejected.{TOO_LONG}": Figure(label="rows too long", value=counts[f"rejected.{TOO_LONG}"]),
+            "sequences": Figure(label="sequences", value=counts["sequences"]),
+            "tokens": Figure(label="tokens", value=counts["tokens"]),
+            "trainedTokens": Figure(label="tokens trained on", value=counts["trainedTokens"]),
+            "fill": Figure(label="fill", value=metrics["fill"], unit="share"),
+        },
         charts=(Chart(title="Samples by their length in tokens", parts=("samples",), bars=bars),),
         tables=(Table(title="Some of the rejected", columns=("reason", "uuid / generation", "tokens"), rows=rows),),
     )

@@ -1,20 +1,40 @@
-"""A report as one HTML page: no script, no font and no image from elsewhere."""
+"""A report as one HTML page: no script, no font and no image from elsewhere; light or dark as the system is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1b1f24 }
-h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem }
-dl { display: grid; grid-template-columns: max-content auto; gap: .2rem 1.5rem } dd { margin: 0; font-weight: 600 }
+:root { color-scheme: light dark; --page: #fff; --card: #f6f8fa; --text: #1b1f24; --faint: #59636e; --line: #d8dee4;
+  --part0: #2c7fb8; --part1: #f0a35e; --part2: #9aa5b1 }
+@media (prefers-color-scheme: dark) { :root { --page: #14181d; --card: #1d232a; --text: #e6e9ed; --faint: #9aa5b1;
+  --line: #343c46; --part0: #56a6dc; --part1: #d98b45; --part2: #6b7682 } }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2.5rem auto; padding: 0 1rem;
+  background: var(--page); color: var(--text) }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 1.2rem; overflow-wrap: anywhere }
+h2 { font-size: 1.1rem; margin: 2.5rem 0 .5rem }
+.kind { color: var(--faint); margin: 0 }
+dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(7.2rem, 1fr)); gap: .7rem; margin: 0 }
+dl div { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .5rem .8rem }
+dt { color: var(--faint); font-size: .85rem } dd { margin: 0; font-size: 1.35rem; font-weight: 600 }
 table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; padding: .2rem .6rem; border-bottom: 1px solid #d8dee4; vertical-align: top;
-  overflow-wrap: anywhere }
-td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
-td.bar { width: 60% } td.bar span { display: inline-block; height: .9rem }
-.part0 { background: #2c7fb8 } .part1 { background: #f0a35e } .part2 { background: #9aa5b1 }
-.key span { display: inline-block; width: .9rem; height: .9rem; margin: 0 .4rem 0 1rem; vertical-align: -.1rem }
+th { color: var(--faint); font-weight: 500; font-size: .85rem }
+th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }
+td { overflow-wrap: anywhere }
+.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
+td.label { max-width: 16rem }
+td.bar { width: 60%; vertical-align: middle; white-space: nowrap; font-size: 0 }
+td.bar span { display: inline-block; height: .9rem; min-width: 2px }
+.part0 { background: var(--part0) } .part1 { background: var(--part1) } .part2 { background: var(--part2) }
+th i { display: inline-block; width: .7rem; height: .7rem; border-radius: .15rem; margin-right: .35rem }
+.samples { overflow-x: auto } .samples table { min-width: 36rem }
+.samples td { font: .85rem/1.5 ui-monospace, monospace } .samples td:first-child { white-space: nowrap }
+@media (max-width: 40rem) {
+  .bars tr { display: flex; flex-wrap: wrap; border-bottom: 1px solid var(--line) }
+  .bars th, .bars td { border: 0; padding: .15rem .2rem }
+  .bars tr > :first-child { flex: 1; max-width: none } .bars .number { min-width: 4rem } .bars th.bar { display: none }
+  .bars td.bar { order: 1; width: 100%; padding-bottom: .4rem }
+}
 """
 
 
@@ -24,44 +44,66 @@ def render(report: Mapping[str, Any]) -> str:
     Args:
         report: a `report.Report` as plain values.
     """
-    body = [f"<h1>{escape(report['title'])}</h1>", _figures(report["figures"])]
-    body += [_chart(chart) for chart in report["charts"]]
-    body += [_table(table) for table in report["tables"]]
+    subject, kind = escape(report["subject"]), escape(report["title"])
+    body = [
+        f'<p class="kind">{kind}</p>\n<h1>{subject}</h1>',
+        _figures(report["figures"].values()),
+        *(_chart(chart) for chart in report["charts"] if chart["bars"]),
+        *(_table(table) for table in report["tables"] if table["rows"]),
+    ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{escape(report['title'])}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{subject} – {kind}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(body)
         + "\n</body>\n</html>\n"
     )
 
 
-def _figures(figures: Mapping[str, int | float]) -> str:
-    rows = (f"<dt>{escape(name)}</dt><dd>{_number(value)}</dd>" for name, value in figures.items())
-    return f"<dl>{''.join(rows)}</dl>"
+def _figures(figures: Iterable[Mapping[str, Any]]) -> str:
+    cards = (
+        f"<div><dt>{escape(figure['label'])}</dt><dd>{_value(figure['value'], figure['unit'])}</dd></div>"
+        for figure in figures
+    )
+    return f"<dl>{''.join(cards)}</dl>"
+
+
+def _value(value: float, unit: str) -> str:
+    return _percent(value) if unit == "share" else f"{value:,}"
 
 
 def _chart(chart: Mapping[str, Any]) -> str:
-    largest = max((sum(bar["parts"]) for bar in chart["bars"]), default=0) or 1
+    """Draw a bar a row; the head of the columns with the numbers is the legend."""
+    largest = max(sum(bar["parts"]) for bar in chart["bars"]) or 1
     rows = []
     for bar in chart["bars"]:
         pieces = "".join(
             f'<span class="part{index}" style="width:{100 * part / largest:.2f}%"></span>'
             for index, part in enumerate(bar["parts"])
+            if part
         )
-        numbers = " / ".join(_number(part) for part in bar["parts"])
-        rows.append(
-            f'<tr><td class="number">{escape(bar["label"])}</td><td class="bar">{pieces}</td>'
-            f'<td class="number">{numbers}</td></tr>'
-        )
-    key = "".join(f'<span class="part{index}"></span>{escape(part)}' for index, part in enumerate(chart["parts"]))
-    return f'<h2>{escape(chart["title"])}</h2>\n<p class="key">{key}</p>\n<table>{"".join(rows)}</table>'
+        numbers = [f"{part:,}" for part in bar["parts"]]
+        if chart["share"]:
+            numbers.append(_percent(bar["parts"][0] / sum(bar["parts"])) if sum(bar["parts"]) else "–")
+        cells = "".join(f'<td class="number">{number}</td>' for number in numbers)
+        rows.append(f'<tr><td class="label">{escape(bar["label"])}</td><td class="bar">{pieces}</td>{cells}</tr>')
+    legend = [f'<i class="part{index}"></i>{escape(part)}' for index, part in enumerate(chart["parts"])]
+    if chart["share"]:
+        legend.append(escape(chart["share"]))
+    head = "".join(f'<th class="number">{name}</th>' for name in legend)
+    return (
+        f"<h2>{escape(chart['title'])}</h2>\n"
+        f'<table class="bars"><tr><th></th><th class="bar"></th>{head}</tr>{"".join(rows)}</table>'
+    )
 
 
 def _table(table: Mapping[str, Any]) -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in table["columns"])
     rows = ("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table["rows"])
-    return f"<h2>{escape(table['title'])}</h2>\n<table><tr>{head}</tr>{''.join(rows)}</table>"
+    return (
+        f'<h2>{escape(table["title"])}</h2>\n<div class="samples"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+    )
 
 
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

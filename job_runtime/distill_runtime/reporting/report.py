@@ -1,6 +1,7 @@
 """What a report is made of, and how it is written."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -8,6 +9,14 @@ from distill_runtime.contract import Model
 from distill_runtime.reporting.page import render
 
 REPORT_NAMES = ("report.json", "report.html")
+
+
+class Figure(Model):
+    """An important number."""
+
+    label: str = Field(description="What a person calls it.")
+    value: int | float
+    unit: Literal["count", "share"] = Field(default="count", description="A share is between 0 and 1.")
 
 
 class Bar(Model):
@@ -39,8 +48,11 @@ class Table(Model):
 class Report(Model):
     """A report on an artifact."""
 
-    title: str
-    figures: dict[str, int | float] = Field(description="The most important numbers, by name.")
+    title: str = Field(description="What it reports on, in general.")
+    subject: str = Field(description="Name of the data set.")
+    figures: dict[str, Figure] = Field(
+        description="The most important numbers, by the name that the result gives them."
+    )
     charts: tuple[Chart, ...] = ()
     tables: tuple[Table, ...] = ()
 

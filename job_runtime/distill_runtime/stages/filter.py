@@ -77,9 +77,8 @@ def run(contract: FilterContract, context: StageContext) -> Result:
     metrics = {"acceptanceRate": accepted / generations}
     kept = writer.directory / KEPT_NAME
     by_source = chart_by_source(kept, files.rejects) if shards.have_sources else None
-    summarise(counts, metrics["acceptanceRate"], Keys(files.keys), files.rejects, by_source).write(writer.directory)
-    title = contract.owner.name if contract.owner else contract.output
-    card = write_card(title, contract.filter.license, counts, shards.parameters, contract.filter.to_json())
+    summarise(contract.subject, counts, metrics, Keys(files.keys), files.rejects, by_source).write(writer.directory)
+    card = write_card(contract.subject, contract.filter.license, counts, shards.parameters, contract.filter.to_json())
     write_release(kept, writer.directory / RELEASE_DIRECTORY, card)
     shutil.rmtree(work)
     context.reporter.update(message="making the artifact complete", counts=counts, metrics=metrics)
@@ -123,7 +122,7 @@ def _select(files: Files, verified: Verified, parameters: FilterParameters, kept
         for (line, _), fate in zip(read_lines(files.accepted), fates, strict=True):
             if fate:
                 row = orjson.loads(line)
-                told = {name: row[name] for name in ("uuid", "generation", "source")}
+                told = {name: row[name] for name in ("uuid", "generation", "answer", "source")}
                 rejects.append(json_line({**told, "reason": FATES[fate]}))
             else:
                 kept.append(line)

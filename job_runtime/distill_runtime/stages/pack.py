@@ -80,7 +80,7 @@ def run(contract: PackContract, context: StageContext) -> Result:
         "trainedTokens": done.trained_tokens,
     }
     metrics = {"fill": done.tokens / (done.sequences * layout.sequence_length)}
-    summarise(counts, metrics, done.lengths, writer.directory / REJECTS_NAME).write(writer.directory)
+    summarise(contract.subject, counts, metrics, done.lengths, writer.directory / REJECTS_NAME).write(writer.directory)
     context.reporter.update(message="making the artifact complete", counts=counts, metrics=metrics)
     return Result(
         outcome="Succeeded",

@@ -9,12 +9,19 @@ import numpy as np
 import pytest
 
 from distill_runtime.reporting.lengths import BARS, count_by_doubling, label, span
-from distill_runtime.reporting.report import Bar, Chart, Report, Table
+from distill_runtime.reporting.report import Bar, Chart, Figure, Report, Table
 
 REPORT = Report(
-    title="A <report>",
-    figures={"samples": 12345, "fill": 0.98765},
-    charts=(Chart(title="Lengths", parts=("a", "b"), bars=(Bar(label="1 – 2", parts=(1, 3)),)),),
+    title="Packed data",
+    subject="A <name>",
+    figures={
+        "samples": Figure(label="samples", value=12345),
+        "fill": Figure(label="fill", value=0.98765, unit="share"),
+    },
+    charts=(
+        Chart(title="Lengths", parts=("a", "b"), share="a's part", bars=(Bar(label="1 – 2", parts=(1, 3)),)),
+        Chart(title="Nothing to show", parts=("a",), bars=()),
+    ),
     tables=(Table(title="Rows", columns=("text",), rows=(("<script>alert(1)</script>",),)),),
 )
 
@@ -32,7 +39,8 @@ def test_the_page_needs_nothing_else_and_runs_nothing(tmp_path: Path) -> None:
     parser = HTMLParser()
     parser.handle_data = texts.append  # type: ignore[method-assign]
     parser.feed(page)
-    assert {"A <report>", "12,345", "0.9877", "1 – 2", "1 / 3", "<script>alert(1)</script>"} <= set(texts)
+    assert {"A <name>", "12,345", "98.8 %", "1 – 2", "3", "25.0 %", "<script>alert(1)</script>"} <= set(texts)
+    assert "Nothing to show" not in texts
 
 
 @pytest.mark.parametrize(

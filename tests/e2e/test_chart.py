@@ -6,6 +6,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,8 @@ def test_lint_finds_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_rendering_is_the_golden_file(name: str, request: pytest.FixtureRequest) -> None:
-    path = GOLDEN / f"chart-{name}.yaml"
-    text = render(VALUES[name])
-    if request.config.getoption("--update-golden"):
-        path.write_text(text)
-    assert text == path.read_text()
+def test_rendering_is_the_golden_file(name: str, equals_golden_text: Callable[[Path, str], None]) -> None:
+    equals_golden_text(GOLDEN / f"chart-{name}.yaml", render(VALUES[name]))
 
 
 @pytest.mark.parametrize("name", VALUES)

@@ -3,22 +3,21 @@
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from xml.sax.saxutils import escape
+
+from support.local_server import LocalHandler, serve
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(LocalHandler):
     """The API; a subclass says what is stored, and whose key may read it."""
 
-    protocol_version = "HTTP/1.1"
     bucket: str
     objects: Mapping[str, bytes]
     access_key: str
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - named by http.server
         url = urllib.parse.urlsplit(self.path)
         bucket, _, key = urllib.parse.unquote(url.path).strip("/").partition("/")
         if f"Credential={self.access_key}/" not in self.headers.get("Authorization", ""):
@@ -31,9 +30,6 @@ class Handler(BaseHTTPRequestHandler):
             self._object(self.objects[key])
         else:
             self._error(404, "NoSuchKey")
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
 
     def _list(self, query: Mapping[str, str]) -> None:
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
@@ -53,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
         prefixes = "".join(f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>" for name in folders)
         counted = f"<KeyCount>{len(keys) + len(folders)}</KeyCount><IsTruncated>false</IsTruncated>"
         body = f'<ListBucketResult xmlns="{_NAMESPACE}">{counted}{contents}{prefixes}</ListBucketResult>'
-        self._answer(200, body.encode(), {"Content-Type": "application/xml"})
+        self.answer(200, body.encode(), {"Content-Type": "application/xml"})
 
     def _object(self, content: bytes) -> None:
         headers = {"Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT", "ETag": '"0"'}
@@ -61,23 +57,12 @@ class Handler(BaseHTTPRequestHandler):
             first, last = asked.removeprefix("bytes=").split("-")
             start, end = int(first), min(int(last) + 1 if last else len(content), len(content))
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
-            self._answer(206, content[start:end], headers)
+            self.answer(206, content[start:end], headers)
         else:
-            self._answer(200, content, headers)
+            self.answer(200, content, headers)
 
     def _error(self, status: int, code: str) -> None:
-        self._answer(status, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode(), {})
-
-    def _answer(self, status: int, content: bytes, headers: Mapping[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    def log_message(self, *_arguments: object) -> None:
-        pass
+        self.answer(status, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode(), {})
 
 
 @contextmanager
@@ -87,10 +72,5 @@ def object_store(stored_in: str, stored: Mapping[str, bytes], readable_with: str
     class Bound(Handler):
         bucket, objects, access_key = stored_in, stored, readable_with
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serve(Bound) as url:
+        yield url

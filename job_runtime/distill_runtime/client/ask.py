@@ -49,7 +49,7 @@ class Client:
 
     An outage is told apart from a request that no endpoint can answer: a failed exchange counts against a request
     only if the endpoints answered something else meanwhile. While they answer nothing at all, requests wait, and the
-    client raises TeacherUnreachable when that has lasted too long, so that no request is written off for what is not
+    client raises EndpointUnreachable when that has lasted too long, so that no request is written off for what is not
     its fault.
     """
 
@@ -87,7 +87,7 @@ class Client:
         """Make sure that every endpoint which can be reached accepts the key and serves the model.
 
         Raises:
-            WrongInput: TeacherMisconfigured or ModelNotServed, with the names of the models that are.
+            WrongInput: EndpointMisconfigured or ModelNotServed, with the names of the models that are.
         """
         for endpoint in self._pool.endpoints:
             models = await self._transport.models(endpoint.url)
@@ -114,8 +114,8 @@ class Client:
                 never asked again.
 
         Raises:
-            WrongInput: TeacherMisconfigured or TeacherRefuses.
-            Retryable: TeacherUnreachable.
+            WrongInput: EndpointMisconfigured or EndpointRefuses.
+            Retryable: EndpointUnreachable.
             (in an ExceptionGroup, which `event_loop.run` unwraps)
         """
         async with asyncio.TaskGroup() as watch:
@@ -205,7 +205,7 @@ class Client:
         self._refusals += 1
         if self._refusals == self._pool.answered == _REFUSALS_TO_GIVE_UP:
             raise WrongInput(
-                "TeacherRefuses",
+                "EndpointRefuses",
                 f"{endpoint.url} refused each of the first {self._refusals} requests; the last time it {trouble.what}",
             )
 
@@ -214,7 +214,7 @@ class Client:
             await asyncio.sleep(_WATCH_SECONDS)
             if self._pool.unavailable_seconds() > self._settings.unavailable_timeout_seconds:
                 raise Retryable(
-                    "TeacherUnreachable",
+                    "EndpointUnreachable",
                     f"no endpoint has answered for {self._settings.unavailable_timeout_seconds:.0f} s: "
                     f"{self.describe_trouble()}",
                 )
@@ -226,6 +226,6 @@ def _is_truncated(outcome: Outcome) -> bool:
 
 def _misconfigured(endpoint: Endpoint, trouble: Trouble) -> WrongInput:
     return WrongInput(
-        "TeacherMisconfigured",
+        "EndpointMisconfigured",
         f"{endpoint.url} {trouble.what}; correct the endpoint, the model's name or the API key",
     )

@@ -30,7 +30,7 @@ class ChatTransport:
         stall_timeout_seconds: if given, answers are streamed, and an exchange fails when nothing came for so long.
 
     Raises:
-        WrongInput: TeacherMisconfigured, for an endpoint that is no URL.
+        WrongInput: EndpointMisconfigured, for an endpoint that is no URL.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ChatTransport:
         try:
             self._servers = {endpoint: HttpServer(endpoint, headers) for endpoint in endpoints}
         except ValueError as error:
-            raise WrongInput("TeacherMisconfigured", f"{error}; correct the endpoint") from error
+            raise WrongInput("EndpointMisconfigured", f"{error}; correct the endpoint") from error
 
     def close(self) -> None:
         """Close all connections."""

@@ -25,7 +25,7 @@ class OutputCapDetector:
         """Take an outcome into account.
 
         Raises:
-            WrongInput: TeacherCapsOutput, once it is certain.
+            WrongInput: EndpointCapsOutput, once it is certain.
         """
         if not isinstance(outcome, Answer) or outcome.reply.completion_tokens is None:
             return
@@ -55,4 +55,6 @@ class _Longest:
 
 
 def _capped(answer: Answer, what: str) -> WrongInput:
-    return WrongInput("TeacherCapsOutput", f"{answer.endpoint} {what}; raise the server's own limit or lower maxTokens")
+    return WrongInput(
+        "EndpointCapsOutput", f"{answer.endpoint} {what}; raise the server's own limit or lower maxTokens"
+    )

@@ -7,7 +7,7 @@ own variables are honoured: HF_ENDPOINT for a mirror, HF_TOKEN for what is not p
 import os
 from typing import cast
 
-from distill_runtime.errors import Retryable, WrongInput
+from distill_runtime.errors import Retryable, StageError, WrongInput
 from distill_runtime.sources.files import ROW_SUFFIXES, DataFile, Stream, split_suffixes
 from distill_runtime.sources.layout import Selection, choose_files
 
@@ -23,7 +23,7 @@ def hub_files(uri: str, selection: Selection) -> tuple[DataFile, ...]:
         Retryable: HubUnreachable.
     """
     import huggingface_hub  # noqa: PLC0415 - 0.3 s, for this scheme only
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
 
     # A new one each time: fsspec would give back an old one with its listings and its token.
     file_system = huggingface_hub.HfFileSystem(endpoint=os.environ.get("HF_ENDPOINT"), skip_instance_cache=True)
@@ -36,16 +36,10 @@ def hub_files(uri: str, selection: Selection) -> tuple[DataFile, ...]:
         if not path:
             readme = file_system.read_text(f"{root}/README.md") if "README.md" in names else ""
             rows = choose_files(uri, rows, readme, selection) if rows else []
-    except FileNotFoundError as error:
-        raise WrongInput(
-            "SourceMissing", f"{uri} does not exist, or is not public and HF_TOKEN does not give access to it"
-        ) from error
-    except OfflineModeIsEnabled as error:
-        raise WrongInput(
-            "HubOffline", f"{uri} cannot be read with HF_HUB_OFFLINE set; copy it to the claim and name its path there"
-        ) from error
+        for name in rows[:1]:  # the names of a gated data set's files are public, their content is not
+            file_system.read_block(f"{root}/{name}", 0, 1)
     except (HfHubHTTPError, OSError) as error:
-        raise Retryable("HubUnreachable", f"the hub does not answer for {uri}: {error}") from error
+        raise _unavailable(uri, error) from error
     if path and not names:
         raise WrongInput("SourceMissing", f"{uri} does not exist, although {repository} does; correct the path")
     if not rows:
@@ -60,6 +54,28 @@ def hub_files(uri: str, selection: Selection) -> tuple[DataFile, ...]:
         return DataFile(f"{SCHEME}{repository}/{name}", suffix, open_raw, compression)
 
     return tuple(data_file(name) for name in rows)
+
+
+def _unavailable(uri: str, error: Exception) -> StageError:
+    """Judge why nothing can be read from the hub."""
+    from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled  # noqa: PLC0415
+
+    match error:
+        case GatedRepoError():
+            return WrongInput(
+                "SourceMissing", f"{uri} is gated: accept its terms on the hub, and give HF_TOKEN of that account"
+            )
+        case FileNotFoundError():
+            return WrongInput(
+                "SourceMissing", f"{uri} does not exist, or is not public and HF_TOKEN does not give access to it"
+            )
+        case OfflineModeIsEnabled():
+            return WrongInput(
+                "HubOffline",
+                f"{uri} cannot be read with HF_HUB_OFFLINE set; copy it to the claim and name its path there",
+            )
+        case _:
+            return Retryable("HubUnreachable", f"the hub does not answer for {uri}: {error}")
 
 
 def _split(uri: str) -> tuple[str, str]:

@@ -71,7 +71,7 @@ def run(contract: EvalContract, context: StageContext) -> Result:
 
     Raises:
         WrongInput: as `check`, and NothingAnswered.
-        Retryable: TeacherUnreachable or ServerFailed.
+        Retryable: EndpointUnreachable or ServerFailed.
     """
     problems = _read_problems(contract, context)
     writer = ArtifactWriter(context.volume, contract)

@@ -38,7 +38,7 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
 
     Raises:
         WrongInput: as `sources.prompts.open_prompts`, `client.ask.Client` and NothingAnswered.
-        Retryable: TeacherUnreachable or JournalInUse.
+        Retryable: EndpointUnreachable or JournalInUse.
     """
     index, shards, teacher = context.index, contract.shards, contract.teacher
     output = shard_output(contract.output, index, shards)

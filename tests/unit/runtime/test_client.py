@@ -108,7 +108,7 @@ def test_the_key_is_sent_and_never_shown() -> None:
         configured = settings(server.url, api_key="sk-secret")
         with pytest.raises(WrongInput, match=r"answers 401: bad key \*\*\*; correct the endpoint") as error:
             ask_all(configured, requests(1))
-    assert error.value.reason == "TeacherMisconfigured"
+    assert error.value.reason == "EndpointMisconfigured"
     assert server.headers[0]["Authorization"] == "Bearer sk-secret"
     assert "sk-secret" not in repr(configured)
 
@@ -184,7 +184,7 @@ def test_parameters_that_are_always_refused_stop_the_run() -> None:
     message = r"refused each of the first 20 requests.* answers 400: scripted"
     with teacher(lambda *_: Reaction(400)) as server, pytest.raises(WrongInput, match=message) as error:
         ask_all(settings(server.url), requests(1000))
-    assert error.value.reason == "TeacherRefuses"
+    assert error.value.reason == "EndpointRefuses"
     assert server.requests < 40
 
 
@@ -223,7 +223,7 @@ def test_a_teacher_that_stays_away_ends_the_run_with_what_it_does() -> None:
     url = f"http://127.0.0.1:{closed_port()}/v1"
     with pytest.raises(Retryable, match=f"no endpoint has answered for 1 s: {url} refuses connections") as error:
         ask_all(settings(url, unavailable_timeout_seconds=1), requests(5))
-    assert error.value.reason == "TeacherUnreachable"
+    assert error.value.reason == "EndpointUnreachable"
 
 
 def test_a_host_that_does_not_exist_is_named() -> None:

@@ -72,6 +72,21 @@ def test_what_is_not_public_needs_the_token(monkeypatch: pytest.MonkeyPatch) -> 
         assert len(read("hf://o/n")) == 300
 
 
+@pytest.mark.parametrize("files", [FILES, {"data/a.parquet": parquet()}], ids=["with-a-card", "without"])
+def test_what_is_gated_says_that_its_terms_must_be_accepted(
+    monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes]
+) -> None:
+    with hub(Repository("o/n", files, token="hf_secret", gated=True)) as endpoint:
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        for token in ("", "hf_of_somebody_else"):
+            monkeypatch.setenv("HF_TOKEN", token)
+            with pytest.raises(WrongInput, match="accept its terms on the hub, and give HF_TOKEN") as error:
+                read("hf://o/n")
+            assert error.value.reason == "SourceMissing"
+        monkeypatch.setenv("HF_TOKEN", "hf_secret")
+        assert len(read("hf://o/n")) == 300
+
+
 def test_a_hub_that_does_not_answer_may_answer_later(monkeypatch: pytest.MonkeyPatch) -> None:
     with hub(Repository("o/n", FILES)) as endpoint:
         monkeypatch.setenv("HF_ENDPOINT", endpoint)

@@ -25,7 +25,7 @@ def test_answers_cut_at_one_length_below_what_was_asked_show_a_cap() -> None:
         WrongInput, match="http://a/v1 cuts answers at 512 tokens, although maxTokens asks for 1000"
     ) as error:
         observe(*finished, *[answer(512)] * 5)
-    assert error.value.reason == "TeacherCapsOutput"
+    assert error.value.reason == "EndpointCapsOutput"
 
 
 def test_a_cap_on_prompt_and_answer_together_shows_in_their_sum() -> None:

@@ -39,7 +39,7 @@ def raising(error: BaseException):
     ("error", "outcome", "reason", "exit_code"),
     [
         (WrongInput("ColumnMissing", "m"), "WrongInput", "ColumnMissing", EXIT_WRONG_INPUT),
-        (Retryable("TeacherUnreachable", "m"), "Failed", "TeacherUnreachable", EXIT_RETRY),
+        (Retryable("EndpointUnreachable", "m"), "Failed", "EndpointUnreachable", EXIT_RETRY),
         (Terminated(), "Terminated", "Terminated", EXIT_TERMINATED),
         (OSError(errno.ENOSPC, "No space left", "/data/x"), "Failed", "VolumeFull", EXIT_RETRY),
         (PermissionError(errno.EACCES, "denied", "/data/x"), "WrongInput", "PermissionDenied", EXIT_WRONG_INPUT),

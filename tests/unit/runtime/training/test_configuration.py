@@ -1,6 +1,6 @@
-"""The MindFormers YAML, against golden files: `UPDATE_GOLDEN=1 pytest tests/unit/runtime/training` writes them anew."""
+"""The MindFormers YAML, against golden files."""
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,7 +46,7 @@ def tiny(**changes: object) -> dict:
     return build(train_contract(DATASET, **changes), Architecture.model_validate(CONFIG), 128, InitialState())
 
 
-def test_one_cpu() -> None:
+def test_one_cpu(check_golden: Callable[[str, dict], None]) -> None:
     training = Training(
         epochs=2,
         batch_size=16,
@@ -58,7 +58,7 @@ def test_one_cpu() -> None:
     check_golden("cpu.yaml", tiny(training=training))
 
 
-def test_qwen_2_5_7b_on_eight_npus() -> None:
+def test_qwen_2_5_7b_on_eight_npus(check_golden: Callable[[str, dict], None]) -> None:
     contract = train_contract(
         DATASET,
         model=ModelSource(uri="Qwen2.5-7B"),
@@ -72,14 +72,14 @@ def test_qwen_2_5_7b_on_eight_npus() -> None:
     check_golden("ascend.yaml", build(contract, QWEN_2_5_7B, 32768, start))
 
 
-def check_golden(name: str, configuration: dict) -> None:
-    text = to_yaml(configuration)
-    path = GOLDEN / name
-    if os.environ.get("UPDATE_GOLDEN"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    assert text == path.read_text()
-    assert yaml.safe_load(text) == configuration
+@pytest.fixture
+def check_golden(equals_golden_text: Callable[[Path, str], None]) -> Callable[[str, dict], None]:
+    def check(name: str, configuration: dict) -> None:
+        text = to_yaml(configuration)
+        equals_golden_text(GOLDEN / name, text)
+        assert yaml.safe_load(text) == configuration
+
+    return check
 
 
 def test_overrides_are_merged_last_and_unknown_keys_go_through() -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 from distill_runtime.artifact import ArtifactWriter
 from distill_runtime.client.journal import Journal
 from distill_runtime.client.values import Answer, Failure, Outcome, Reply, Request, request_key
-from distill_runtime.contract import GenerateContract, PromptSource, TeacherParameters, shard_output
+from distill_runtime.contract import GenerateContract, Price, PromptSource, TeacherParameters, shard_output
 from distill_runtime.rows import GENERATIONS_NAME
 from distill_runtime.volume import Volume
 
 ENDPOINT = "http://teacher/v1"
+PRICE = Price(prompt_tokens_per_million=1, completion_tokens_per_million=2)
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def write_generate_artifacts(
     contract = GenerateContract(
         output=output,
         prompts=PromptSource(uri="prompts.jsonl", source_column=source_column),
-        teacher=TeacherParameters(endpoints=(ENDPOINT,), model="teacher"),
+        teacher=TeacherParameters(endpoints=(ENDPOINT,), model="teacher", price=PRICE),
         shards=len(shards),
     )
     for index, generations in enumerate(shards):

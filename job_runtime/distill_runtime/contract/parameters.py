@@ -1,5 +1,6 @@
 """Parameter blocks: each appears in a custom resource and in a stage's contract, and is defined here once."""
 
+from decimal import Decimal
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
@@ -89,6 +90,23 @@ class Sampling(Parameters):
         return self
 
 
+class Price(Parameters):
+    """What the teacher's tokens cost."""
+
+    prompt_tokens_per_million: float = Field(ge=0, description="Price of a million prompt tokens.")
+    completion_tokens_per_million: float = Field(
+        ge=0, description="Price of a million completion tokens, reasoning included."
+    )
+    currency: str = Field(default="USD", pattern="^[A-Z]{3}$", description="Its ISO 4217 code.")
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> str:
+        """Say what so many tokens cost, such as `12.34 USD`; exact up to the rounding to hundredths."""
+        millions = prompt_tokens * Decimal(str(self.prompt_tokens_per_million)) + completion_tokens * Decimal(
+            str(self.completion_tokens_per_million)
+        )
+        return f"{(millions / 1_000_000).quantize(Decimal('0.01'))} {self.currency}"
+
+
 class TeacherParameters(Parameters):
     """The teacher: OpenAI-compatible endpoints that answer the prompts."""
 
@@ -147,6 +165,9 @@ class TeacherParameters(Parameters):
         ge=1,
         description="Ask nothing more after so many requests, retries included, over all shards together; otherwise "
         "as tokenBudget.",
+    )
+    price: Annotated[Price | None, OPERATIONAL] = Field(
+        default=None, description="Price of its tokens, from which status.cost follows. Default: no cost is shown."
     )
 
 

@@ -18,6 +18,8 @@ _GROUP_BYTES = 2 << 20
 """JSON of one row group, which is in memory while it is written."""
 _FILE_GROUPS = 256
 _UNKNOWN_LICENSE = "unknown"
+_PRIVATE = ("endpoints", "price")
+"""Where the teacher was served, and for how much, concerns nobody else."""
 _MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 _SCHEMA = pa.schema(
     [
@@ -70,8 +72,7 @@ def write_card(
         filter_parameters: the parameters of the filter.
     """
     teacher = generate_parameters.get("teacher")
-    # Where the teacher was served concerns nobody else.
-    asked = {name: value for name, value in teacher.items() if name != "endpoints"} if isinstance(teacher, dict) else {}
+    asked = {} if not isinstance(teacher, dict) else {name: teacher[name] for name in teacher if name not in _PRIVATE}
     figures = "\n".join(f"| {name} | {number:,} |" for name, number in counts.items())
     return f"""---
 license: {license_name or _UNKNOWN_LICENSE}

@@ -91,7 +91,10 @@ def serve(model: Path, name: str, device_target: DeviceTarget, batch_size: int, 
             f"--batch-size={batch_size}",
             f"--listen={listen.fileno()}",
         ]
-        environment = {"LOCAL_DEFAULT_PATH": str(logs)}  # where MindFormers keeps its logs
+        environment = {
+            "LOCAL_DEFAULT_PATH": str(logs),  # where MindFormers keeps its logs
+            "HF_HUB_OFFLINE": "1",  # the model is in its directory: nothing may try the hub and wait for its time-out
+        }
         child = start("server", _MODULE, arguments, environment, logs, files=[listen.fileno()])
     try:
         yield ServerProcess(child, address, name)

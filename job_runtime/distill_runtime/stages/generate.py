@@ -22,7 +22,7 @@ from distill_runtime.client.ask import Client, ClientSettings
 from distill_runtime.client.journal import Journal, Tally
 from distill_runtime.client.output_cap import OutputCapDetector
 from distill_runtime.client.values import Outcome, Request, chat_body, request_key
-from distill_runtime.contract import GenerateContract, Result, TeacherParameters, shard_output
+from distill_runtime.contract import GenerateContract, Price, Result, TeacherParameters, shard_output
 from distill_runtime.contract.parameters import PROMPT_PLACEHOLDER
 from distill_runtime.errors import WrongInput
 from distill_runtime.progress import Reporter
@@ -47,6 +47,9 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
     prompts = open_prompts(contract.prompts, context.volume)
     survey = prompts.survey(index, shards)
     total = survey.prompts * teacher.sampling.generations_per_prompt
+    context.reporter.update(counts={"prompts": survey.prompts})
+    # A shard knows of its own tokens only: what all of them cost is said where their counts are added up.
+    price = teacher.price if shards == 1 else None
 
     def requests() -> Iterator[Request]:
         for prompt in prompts.read(index, shards, survey.repeated):
@@ -60,7 +63,7 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
         if journal.tally.outcomes < total:
             missing = (request for request in requests() if request.key not in journal)
             affordable = takewhile(lambda _: not _budget_is_spent(contract, journal.tally), missing)
-            event_loop.run(_ask(_settings(contract, context), affordable, journal, total, context.reporter))
+            event_loop.run(_ask(_settings(contract, context), affordable, journal, total, price, context.reporter))
         counts = count(survey, journal.tally)
         if _budget_is_spent(contract, journal.tally) and journal.tally.outcomes < total:
             counts["notAsked"] = total - journal.tally.outcomes
@@ -70,7 +73,8 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
         outcome="Succeeded",
         reason="Generated",
         message=f"the teacher answered {counts['answered']} of {total} generations"
-        + (f"; the budget left {counts['notAsked']} unasked" if "notAsked" in counts else ""),
+        + (f"; the budget left {counts['notAsked']} unasked" if "notAsked" in counts else "")
+        + (f"; they cost {price.cost(counts['promptTokens'], counts['completionTokens'])}" if price else ""),
         artifact=writer.finish(counts, metrics),
         counts=counts,
         metrics=metrics,
@@ -147,7 +151,12 @@ def count_outcomes(tally: Tally) -> dict[str, int]:
 
 
 async def _ask(
-    settings: ClientSettings, requests: Iterator[Request], journal: Journal, total: int, reporter: Reporter
+    settings: ClientSettings,
+    requests: Iterator[Request],
+    journal: Journal,
+    total: int,
+    price: Price | None,
+    reporter: Reporter,
 ) -> None:
     # First of all, so that what an earlier Pod did is not taken for speed.
     reporter.update(done=journal.tally.outcomes, total=total, counts=count_outcomes(journal.tally))
@@ -162,7 +171,7 @@ async def _ask(
         async with asyncio.TaskGroup() as background:
             tasks = (
                 background.create_task(journal.keep_flushed()),
-                background.create_task(_keep_reporting(client, journal.tally, total, reporter)),
+                background.create_task(_keep_reporting(client, journal.tally, total, price, reporter)),
             )
             await client.ask_all(requests, take)
             for task in tasks:
@@ -170,16 +179,19 @@ async def _ask(
     reporter.update(done=journal.tally.outcomes, counts=count_outcomes(journal.tally), message="finishing")
 
 
-async def _keep_reporting(client: Client, tally: Tally, total: int, reporter: Reporter) -> None:
+async def _keep_reporting(client: Client, tally: Tally, total: int, price: Price | None, reporter: Reporter) -> None:
     """Say every second how far it is and what is the matter, until cancelled."""
     loop = asyncio.get_running_loop()
     started, tokens_before = loop.time(), tally.completion_tokens
     while True:
         trouble = client.describe_trouble()
+        doing = f"{trouble}; {tally.outcomes} of {total} done; retrying" if trouble else "asking the teacher"
+        if price is not None:
+            doing += f"; {price.cost(tally.prompt_tokens, tally.completion_tokens)} so far"
         seconds = max(loop.time() - started, _REPORT_SECONDS)
         reporter.update(
             done=tally.outcomes,
-            message=f"{trouble}; {tally.outcomes} of {total} done; retrying" if trouble else "asking the teacher",
+            message=doing,
             counts=count_outcomes(tally),
             metrics={
                 "inFlight": client.in_flight,

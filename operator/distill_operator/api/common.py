@@ -23,6 +23,15 @@ class ObjectReference(Model):
     name: DnsName = Field(description="Its name.")
 
 
+Credentials = Annotated[
+    ObjectReference | None,
+    Field(
+        description="Secret whose keys become environment variables of the Pods that read sources: HF_TOKEN for the "
+        "Hugging Face hub; AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN for s3://."
+    ),
+]
+
+
 class Storage(Model):
     """Where inputs are read and artifacts are written."""
 

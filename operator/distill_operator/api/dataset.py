@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from distill_operator.api.common import (
     Column,
+    Credentials,
     DnsName,
     Resource,
     Status,
@@ -89,7 +90,7 @@ class DistillDatasetSpec(Model):
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
-            *immutable("DistillDataset", "source", "teacher", "filter", "pack", "storage"),
+            *immutable("DistillDataset", "source", "teacher", "filter", "pack", "credentialsSecretRef", "storage"),
             Rule(
                 "self.teacher.shards <= self.teacher.maxConcurrentRequests",
                 "teacher.shards must not exceed teacher.maxConcurrentRequests: each shard needs at least one request",
@@ -102,6 +103,7 @@ class DistillDatasetSpec(Model):
     teacher: Teacher = Field(description="Who answers the prompts.")
     filter: Filter = Field(default=Filter(), description="Rejection sampling: which generations are kept.")
     pack: Pack = Field(description="Tokenisation and sequence packing.")
+    credentials_secret_ref: Credentials = None
     storage: Storage = Field(description="Where inputs are read and artifacts are written.")
     suspend: bool = Field(default=False, description="Stop and free all Pods; false again goes on where it was.")
     priority_class_name: DnsName | None = Field(default=None, description="PriorityClass of Pods started from now on.")
@@ -111,7 +113,21 @@ class DistillDatasetStatus(Status):
     """How it is going, and what came out."""
 
     prompts: int | None = Field(default=None, description="Prompts read.")
-    generations: int | None = Field(default=None, description="Generations asked for: prompts x generationsPerPrompt.")
+    prompts_done: int | None = Field(
+        default=None, description="Prompts whose generations are settled, to within those under way."
+    )
+    generations: int | None = Field(
+        default=None,
+        description="Generations settled: answered, or failed for good. In the end prompts x "
+        "generationsPerPrompt, unless a budget ended the asking.",
+    )
+    teacher_tokens: int | None = Field(default=None, description="Tokens of the teacher's answers.")
+    tokens_per_second: float | None = Field(
+        default=None, description="Tokens of answers a second, while the teacher is asked."
+    )
+    cost: str | None = Field(
+        default=None, description="What the teacher's tokens have cost so far, by teacher.price, such as 12.34 USD."
+    )
     kept: int | None = Field(default=None, description="Generations that passed the filter.")
     rejected: dict[str, int] = Field(default_factory=dict, description="Generations rejected, by reason.")
     acceptance_rate: float | None = Field(default=None, description="Share of the generations with the right answer.")
@@ -138,6 +154,14 @@ class DistillDataset(Resource[DistillDatasetSpec, DistillDatasetStatus]):
             description="Share of the generations with the right answer.",
         ),
         Column(name="Tokens", json_path=".status.tokens", type="integer", description="Tokens to train on."),
+        Column(
+            name="Tokens/s",
+            json_path=".status.tokensPerSecond",
+            type="number",
+            description="Tokens of the teacher's answers a second.",
+            priority=1,
+        ),
+        Column(name="Cost", json_path=".status.cost", description="What the teacher has cost so far.", priority=1),
         *message_columns(),
     )
 

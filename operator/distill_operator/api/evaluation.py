@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from distill_operator.api.common import (
     Accelerator,
     Column,
+    Credentials,
     DnsName,
     ObjectReference,
     Resource,
@@ -72,7 +73,7 @@ class EvalRunSpec(Model):
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
-            *immutable("EvalRun", "target", "benchmark", "protocol", "accelerator", "storage"),
+            *immutable("EvalRun", "target", "benchmark", "protocol", "accelerator", "credentialsSecretRef", "storage"),
             Rule(
                 "has(self.target.endpoint) != has(self.accelerator)",
                 "spec.accelerator serves the weights of target.finetuneRef or target.model: "
@@ -94,6 +95,7 @@ class EvalRunSpec(Model):
     accelerator: Accelerator | None = Field(
         default=None, description="Devices that serve the weights; not with target.endpoint."
     )
+    credentials_secret_ref: Credentials = None
     storage: Storage = Field(description="Where inputs are read and artifacts are written.")
     suspend: bool = Field(default=False, description="Stop and free all Pods; false again goes on where it was.")
     priority_class_name: DnsName | None = Field(default=None, description="PriorityClass of Pods started from now on.")

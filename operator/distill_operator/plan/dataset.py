@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from distill_operator.api import DistillDataset, StageStatus
-from distill_operator.plan.stages import UNPLACED, SecretVariable, Stage, owner_of, placed
+from distill_operator.plan.stages import UNPLACED, SecretVariable, Stage, credentials_of, owner_of, placed
 from distill_operator.settings import Settings
 from distill_runtime.contract import (
     ArtifactReference,
@@ -51,6 +51,7 @@ def _generate(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage:
         profile=None,
         pods=spec.teacher.shards,
         secret=SecretVariable(API_KEY_VARIABLE, secret.name, secret.key) if secret else None,
+        credentials=credentials_of(dataset),
         priority_class_name=spec.priority_class_name,
     )
 
@@ -71,6 +72,7 @@ def _filter(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage:
         contract=placed(contract, dataset, "filter"),
         storage=spec.storage,
         profile=None,
+        credentials=credentials_of(dataset),
         priority_class_name=spec.priority_class_name,
     )
 

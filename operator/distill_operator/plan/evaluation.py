@@ -6,7 +6,16 @@ from typing import Any
 from distill_operator.api import EvalRun, FinetuneRun, StageStatus
 from distill_operator.observation import ResourceKey
 from distill_operator.plan.dependencies import input_artifact
-from distill_operator.plan.stages import UNPLACED, Invalid, Stage, Waiting, find_profile, owner_of, placed
+from distill_operator.plan.stages import (
+    UNPLACED,
+    Invalid,
+    Stage,
+    Waiting,
+    credentials_of,
+    find_profile,
+    owner_of,
+    placed,
+)
 from distill_operator.settings import Profile, Settings
 from distill_runtime.contract import EvalContract, Protocol
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
@@ -58,6 +67,7 @@ def plan_stage(
         input=target.weights if isinstance(target, WeightsTarget) else None,
         devices=accelerator.devices_per_node if accelerator is not None and not preflight else 0,
         check_only=preflight,
+        credentials=credentials_of(run),
         priority_class_name=run.spec.priority_class_name,
     )
 

@@ -8,8 +8,10 @@ from distill_operator.observation import JobView, PodView
 from distill_operator.plan.reports import parse_result
 from distill_operator.plan.stages import Stage
 
+CONFIGURATION_MISSING = "CreateContainerConfigError"
+"""What the kubelet says of a Secret, or a key of it, that is not there; it looks again every few seconds."""
 NOT_STARTING = {
-    "CreateContainerConfigError",
+    CONFIGURATION_MISSING,
     "CreateContainerError",
     "ErrImageNeverPull",
     "ImageInspectError",
@@ -56,7 +58,8 @@ def obstacle(stage: Stage, job: JobView, pods: Sequence[PodView], now: datetime)
                 f"Pod {pod.name} cannot pull its image; `kubectl describe pod {pod.name}` has the registry's words.",
             )
         if pod.waiting_reason in NOT_STARTING:
-            return Obstacle(pod.waiting_reason, f"Pod {pod.name} cannot start: {pod.waiting_message}")
+            remedy = ". Create it, and the Pod starts." if pod.waiting_reason == CONFIGURATION_MISSING else ""
+            return Obstacle(pod.waiting_reason, f"Pod {pod.name} cannot start: {pod.waiting_message}{remedy}")
     if not pods and job.created_at is not None and now - job.created_at > NO_PODS_AFTER:
         return Obstacle(
             "NoPods", f"Job {job.name} has no Pods yet; `kubectl describe job {job.name}` says why (quota, policy)."

@@ -3,18 +3,24 @@
 from collections.abc import Mapping
 from typing import Any
 
-from distill_operator.api import StageStatus
+from distill_operator.api import DistillDataset, EvalRun, FinetuneRun, StageState, StageStatus
+from distill_runtime.contract import Price
 
 REJECTED = "rejected."
 """Prefix of the counts that say how many were rejected for which reason."""
 
 
-def dataset_figures(stages: Mapping[str, StageStatus]) -> dict[str, Any]:
+def dataset_figures(dataset: DistillDataset, stages: Mapping[str, StageStatus]) -> dict[str, Any]:
     """Give a DistillDataset's figures, as far as its stages have reported them."""
+    teacher = dataset.spec.teacher
     generate, verified, pack = (_counts(stages, name) for name in ("generate", "filter", "pack"))
     return {
         "prompts": generate.get("prompts"),
+        "prompts_done": _prompts_done(generate, teacher.sampling.generations_per_prompt),
         "generations": generate.get("generations"),
+        "teacher_tokens": generate.get("completionTokens"),
+        "tokens_per_second": _rounded(_speed(stages.get("generate")), 1),
+        "cost": _cost(generate, teacher.price),
         "kept": verified.get("kept"),
         "rejected": {
             name.removeprefix(REJECTED): count for name, count in verified.items() if name.startswith(REJECTED)
@@ -25,7 +31,7 @@ def dataset_figures(stages: Mapping[str, StageStatus]) -> dict[str, Any]:
     }
 
 
-def finetune_figures(stages: Mapping[str, StageStatus]) -> dict[str, Any]:
+def finetune_figures(_: FinetuneRun, stages: Mapping[str, StageStatus]) -> dict[str, Any]:
     """Give a FinetuneRun's figures, as far as its training has reported them."""
     train = stages.get("train")
     if train is None:
@@ -41,7 +47,7 @@ def finetune_figures(stages: Mapping[str, StageStatus]) -> dict[str, Any]:
     }
 
 
-def evaluation_figures(stages: Mapping[str, StageStatus]) -> dict[str, Any]:
+def evaluation_figures(_: EvalRun, stages: Mapping[str, StageStatus]) -> dict[str, Any]:
     """Give an EvalRun's score and what it rests on, once known."""
     evaluation = stages.get("eval")
     if evaluation is None:
@@ -58,6 +64,26 @@ def evaluation_figures(stages: Mapping[str, StageStatus]) -> dict[str, Any]:
         "truncated_rate": _rounded(metrics.get("truncatedRate"), 2),
         "unanswered_rate": _rounded(metrics.get("unansweredRate"), 2),
     }
+
+
+def _prompts_done(counts: Mapping[str, int], generations_per_prompt: int) -> int | None:
+    """Give the prompts that are settled. A prompt's generations are asked one after another, so that the number is
+    right to within those under way."""
+    generations = counts.get("generations")
+    return generations // generations_per_prompt if generations is not None else None
+
+
+def _speed(generate: StageStatus | None) -> float | None:
+    """Give the tokens a second; a stage that has been paused or has ended is not at any speed."""
+    if generate is None or generate.state is not StageState.RUNNING:
+        return None
+    return generate.metrics.get("tokensPerSecond")
+
+
+def _cost(counts: Mapping[str, int], price: Price | None) -> str | None:
+    if price is None or "completionTokens" not in counts:
+        return None
+    return price.cost(counts["promptTokens"], counts["completionTokens"])
 
 
 def _counts(stages: Mapping[str, StageStatus], name: str) -> dict[str, int]:

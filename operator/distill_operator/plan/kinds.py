@@ -26,7 +26,7 @@ class KindPlan:
     plan_stage: Callable[
         [Any, str, Mapping[str, StageStatus], Mapping[str, Any] | None, Settings], Stage | Waiting | Invalid
     ]
-    figures: Callable[[Mapping[str, StageStatus]], dict[str, Any]]
+    figures: Callable[[Any, Mapping[str, StageStatus]], dict[str, Any]]
 
 
 KIND_PLANS: dict[str, KindPlan] = {

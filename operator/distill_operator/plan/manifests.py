@@ -24,7 +24,9 @@ USER = 10001
 CONTAINER = "stage"
 TERMINATION_PATH = "/dev/termination-log"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-"""Everything that training and evaluation read is on the claim: nothing may try a hub and wait for its time-out."""
+"""Everything that packing and training read is on the claim: nothing may try a hub and wait for its time-out."""
+_READ_SOURCES = frozenset({"generate", "filter", "eval"})
+"""Stages with a source, or a benchmark, that may be on the hub."""
 
 
 def job_name(owner: str, stage: str, attempt: int) -> str:
@@ -190,7 +192,7 @@ def _container(stage: Stage, settings: Settings) -> Manifest:
         str(PROGRESS_PORT),
     ]
     variables = {
-        **({} if stage.command == "generate" else OFFLINE),
+        **({} if stage.command in _READ_SOURCES else OFFLINE),
         **configured.env,
         **(profile.env if profile else {}),
     }
@@ -198,6 +200,8 @@ def _container(stage: Stage, settings: Settings) -> Manifest:
     if stage.secret is not None:
         reference = {"name": stage.secret.secret, "key": stage.secret.key}
         environment.append({"name": stage.secret.name, "valueFrom": {"secretKeyRef": reference}})
+    # Whatever is configured here or by the chart comes before what the Secret says.
+    credentials = {"envFrom": [{"secretRef": {"name": stage.credentials}}]} if stage.credentials else {}
     return {
         "name": CONTAINER,
         "image": (profile.image if profile else "") or settings.images.runtime,
@@ -205,6 +209,7 @@ def _container(stage: Stage, settings: Settings) -> Manifest:
         "args": [*arguments, "--check"] if stage.check_only else arguments,
         "workingDir": "/tmp",  # noqa: S108 - the emptyDir mounted there
         "env": environment,
+        **credentials,
         "ports": [{"name": "progress", "containerPort": PROGRESS_PORT}],
         "resources": _resources(profile.resources if profile else configured.resources, profile, stage.devices),
         "terminationMessagePath": TERMINATION_PATH,

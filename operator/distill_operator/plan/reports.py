@@ -9,6 +9,9 @@ from distill_operator.observation import PodView
 from distill_operator.plan.stages import Teamwork
 from distill_runtime.contract import Progress, Result
 
+_SUMS = frozenset({"inFlight", "tokensPerSecond"})
+"""Metrics of which the shards have a part each."""
+
 
 def parse_result(pod: PodView) -> Result | None:
     """Give the result that a Pod left, or None if it left none (it was killed, or its last words are a log)."""
@@ -74,5 +77,12 @@ def merge_progress(
             "rate": sum(one.rate or 0 for one in values),
             "eta_seconds": max(one.eta_seconds or 0 for one in values) if complete else None,
             "counts": dict(counts),
+            "metrics": {**first.metrics, **_added_up(values)},
         }
     )
+
+
+def _added_up(values: Sequence[Progress]) -> dict[str, float]:
+    """Give the figures that are the sum of those of the shards."""
+    names = {name for one in values for name in one.metrics if name in _SUMS}
+    return {name: sum(one.metrics.get(name, 0.0) for one in values) for name in sorted(names)}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from distill_operator.api import Accelerator, AnyResource, Storage
+from distill_operator.api import Accelerator, AnyResource, ObjectReference, Storage
 from distill_operator.observation import ResourceKey
 from distill_operator.settings import Profile, Settings
 from distill_runtime.contract import ArtifactReference, Contract, Owner, StageName, identity
@@ -42,7 +42,8 @@ class Stage:
     """One step of a pipeline, run as one Indexed Job an attempt.
 
     `input` is another object's artifact that it reads. `backoff_limit` is how many Pods may fail within an attempt,
-    `max_attempts` how many Jobs may be started.
+    `max_attempts` how many Jobs may be started. `credentials` is the Secret with the variables
+    that reading sources takes.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Stage:
     backoff_limit: int = 6
     max_attempts: int = 1
     secret: SecretVariable | None = None
+    credentials: str | None = None
     priority_class_name: str | None = None
 
 
@@ -81,6 +83,12 @@ class Invalid:
 def key_of(resource: AnyResource) -> ResourceKey:
     """Give the key of a parsed resource."""
     return ResourceKey(type(resource).__name__, resource.metadata.namespace, resource.metadata.name)
+
+
+def credentials_of(resource: AnyResource) -> str | None:
+    """Give the name of the Secret with the credentials of an object's sources, if it has one."""
+    reference: ObjectReference | None = resource.spec.credentials_secret_ref
+    return reference.name if reference is not None else None
 
 
 def owner_of(resource: AnyResource) -> Owner:

@@ -1,6 +1,6 @@
 """The status of an object from its plan: conditions in kstatus' terms, stages, figures."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from distill_operator.api import AnyResource, Condition, StageState, StageStatus, Status
@@ -31,7 +31,7 @@ def summarize(kind: KindPlan, resource: AnyResource, plan: Plan, now: datetime) 
         "input": plan.input.model_dump() if plan.input is not None else previous.input,
         "stages": plan.stages,
         "artifact": plan.stages[-1].artifact if done and plan.stages else None,
-        **{name: value for name, value in kind.figures(by_name).items() if value is not None},
+        **{name: value for name, value in kind.figures(resource, by_name).items() if value is not None},
     }
     return status_type.model_validate(fields)
 
@@ -67,7 +67,8 @@ def progress_text(stages: tuple[StageStatus, ...]) -> str | None:
     if current.done is None or not current.unit:
         return current.name
     amount = f"{current.done}" if current.total is None else f"{current.done}/{current.total}"
-    return f"{amount} {current.unit}"
+    left = f", {timedelta(seconds=current.eta_seconds)} left" if current.eta_seconds is not None else ""
+    return f"{amount} {current.unit}{left}"
 
 
 def worth_writing(old: Status, new: Status, seconds_since_write: float, interval_seconds: float) -> bool:

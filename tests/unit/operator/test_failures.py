@@ -51,6 +51,16 @@ def test_pulling_in_vain_and_backing_off_are_one_state() -> None:
     assert said[0] is not None
 
 
+def test_a_secret_that_is_missing_is_named_with_what_to_do() -> None:
+    waits = pod(JOB, waiting_reason="CreateContainerConfigError", waiting_message='secret "hub" not found')
+    found = obstacle(stage(), JOB, [waits], later(1))
+    assert found is not None
+    assert found.reason == "CreateContainerConfigError"
+    assert found.message == (
+        'Pod student-train-a1-0-x cannot start: secret "hub" not found. Create it, and the Pod starts.'
+    )
+
+
 @pytest.mark.parametrize(
     "waits", [pod(JOB), pod(JOB, waiting_reason="ContainerCreating"), failed_pod(JOB, unschedulable="0/2")]
 )

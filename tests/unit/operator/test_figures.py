@@ -1,9 +1,9 @@
 """The figures of each kind's status, from what its stages reported."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from unit.operator.builders import stage_status, succeeded_stage
+from unit.operator.builders import resource, stage_status, succeeded_stage
 
 from distill_operator.api import StageState, StageStatus
 from distill_operator.plan.figures import dataset_figures, evaluation_figures, finetune_figures
@@ -17,14 +17,51 @@ def by_name(*stages: StageStatus) -> dict[str, StageStatus]:
     return {stage.name: stage for stage in stages}
 
 
-@pytest.mark.parametrize("figures", [dataset_figures, finetune_figures, evaluation_figures])
-def test_nothing_is_made_up_before_a_stage_has_reported(figures: Any) -> None:
-    assert known(figures({})) == {}
+DATASET = resource("DistillDataset")
+
+
+@pytest.mark.parametrize(
+    ("figures", "kind"),
+    [(dataset_figures, "DistillDataset"), (finetune_figures, "FinetuneRun"), (evaluation_figures, "EvalRun")],
+)
+def test_nothing_is_made_up_before_a_stage_has_reported(figures: Any, kind: str) -> None:
+    assert known(figures(resource(kind), {})) == {}
+
+
+class TestGenerating:
+    TEACHER: ClassVar = {
+        "endpoints": ["http://teacher/v1"],
+        "model": "deepseek-r1",
+        "sampling": {"generationsPerPrompt": 2},
+        "price": {"promptTokensPerMillion": 0.55, "completionTokensPerMillion": 2.19, "currency": "EUR"},
+    }
+    COUNTS: ClassVar = {"prompts": 100, "generations": 31, "promptTokens": 200_000, "completionTokens": 4_000_000}
+
+    def figures(self, state: StageState = StageState.RUNNING, **teacher: Any) -> dict[str, Any]:
+        generate = stage_status("generate", state, counts=self.COUNTS, metrics={"tokensPerSecond": 5000.123})
+        dataset = resource("DistillDataset", {"teacher": {**self.TEACHER, **teacher}})
+        return known(dataset_figures(dataset, by_name(generate)))
+
+    def test_is_shown_while_it_runs(self) -> None:
+        assert self.figures() == {
+            "prompts": 100,
+            "prompts_done": 15,
+            "generations": 31,
+            "teacher_tokens": 4_000_000,
+            "tokens_per_second": 5000.1,
+            "cost": "8.87 EUR",
+        }
+
+    def test_has_no_cost_without_a_price(self) -> None:
+        assert "cost" not in self.figures(price=None)
+
+    def test_that_is_paused_is_at_no_speed(self) -> None:
+        assert "tokens_per_second" not in self.figures(StageState.PENDING)
 
 
 def test_of_a_dataset() -> None:
     stages = by_name(
-        succeeded_stage("generate", counts={"prompts": 100, "generations": 200}),
+        succeeded_stage("generate", counts={"prompts": 200, "generations": 200}),
         succeeded_stage(
             "filter",
             counts={"kept": 120, "rejected.wrong": 70, "rejected.truncated": 10},
@@ -32,8 +69,9 @@ def test_of_a_dataset() -> None:
         ),
         succeeded_stage("pack", counts={"sequences": 40, "tokens": 9000}),
     )
-    assert dataset_figures(stages) == {
-        "prompts": 100,
+    assert known(dataset_figures(DATASET, stages)) == {
+        "prompts": 200,
+        "prompts_done": 200,
         "generations": 200,
         "kept": 120,
         "rejected": {"wrong": 70, "truncated": 10},
@@ -52,7 +90,7 @@ def test_of_a_training_that_was_restarted() -> None:
         total=100,
         metrics={"loss": 1.23456, "tokensPerSecond": 5120.04, "lostSteps": 7.0},
     )
-    assert finetune_figures(by_name(train)) == {
+    assert finetune_figures(resource("FinetuneRun"), by_name(train)) == {
         "step": 40,
         "total_steps": 100,
         "loss": 1.2346,
@@ -74,7 +112,7 @@ def test_of_an_evaluation() -> None:
             "unansweredRate": 0.0,
         },
     )
-    assert evaluation_figures(by_name(evaluation)) == {
+    assert evaluation_figures(resource("EvalRun"), by_name(evaluation)) == {
         "score": 91.6,
         "score_low": 90.4,
         "score_high": 92.8,

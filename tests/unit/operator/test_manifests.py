@@ -62,13 +62,14 @@ def manifests(
 
 
 TEACHER = {"endpoints": ["http://teacher/v1"], "model": "deepseek-r1"}
+CREDENTIALS = {"credentialsSecretRef": {"name": "hub"}}
 TWO_NODES = {"accelerator": {"profile": "cpu", "nodes": 2}}
 NPUS = {"accelerator": {"profile": "ascend-910b", "nodes": 2, "devicesPerNode": 8}}
 CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
     "generate-with-secret": (
         "DistillDataset",
         "generate",
-        {"teacher": {**TEACHER, "apiKeySecretRef": {"name": "teacher", "key": "token"}}},
+        {"teacher": {**TEACHER, "apiKeySecretRef": {"name": "teacher", "key": "token"}}, **CREDENTIALS},
         SETTINGS,
     ),
     "generate-in-shards": (
@@ -77,14 +78,14 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
         {"teacher": {**TEACHER, "shards": 4}, "priorityClassName": "batch"},
         SETTINGS,
     ),
-    "filter": ("DistillDataset", "filter", None, SETTINGS),
-    "pack": ("DistillDataset", "pack", None, SETTINGS),
+    "filter": ("DistillDataset", "filter", CREDENTIALS, SETTINGS),
+    "pack": ("DistillDataset", "pack", CREDENTIALS, SETTINGS),
     "train-in-one-pod": ("FinetuneRun", "train", None, SETTINGS),
     "train-in-two-pods": ("FinetuneRun", "train", TWO_NODES, SETTINGS),
     "preflight": ("FinetuneRun", "preflight", NPUS, FULL_SETTINGS),
     "train-on-npus": ("FinetuneRun", "train", NPUS, FULL_SETTINGS),
     "eval-of-weights": ("EvalRun", "eval", None, SETTINGS),
-    "eval-of-an-endpoint": ("EvalRun", "eval", {"target": ENDPOINT, "accelerator": None}, SETTINGS),
+    "eval-of-an-endpoint": ("EvalRun", "eval", {"target": ENDPOINT, "accelerator": None, **CREDENTIALS}, SETTINGS),
 }
 ON_CPU = sorted(CASES.keys() - {"train-on-npus"})
 
@@ -105,6 +106,15 @@ def pod_of(name: str) -> Manifest:
 @pytest.mark.parametrize("name", CASES)
 def test_equals_its_golden_file(name: str, equals_golden: Golden) -> None:
     equals_golden(name, case(name))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_only_stages_that_read_sources_see_credentials_and_the_hub(name: str) -> None:
+    (container,) = pod_of(name)["containers"]
+    _, stage, spec, _ = CASES[name]
+    reads = stage in ("generate", "filter", "eval")
+    assert ("envFrom" in container) == (reads and "credentialsSecretRef" in (spec or {}))
+    assert ("HF_HUB_OFFLINE" in {variable["name"] for variable in container["env"]}) is not reads
 
 
 @pytest.mark.parametrize("name", ON_CPU)

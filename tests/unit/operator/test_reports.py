@@ -64,6 +64,13 @@ class TestProgress:
         assert (merged.done, merged.total, merged.rate, merged.eta_seconds) == (7, 20, 1.5, 16)
         assert merged.counts == {"answered": 6, "failed": 1}
 
+    def test_of_shards_adds_up_their_speed_too(self) -> None:
+        merged = self.merge(
+            (running_pod(JOB, 0), progress(5, metrics={"tokensPerSecond": 10.0, "other": 1.0})),
+            (running_pod(JOB, 1), progress(2, metrics={"tokensPerSecond": 5.5, "other": 2.0})),
+        )
+        assert merged.metrics == {"tokensPerSecond": 15.5, "other": 1.0}
+
     def test_a_shard_that_has_ended_keeps_counting(self) -> None:
         merged = self.merge(
             (succeeded_pod(JOB, 0, result({"generations": 10, "answered": 10})), None),

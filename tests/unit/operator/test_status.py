@@ -64,6 +64,10 @@ def test_a_transition_time_changes_only_with_the_status() -> None:
         ((stage_status("generate", StageState.RUNNING, done=3, unit="rows"),), "3 rows"),
         ((stage_status("generate", StageState.RUNNING, done=3, total=9, unit="rows"),), "3/9 rows"),
         (
+            (stage_status("generate", StageState.RUNNING, done=3, total=9, unit="rows", eta_seconds=3723),),
+            "3/9 rows, 1:02:03 left",
+        ),
+        (
             (succeeded_stage("generate"), stage_status("filter", StageState.RUNNING, done=0, total=9, unit="rows")),
             "0/9 rows",
         ),

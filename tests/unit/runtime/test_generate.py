@@ -92,6 +92,16 @@ def test_a_record_says_where_its_prompt_comes_from(volume: Path) -> None:
     assert [record["source"] for record in records(volume)] == ["olympiads"] * 2
 
 
+def test_with_a_price_it_says_what_the_answers_cost(volume: Path) -> None:
+    price = {"promptTokensPerMillion": 1000, "completionTokensPerMillion": 2000, "currency": "EUR"}
+    with teacher() as server:
+        work = contract(server.url, price=price)
+        context = StageContext(Volume(volume), Reporter("generate", UNITS["generate"]))
+        result = run_stage(generate, work, context)
+    assert result.message == "the teacher answered 60 of 60 generations; they cost 1.02 EUR"
+    assert context.reporter.snapshot().counts["prompts"] == PROMPTS
+
+
 def test_what_the_manifest_says_is_what_the_result_says(volume: Path) -> None:
     with teacher() as server:
         result = run(contract(server.url), volume)

@@ -23,6 +23,7 @@ def generation(**teacher: Any) -> GenerateContract:
         {"stallTimeoutSeconds": 7},
         {"maxAttempts": 7},
         {"unavailableTimeoutSeconds": 7},
+        {"price": {"promptTokensPerMillion": 1, "completionTokensPerMillion": 2}},
     ],
 )
 def test_how_answers_are_come_by_is_no_part_of_it(how: dict[str, Any]) -> None:

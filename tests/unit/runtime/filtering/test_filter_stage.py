@@ -194,6 +194,7 @@ def test_the_kept_rows_leave_as_a_data_set_for_others(context: StageContext, tmp
     assert "| generations | 11 |" in card
     assert '"generationsPerPrompt": 1' in card
     assert "http://teacher/v1" not in card
+    assert "promptTokensPerMillion" not in card
 
 
 def test_the_artifact_knows_where_it_comes_from(context: StageContext) -> None:

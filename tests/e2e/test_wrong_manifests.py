@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.workspace import Manifest, Workspace
-from tests.harness.kubectl import CommandError, condition
+from tests.harness.kubectl import CommandError, condition, eventually
 
 DATASET, FINETUNE, EVALUATION = "dataset", "finetune", "evaluation"
 
@@ -21,6 +21,12 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         "spec.teacher.sampling.temperature",
     ),
     ("topP of zero", DATASET, {"teacher": {"sampling": {"topP": 0}}}, "spec.teacher.sampling.topP"),
+    (
+        "a currency that is no code",
+        DATASET,
+        {"teacher": {"price": {"promptTokensPerMillion": 1, "completionTokensPerMillion": 1, "currency": "$"}}},
+        "spec.teacher.price.currency",
+    ),
     (
         "several generations at temperature 0",
         DATASET,
@@ -193,3 +199,17 @@ def test_what_only_the_cluster_can_know_is_stalled_with_its_reason(workspace: Wo
         verdict = workspace.kubectl.run("kstatus", stdin=json.dumps(workspace.get(kinds[kind], names[case])))
         assert verdict.startswith("Failed"), f"{case}: {verdict}"
     assert surprises == []
+
+
+def test_a_missing_secret_is_named_and_the_stage_goes_on_when_it_is_there(workspace: Workspace) -> None:
+    workspace.teacher()
+    workspace.apply(workspace.dataset(credentialsSecretRef={"name": "hub"}))
+    eventually(lambda: workspace.reason("distilldataset") == "CreateContainerConfigError", "the Secret is missed", 60)
+    message = condition(workspace.get("distilldataset"), "Ready")["message"]
+    assert 'secret "hub" not found. Create it, and the Pod starts.' in message
+    metadata = {"name": "hub", "namespace": workspace.namespace}
+    workspace.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"HF_TOKEN": "hf_x"}})
+    workspace.wait_for("distilldataset")
+    (pod,) = workspace.pods("filter")
+    assert pod["spec"]["containers"][0]["envFrom"] == [{"secretRef": {"name": "hub"}}]
+    assert "hf_x" not in json.dumps([pod, workspace.get("distilldataset")])

@@ -147,7 +147,7 @@ def _active(
             update["message"] = hindrance.message
         status = before.model_copy(update=update)
         return Step(status, stage.reason, describe(stage, status))
-    if pods and all(pod.finished for pod in pods):
+    if hindrance is None and pods and all(pod.finished for pod in pods):
         return Step(
             before, stage.reason, f"The Pods of Job {job.name} have ended; waiting for what the Job makes of it."
         )

@@ -21,7 +21,8 @@ NOT_STARTING = {
 NO_IMAGE = {"ErrImagePull", "ImagePullBackOff"}
 """The kubelet alternates between the two, every few seconds and with other words: to a person they are one state."""
 APPLY_FAILED = "ApplyFailed"
-HINDRANCES = NOT_STARTING | NO_IMAGE | {"Unschedulable", "NoPods", APPLY_FAILED}
+RETRYING = "Retrying"
+HINDRANCES = NOT_STARTING | NO_IMAGE | {"Unschedulable", "NoPods", RETRYING, APPLY_FAILED}
 """Reasons of an object that should make progress and does not."""
 
 NO_PODS_AFTER = timedelta(seconds=10)
@@ -60,11 +61,26 @@ def obstacle(stage: Stage, job: JobView, pods: Sequence[PodView], now: datetime)
         if pod.waiting_reason in NOT_STARTING:
             remedy = ". Create it, and the Pod starts." if pod.waiting_reason == CONFIGURATION_MISSING else ""
             return Obstacle(pod.waiting_reason, f"Pod {pod.name} cannot start: {pod.waiting_message}{remedy}")
+    if (ended := _not_replaced_yet(pods)) and stage.backoff_limit:
+        cause = _pod_failure(ended[-1])
+        if not cause.final:  # what is final fails the Job in a moment
+            return Obstacle(
+                RETRYING,
+                f"{cause.message.rstrip('.')}. Pod {ended[-1].name} ended with it; Job {job.name} starts another "
+                f"after a pause (failed so far: {len(ended)}, given up after {stage.backoff_limit + 1}).",
+            )
     if not pods and job.created_at is not None and now - job.created_at > NO_PODS_AFTER:
         return Obstacle(
             "NoPods", f"Job {job.name} has no Pods yet; `kubectl describe job {job.name}` says why (quota, policy)."
         )
     return None
+
+
+def _not_replaced_yet(pods: Sequence[PodView]) -> list[PodView]:
+    """Give the failed Pods in whose place there is no other, the last one last."""
+    filled = {pod.index for pod in pods if pod.phase != "Failed"}
+    failed = (pod for pod in pods if pod.phase == "Failed" and pod.index not in filled)
+    return sorted(failed, key=_ended_at)
 
 
 def _asked(stage: Stage) -> str:
@@ -97,7 +113,11 @@ def _telling(pod: PodView) -> tuple[int, float]:
     result = parse_result(pod)
     outcome = result.outcome if result is not None else ""
     rank = {"WrongInput": 0, "Failed": 1, "Terminated": 3}.get(outcome, 3 if pod.exit_code == SIGTERM_EXIT else 2)
-    return rank, pod.finished_at.timestamp() if pod.finished_at is not None else 0.0
+    return rank, _ended_at(pod)
+
+
+def _ended_at(pod: PodView) -> float:
+    return pod.finished_at.timestamp() if pod.finished_at is not None else 0.0
 
 
 def _pod_failure(pod: PodView) -> Failure:

@@ -69,6 +69,11 @@ def failed_job(view: JobView = TRAIN, **fields: Any) -> JobView:
     return replace(view, **{"failed": True, "finished_at": ENDED, "failure_message": "backoff limit", **fields})
 
 
+def full_volume_pod() -> PodView:
+    said = Result(outcome="Failed", reason="VolumeFull", message="no space left for the volume")
+    return failed_pod(GENERATE, said=said)
+
+
 class TestStart:
     def test_starts_the_first_attempt(self) -> None:
         found = step()
@@ -155,6 +160,27 @@ class TestActive:
         recorded = stage_status("generate", StageState.RUNNING, job=GENERATE.name, done=50)
         found = step(recorded=recorded, jobs=(GENERATE,), pods=(succeeded_pod(GENERATE),))
         assert (found.status, found.reason) == (recorded, "Generating")
+
+    def test_a_pod_that_failed_says_why_while_its_job_pauses(self) -> None:
+        found = step(jobs=(GENERATE,), pods=(full_volume_pod(),))
+        assert (found.status.state, found.reason) == (StageState.PENDING, "Retrying")
+        assert found.message.startswith("no space left for the volume. Pod math-generate-a1-0-x ended with it;")
+        assert "failed so far: 1, given up after 7" in found.message
+
+    def test_a_pod_with_wrong_input_is_not_tried_again(self) -> None:
+        found = step(jobs=(GENERATE,), pods=(wrong_input_pod(GENERATE),))
+        assert found.reason == "Generating"
+        assert "waiting for what the Job makes of it" in found.message
+
+    def test_a_failed_pod_is_forgotten_once_there_is_another(self) -> None:
+        found = step(jobs=(GENERATE,), pods=(full_volume_pod(), replace(running_pod(GENERATE), name="other")))
+        assert (found.status.state, found.reason) == (StageState.RUNNING, "Generating")
+
+    def test_a_shard_that_pauses_does_not_hide_the_others(self) -> None:
+        runs = replace(running_pod(GENERATE), index=1, name="runs")
+        found = step(jobs=(GENERATE,), pods=(full_volume_pod(), runs), progress={"runs": progress(5, 10)})
+        assert (found.status.state, found.reason) == (StageState.RUNNING, "Generating")
+        assert "no space left" in found.message
 
     def test_a_shard_that_cannot_start_does_not_hide_the_others(self) -> None:
         runs, waits = running_pod(GENERATE), pod(GENERATE, 1, unschedulable="0/2 nodes")

@@ -57,7 +57,8 @@ def render(template: ChatTemplate, messages: Sequence[Message]) -> Exchange:
             "is how the message starts",
         )
     # Looked for in the whole: the prompt of some reasoning models ends with the answer's own first word, `<think>`.
-    if _letters(messages[-1]["content"]) not in _letters(whole):
+    content = messages[-1]["content"]
+    if content.strip() not in whole and _letters(content) not in _letters(whole):
         raise WrongInput(
             "TemplateUnsuitable",
             "the tokenizer's chat template changes the assistant's last message; reasoning would be lost. "

@@ -86,22 +86,30 @@ def verify_generations(
         The state at the end, in which every generation is counted once.
     """
     verifier = open_verifier(parameters)
-    done = load_checkpoint(files.checkpoint, Verified())
-    counts = Counter(done.counts)
+    begun = load_checkpoint(files.checkpoint, Verified())
+    counts = Counter(begun.counts)
     with ExitStack() as stack:
-        accepted = stack.enter_context(GrowingFile(files.accepted, done.accepted_size))
+        accepted = stack.enter_context(GrowingFile(files.accepted, begun.accepted_size))
         keys = stack.enter_context(GrowingFile(files.keys, counts[ACCEPTED] * KEY.itemsize))
-        rejects = stack.enter_context(GrowingFile(files.rejects, done.rejects_size))
+        rejects = stack.enter_context(GrowingFile(files.rejects, begun.rejects_size))
+        # One assignment a row; a model a row would take as long as the easy rows themselves.
+        done = (begun.shard, begun.offset, begun.accepted_size, begun.rejects_size, begun.counts)
+
+        def state() -> Verified:
+            shard, offset, accepted_size, rejects_size, so_far = done
+            return Verified(
+                shard=shard, offset=offset, accepted_size=accepted_size, rejects_size=rejects_size, counts=so_far
+            )
 
         def save() -> None:
             for file in (accepted, keys, rejects):
                 file.sync()
-            save_checkpoint(files.checkpoint, done)
+            save_checkpoint(files.checkpoint, state())
 
         # Also on SIGTERM, which arrives as an exception between any two statements: what was written beyond `done`
         # is cut off at the next start.
         stack.callback(save)
-        questions = (_question(generation) for generation in _generations(paths, done, parameters, contamination))
+        questions = (_question(generation) for generation in _generations(paths, begun, parameters, contamination))
         results = verify_all(verifier, questions, parameters.verify_timeout_seconds, available_cpus())
         stack.enter_context(closing(results))
         _report(reporter, counts)
@@ -115,13 +123,7 @@ def verify_generations(
                 keys.append(key)
             else:
                 rejects.append(_reject(generation, reason, verdict))
-            done = Verified.model_construct(
-                shard=generation.shard,
-                offset=generation.offset,
-                accepted_size=accepted.size,
-                rejects_size=rejects.size,
-                counts=dict(counts),
-            )
+            done = (generation.shard, generation.offset, accepted.size, rejects.size, dict(counts))
             now = time.monotonic()
             if now - reported > _REPORT_SECONDS:
                 _report(reporter, counts)
@@ -130,14 +132,14 @@ def verify_generations(
                 save()
                 saved = now
         _report(reporter, counts)
-    return done
+        return state()
 
 
 def _generations(
-    paths: tuple[Path, ...], done: Verified, parameters: FilterParameters, contamination: Contamination | None
+    paths: tuple[Path, ...], begun: Verified, parameters: FilterParameters, contamination: Contamination | None
 ) -> Iterator[_Generation]:
-    for shard in range(done.shard, len(paths)):
-        for line, offset in read_lines(paths[shard], done.offset if shard == done.shard else 0):
+    for shard in range(begun.shard, len(paths)):
+        for line, offset in read_lines(paths[shard], begun.offset if shard == begun.shard else 0):
             record = orjson.loads(line)
             rejected = benchmark = None
             if contamination is not None:

@@ -33,11 +33,13 @@ def decide(reference: str, answer: str) -> bool | None:
     return None
 
 
-def _as_number(text: str) -> Fraction | None:
-    if _WHOLE.fullmatch(text) or _DECIMAL.fullmatch(text):
+def _as_number(text: str) -> int | Fraction | None:
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    if _DECIMAL.fullmatch(text):
         return Fraction(text)
     if _THOUSANDS.fullmatch(text):
-        return Fraction(text.replace("{", "").replace("}", "").replace(",", ""))
+        return int(text.replace("{", "").replace("}", "").replace(",", ""))
     ratio = _RATIO.fullmatch(text)
     if ratio is None:
         return None

@@ -1,10 +1,12 @@
 # `make` lists the targets. CLUSTER=current runs demo and e2e on the kubeconfig's current context
 # instead of the local cluster, with the chart values of the file VALUES (docs/local-cluster.md).
+# ONLY="client pack" runs some of the benchmarks, ROWS the memory benchmark on so many rows (docs/performance.md).
 
 PYTHON ?= python3
 CLUSTER ?= local
 VALUES ?=
-export CLUSTER VALUES
+ROWS ?=
+export CLUSTER VALUES ROWS
 
 VENV := .venv
 RUN := $(VENV)/bin/python

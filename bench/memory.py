@@ -1,6 +1,10 @@
-"""Memory of filter and pack: it must not grow with the rows."""
+"""Memory of filter and pack: it must not grow with the rows.
+
+`make bench ONLY=memory ROWS=10000000` measures as many rows as that instead of a million.
+"""
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +13,7 @@ import orjson
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 
 from bench import Row
+from bench._peak import PeakMemory
 from bench._processes import run
 from distill_runtime.artifact import ArtifactWriter
 from distill_runtime.contract import (
@@ -29,7 +34,7 @@ from distill_runtime.stage import StageContext
 from distill_runtime.volume import Volume
 
 FEW = 100_000
-MANY = 1_000_000
+MANY = int(os.environ.get("ROWS") or 1_000_000)
 ALLOWED = 1.2
 _TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
@@ -44,7 +49,7 @@ def measure() -> Iterator[Row]:
         growth = many[stage] / few[stage]
         yield Row(
             f"memory: {stage} of {MANY} rows",
-            f"{many[stage] / 1e6:.0f} MB, {growth:.2f}x that of {FEW}",
+            f"{many[stage] / 1e6:.0f} MB, {growth:.2f}x the {few[stage] / 1e6:.0f} MB of {FEW}",
             "",
             f"<= {ALLOWED}x",
             growth <= ALLOWED,
@@ -52,20 +57,19 @@ def measure() -> Iterator[Row]:
 
 
 def peaks(rows: int) -> dict[str, int]:
-    """Give the peak memory of each stage in bytes."""
+    """Give the peak memory of each stage in bytes, that of all its processes together."""
     with tempfile.TemporaryDirectory() as directory:
         volume = Path(directory)
         run(write_generations, volume, rows)
         write_tokenizer(volume / "tokenizer")
-        filtered = run(
-            run_stage,
-            volume,
-            FilterContract(output="filter", input="generate", filter=FilterParameters(keep="first")).model_dump_json(),
-        )
+        filtering = FilterContract(output="filter", input="generate", filter=FilterParameters(keep="first"))
+        with PeakMemory() as filter_peak:
+            filtered = run(run_stage, volume, filtering.model_dump_json())
         parameters = PackParameters(tokenizer=TokenizerSource(uri="tokenizer"), sequence_length=4096)
-        contract = PackContract(output="pack", input=filtered.result, pack=parameters)
-        packed = run(run_stage, volume, contract.model_dump_json())
-    return {"filter": filtered.peak_bytes, "pack": packed.peak_bytes}
+        packing = PackContract(output="pack", input=filtered.result, pack=parameters)
+        with PeakMemory() as pack_peak:
+            run(run_stage, volume, packing.model_dump_json())
+    return {"filter": filter_peak.bytes, "pack": pack_peak.bytes}
 
 
 def run_stage(volume: Path, contract_text: str) -> object:

@@ -1,11 +1,14 @@
 """How the rows of one file are read, by format, without holding more than a batch of them in memory."""
 
+import io
 import lzma
+import mmap
+import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import orjson
 
@@ -24,8 +27,22 @@ class Format(Protocol):
     def columns(self, file: DataFile) -> Sequence[str]:
         """Give the columns' names without reading the rows; none for an empty file."""
 
+    def count(self, file: DataFile) -> int:
+        """Count the rows without making anything of them."""
+
     def rows(self, file: DataFile, columns: Sequence[str]) -> Iterator[Row]:
         """Read these columns, row by row; a row may lack one where the format allows it."""
+
+
+@runtime_checkable
+class ColumnarFormat(Format, Protocol):
+    """A way to store rows by the column, whose values are then read without making Python objects of them."""
+
+    def schema(self, file: DataFile) -> Any:
+        """Give names and types of the columns (`pyarrow.Schema`)."""
+
+    def batches(self, file: DataFile, columns: Sequence[str], rows: int = _BATCH_ROWS) -> Iterator[Any]:
+        """Read these columns, at most so many rows at a time (`pyarrow.RecordBatch`)."""
 
 
 class JsonLines:
@@ -34,6 +51,11 @@ class JsonLines:
     def columns(self, file: DataFile) -> Sequence[str]:
         """Give every name that the first hundred rows have: a row may leave out what it has no value for."""
         return list(dict.fromkeys(name for row in islice(self.rows(file, ()), _HEAD_ROWS) for name in row))
+
+    def count(self, file: DataFile) -> int:
+        """Count the lines that are not blank."""
+        with file.open() as stream:
+            return sum(not line.isspace() for line in iter(lambda: _read_line(file, stream), b""))
 
     def rows(self, file: DataFile, columns: Sequence[str]) -> Iterator[Row]:
         """Read whole rows, whatever columns are asked for.
@@ -59,43 +81,72 @@ class JsonLines:
 class Parquet:
     """Apache Parquet, by row groups."""
 
-    def columns(self, file: DataFile) -> Sequence[str]:
+    def schema(self, file: DataFile) -> Any:
         """Read the footer."""
         import pyarrow.parquet  # noqa: PLC0415 - 0.2 s
 
         with _readable(file), file.open() as stream:
-            return list(pyarrow.parquet.read_schema(stream).names)
+            return pyarrow.parquet.read_schema(stream)
 
-    def rows(self, file: DataFile, columns: Sequence[str]) -> Iterator[Row]:
+    def columns(self, file: DataFile) -> Sequence[str]:
+        """Read the footer."""
+        return list(self.schema(file).names)
+
+    def count(self, file: DataFile) -> int:
+        """Read the footer."""
+        import pyarrow.parquet  # noqa: PLC0415
+
+        with _readable(file), file.open() as stream:
+            return int(pyarrow.parquet.read_metadata(stream).num_rows)
+
+    def batches(self, file: DataFile, columns: Sequence[str], rows: int = _BATCH_ROWS) -> Iterator[Any]:
         """Read only the columns asked for."""
         import pyarrow.parquet  # noqa: PLC0415
 
         with file.open() as stream:
             table = pyarrow.parquet.ParquetFile(stream)
-            for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns)):
-                yield from batch.to_pylist()
+            yield from table.iter_batches(batch_size=rows, columns=list(columns))
+
+    def rows(self, file: DataFile, columns: Sequence[str]) -> Iterator[Row]:
+        """Read only the columns asked for."""
+        for batch in self.batches(file, columns):
+            yield from batch.to_pylist()
 
 
 class ArrowIpc:
     """Arrow IPC, as a stream (what `datasets` writes) or as a file (Feather)."""
 
-    def columns(self, file: DataFile) -> Sequence[str]:
+    def schema(self, file: DataFile) -> Any:
         """Read the schema."""
         with _readable(file), file.open() as stream:
-            return list(_arrow_reader(stream).schema.names)
+            return _arrow_reader(stream).schema
 
-    def rows(self, file: DataFile, columns: Sequence[str]) -> Iterator[Row]:
-        """Read batch by batch."""
-        with file.open() as stream:
-            reader = _arrow_reader(stream)
+    def columns(self, file: DataFile) -> Sequence[str]:
+        """Read the schema."""
+        return list(self.schema(file).names)
+
+    def count(self, file: DataFile) -> int:
+        """Read batch by batch: only they know how many rows they have."""
+        return sum(batch.num_rows for batch in self.batches(file, ()))
+
+    def batches(self, file: DataFile, columns: Sequence[str], rows: int = _BATCH_ROWS) -> Iterator[Any]:
+        """Read batch by batch, and give parts of each: one of `datasets` has a thousand rows, however long."""
+        with file.open() as stream, _mapped(stream) as (content, release):
+            reader = _arrow_reader(content)
             if hasattr(reader, "num_record_batches"):
                 batches = (reader.get_batch(index) for index in range(reader.num_record_batches))
             else:
                 batches = iter(reader)
             for batch in batches:
                 chosen = batch.select(list(columns))
-                for start in range(0, chosen.num_rows, _BATCH_ROWS):
-                    yield from chosen.slice(start, _BATCH_ROWS).to_pylist()
+                for start in range(0, chosen.num_rows, rows):
+                    yield chosen.slice(start, rows)
+                    release()
+
+    def rows(self, file: DataFile, columns: Sequence[str]) -> Iterator[Row]:
+        """Read batch by batch."""
+        for batch in self.batches(file, columns):
+            yield from batch.to_pylist()
 
 
 FORMATS: Mapping[str, Format] = {
@@ -134,6 +185,25 @@ def _readable(file: DataFile) -> Iterator[None]:
         yield
     except pyarrow.ArrowInvalid as error:
         raise _unreadable(file, error) from error
+
+
+@contextmanager
+def _mapped(stream: Stream) -> Iterator[tuple[Any, Callable[[], None]]]:
+    """Map a file that is on the volume as it is, so that what is not looked at is not read; others stay streams.
+
+    The function gives up the memory of what was looked at so far.
+    """
+    import pyarrow  # noqa: PLC0415
+
+    if (
+        isinstance(stream, io.BufferedReader)
+        and isinstance(stream.raw, io.FileIO)
+        and os.fstat(stream.fileno()).st_size
+    ):
+        content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        yield pyarrow.BufferReader(pyarrow.py_buffer(content)), lambda: content.madvise(mmap.MADV_DONTNEED)
+    else:
+        yield stream, lambda: None
 
 
 def _arrow_reader(stream: Any) -> Any:

@@ -117,13 +117,13 @@ class Prompts:
         text = row.get(self._source.prompt_column)
         if not isinstance(text, str) or not text.strip():
             return PROMPT_MISSING
-        answer = _as_text(row.get(self._source.answer_column))
+        answer = as_text(row.get(self._source.answer_column))
         if answer is None:
             return ANSWER_MISSING
-        uuid = _as_text(row.get(self._source.uuid_column)) if self._source.uuid_column else None
+        uuid = as_text(row.get(self._source.uuid_column)) if self._source.uuid_column else None
         if uuid is None:
-            uuid = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        source = _as_text(row.get(self._source.source_column)) if self._source.source_column else None
+            uuid = text_uuid(text)
+        source = as_text(row.get(self._source.source_column)) if self._source.source_column else None
         return Prompt(uuid, text, answer, position, source)
 
     def _nothing_to_ask(self, rejected: Counter[str]) -> WrongInput:
@@ -150,7 +150,12 @@ def open_prompts(source: PromptSource, volume: Volume) -> Prompts:
     return Prompts(source, open_table(source.uri, volume, columns, Selection(source.subset, source.split)))
 
 
-def _as_text(value: object) -> str | None:
+def text_uuid(text: str) -> str:
+    """Give what identifies a problem that has no uuid."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def as_text(value: object) -> str | None:
     """Give a value as text if it has an obvious one; answers are often stored as numbers."""
     if isinstance(value, str):
         return value if value.strip() else None

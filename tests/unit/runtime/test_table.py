@@ -17,6 +17,7 @@ import pytest
 from support.object_store import object_store
 
 from distill_runtime.errors import Retryable, WrongInput
+from distill_runtime.sources.formats import ColumnarFormat, format_of
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.table import open_table
 from distill_runtime.volume import Volume
@@ -64,6 +65,32 @@ EXPECTED = [(row["problem"], row["answer"]) for row in ROWS]
 def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
     WRITERS[name](tmp_path / name)
     assert read(tmp_path, name) == EXPECTED
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_rows_are_counted_without_being_read(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path / name)
+    (file,) = open_table(name, Volume(tmp_path), COLUMNS, WHOLE).files
+    assert format_of(file).count(file) == len(ROWS)
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.arrow", "rows.feather"])
+def test_columns_are_read_some_rows_at_a_time(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path / name)
+    (file,) = open_table(name, Volume(tmp_path), COLUMNS, WHOLE).files
+    columns = format_of(file)
+    assert isinstance(columns, ColumnarFormat)
+    batches = list(columns.batches(file, ["answer"], 400))
+    assert max(batch.num_rows for batch in batches) == 400
+    assert [answer for batch in batches for answer in batch["answer"].to_pylist()] == [row["answer"] for row in ROWS]
+
+
+def test_a_column_that_may_be_missing_is_read_where_every_file_has_it(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    for name, columns in (("a", {"uuid": ["1"], "note": ["x"]}), ("b", {"uuid": ["2"]})):
+        pa.parquet.write_table(pa.table({"problem": ["p"], **columns}), tmp_path / "rows" / f"{name}.parquet")
+    table = open_table("rows", Volume(tmp_path), {"promptColumn": "problem"}, WHOLE, ["uuid", "note"])
+    assert list(table.rows()) == [{"problem": "p", "uuid": "1"}, {"problem": "p", "uuid": "2"}]
 
 
 def test_a_directory_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from bench._processes import run
 from distill_runtime.packing.description import SAMPLES_PER_SEQUENCE
 from distill_runtime.packing.plan import plan_sequences
 from distill_runtime.packing.sample_store import SampleStore
-from distill_runtime.packing.sequences import Layout, SampleTable, SequenceWriter
+from distill_runtime.packing.sequences import Layout, SampleTable, SequenceWriter, write_index
 from distill_runtime.packing.tokens import Sample
 
 LONGEST = 16_384
@@ -79,9 +79,9 @@ def write(samples: int, sequence_length: int) -> float:
         began = time.process_time()
         table = SampleTable.of(store)
         planned = plan_sequences(table.lengths, sequence_length, SAMPLES_PER_SEQUENCE, np.random.default_rng(0))
-        writer = SequenceWriter(Path(directory, "sequences"), Layout(sequence_length, 0), ())
-        writer.write(store, table, planned)
-        writer.finish("0")
+        writer = SequenceWriter(Path(directory, "sequences"), ())
+        writer.write(store, table, planned, Layout(sequence_length, 0))
+        write_index(Path(directory, "sequences"), writer.files, "0")
         return float(lengths.sum()) / (time.process_time() - began)
 
 

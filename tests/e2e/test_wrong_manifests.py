@@ -10,8 +10,66 @@ from tests.harness.kubectl import CommandError, condition, eventually
 
 DATASET, FINETUNE, EVALUATION = "dataset", "finetune", "evaluation"
 
+ROWS = {"prompts": None, "rows": {"uri": "arithmetic/prompts.jsonl"}}
+PACKED = {"prompts": None, "packed": {"uri": "packed"}}
+
 REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     ("no source", DATASET, {"source": None}, 'missing required field "source"'),
+    (
+        "an empty source",
+        DATASET,
+        {"source": {"prompts": None}},
+        "spec.source: set exactly one of prompts, rows, packed",
+    ),
+    (
+        "two sources",
+        DATASET,
+        {"source": {"rows": {"uri": "arithmetic/prompts.jsonl"}}},
+        "spec.source: set exactly one of prompts, rows, packed",
+    ),
+    ("prompts without a teacher", DATASET, {"teacher": None}, "teacher answers source.prompts: set it with these"),
+    ("a teacher for rows", DATASET, {"source": ROWS}, "leave it out with source.rows and source.packed"),
+    ("prompts without pack", DATASET, {"pack": None}, "pack makes sequences of source.prompts and source.rows"),
+    (
+        "packed sequences to pack",
+        DATASET,
+        {"source": PACKED, "teacher": None, "filter": None},
+        "leave it out with source.packed, whose sequences are made",
+    ),
+    (
+        "packed sequences to filter",
+        DATASET,
+        {"source": PACKED, "teacher": None, "pack": None},
+        "filter judges generations, and source.packed has none any more",
+    ),
+    (
+        "recorded verdicts of prompts",
+        DATASET,
+        {"filter": {"verifier": "recorded"}},
+        "choose another verifier for source.prompts and for messagesColumn",
+    ),
+    (
+        "recorded verdicts of conversations",
+        DATASET,
+        {
+            "source": {"prompts": None, "rows": {"uri": "rows", "messagesColumn": "messages"}},
+            "teacher": None,
+            "filter": {"verifier": "recorded"},
+        },
+        "choose another verifier for source.prompts and for messagesColumn",
+    ),
+    (
+        "conversations with finish reasons",
+        DATASET,
+        {
+            "source": {
+                "prompts": None,
+                "rows": {"uri": "rows", "messagesColumn": "messages", "finishReasonsColumn": "finish_reasons"},
+            },
+            "teacher": None,
+        },
+        "leave them out with messagesColumn",
+    ),
     ("no endpoint", DATASET, {"teacher": {"endpoints": []}}, "spec.teacher.endpoints"),
     ("an endpoint without a scheme", DATASET, {"teacher": {"endpoints": ["teacher:8000"]}}, "^https?://"),
     (
@@ -131,6 +189,20 @@ STALLED: list[tuple[str, str, dict[str, Any], str, str]] = [
         {"source": {"prompts": {"answerColumn": "solution"}}},
         "ColumnMissing",
         "'solution'",
+    ),
+    (
+        "rows without generations",
+        DATASET,
+        {"source": ROWS, "teacher": None},
+        "ColumnMissing",
+        "no column 'generations' (generationsColumn); it has problem, answer, uuid",
+    ),
+    (
+        "packed sequences that are not there",
+        DATASET,
+        {"source": PACKED, "teacher": None, "filter": None, "pack": None},
+        "SourceMissing",
+        "there is no packed on the volume",
     ),
     (
         "a model that the teacher does not have",

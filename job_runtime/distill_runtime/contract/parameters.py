@@ -60,6 +60,50 @@ class PromptSource(Parameters):
     limit: int | None = Field(default=None, ge=1, description="Use only the first so many rows.")
 
 
+class RowSource(Parameters):
+    """A table of problems that have been answered already, in the shape of OpenR1-Math-220k."""
+
+    uri: Uri = Field(description="Where the rows are; as in DistillDataset's spec.source.prompts.uri.")
+    subset: Subset = None
+    split: Split = None
+    prompt_column: Column = Field(default="problem", description="Column that holds the problem.")
+    answer_column: Column = Field(default="answer", description="Column that holds the reference answer.")
+    uuid_column: Column | None = Field(
+        default=None,
+        description="Column that identifies a prompt. Default: uuid, where the rows have it, or else the prompt's own "
+        "text.",
+    )
+    source_column: Column | None = Field(
+        default=None,
+        description="Column that says where a problem comes from; as in DistillDataset's "
+        "spec.source.prompts.sourceColumn. Default: source, where the rows have it.",
+    )
+    generations_column: Column = Field(
+        default="generations", description="Column that holds a list of generations, reasoning included."
+    )
+    messages_column: Column | None = Field(
+        default=None,
+        description="Column that holds a conversation (role and content of each message), whose answer is taken as the "
+        "only generation instead of generationsColumn.",
+    )
+    complete_column: Column | None = Field(
+        default=None,
+        description="Column that holds a list of booleans: whether each generation's reasoning came to its end; if "
+        "not, it is truncated. Default: is_reasoning_complete, where the rows have it.",
+    )
+    finish_reasons_column: Column | None = Field(
+        default=None,
+        description="Column that holds a list of finish reasons; a generation with length is truncated. "
+        "Default: finish_reasons, where the rows have it.",
+    )
+    correctness_column: Column = Field(
+        default="correctness_math_verify",
+        description="Column that holds a list of booleans: whether each generation is right. Read only for the "
+        "verifier recorded.",
+    )
+    limit: int | None = Field(default=None, ge=1, description="Use only the first so many rows.")
+
+
 class Sampling(Parameters):
     """How the teacher samples."""
 
@@ -197,11 +241,12 @@ class Decontamination(Parameters):
 class FilterParameters(Parameters):
     """Rejection sampling: which generations are kept."""
 
-    verifier: Literal["math-verify", "exact", "regex", "python", "none"] = Field(
+    verifier: Literal["math-verify", "exact", "regex", "python", "recorded", "none"] = Field(
         default="math-verify",
         description="How a generation's final answer is compared with the reference answer. math-verify: the last "
         "\\boxed{}, symbolically; exact: the last \\boxed{}, or else all that follows the reasoning, letter by letter; "
-        "regex: what answerPattern finds, letter by letter; python: entryPoint decides; none: everything is accepted.",
+        "regex: what answerPattern finds, letter by letter; python: entryPoint decides; recorded: "
+        "the row's own correctnessColumn decides (only with source.rows); none: everything is accepted.",
     )
     answer_pattern: str | None = Field(
         default=None,
@@ -287,6 +332,22 @@ class PackParameters(Parameters):
         description="System message put before each sample; empty for none.",
     )
     seed: int = Field(default=42, ge=0, le=2_147_483_647, description="Seed of the order of packed sequences.")
+
+
+class PackedSource(Parameters):
+    """A packed data set, as MindFormers' PackingHandler makes it with `packing: pack`, or this project's pack stage."""
+
+    uri: Uri = Field(
+        description="Where the sequences are: a directory that datasets.save_to_disk wrote, arrow or parquet files, or "
+        "an artifact of the pack stage; places as in DistillDataset's spec.source.prompts.uri. The columns are "
+        "input_ids, labels and actual_seq_len."
+    )
+    split: Split = None
+    tokenizer: TokenizerSource | None = Field(
+        default=None,
+        description="Tokenizer that the sequences were made with: token ids are checked against its vocabulary, and a "
+        "FinetuneRun against its own. Default: the one in the artifact of a pack stage; otherwise unknown.",
+    )
 
 
 class ModelSource(Parameters):

@@ -5,9 +5,9 @@ directory on a laptop). What differs between the Pods of one Job comes from thei
 JOB_COMPLETION_INDEX, the teacher's key from DISTILL_API_KEY. A contract never holds a secret.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, model_validator
 
 from distill_runtime.contract.artifact import ArtifactReference
 from distill_runtime.contract.base import Model
@@ -18,10 +18,12 @@ from distill_runtime.contract.parameters import (
     FilterParameters,
     MindFormersOverrides,
     ModelSource,
+    PackedSource,
     PackParameters,
     Parallelism,
     PromptSource,
     Protocol,
+    RowSource,
     TeacherParameters,
     Training,
 )
@@ -83,19 +85,36 @@ class FilterContract(StageContract):
     """Verify generations against the reference answers and keep the right ones."""
 
     stage: Literal["filter"] = "filter"
-    input: str = Field(description="The generate stage's output, relative to the volume.")
+    input: str | RowSource = Field(
+        description="The generate stage's output, relative to the volume; or rows that have their generations."
+    )
     shards: Annotated[int, OPERATIONAL] = Field(
         default=1, ge=1, description="Shards that generate was run with; all must be complete."
     )
     filter: FilterParameters
 
+    @model_validator(mode="after")
+    def _check_verifier(self) -> Self:
+        has_verdicts = isinstance(self.input, RowSource) and self.input.messages_column is None
+        if self.filter.verifier == "recorded" and not has_verdicts:
+            raise ValueError("the verifier recorded needs rows with correctnessColumn and generationsColumn")
+        return self
+
 
 class PackContract(StageContract):
-    """Tokenise the kept generations and pack them into training sequences."""
+    """Tokenise the kept generations and pack them into training sequences, or check and register packed ones."""
 
     stage: Literal["pack"] = "pack"
-    input: ArtifactReference
-    pack: PackParameters
+    input: ArtifactReference | PackedSource = Field(
+        description="The filter stage's artifact, which `pack` says how to pack; or sequences that are packed already."
+    )
+    pack: PackParameters | None = None
+
+    @model_validator(mode="after")
+    def _check_pack(self) -> Self:
+        if isinstance(self.input, PackedSource) == (self.pack is not None):
+            raise ValueError("pack must be set for an artifact of the filter stage, and only for one")
+        return self
 
 
 class Rendezvous(Model):

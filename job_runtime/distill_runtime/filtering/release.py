@@ -60,7 +60,7 @@ def write_card(
     title: str,
     license_name: str | None,
     counts: Mapping[str, int],
-    generate_parameters: Mapping[str, JsonValue],
+    origin: Mapping[str, JsonValue],
     filter_parameters: Mapping[str, object],
 ) -> str:
     """Write the data set's card.
@@ -68,11 +68,10 @@ def write_card(
     Args:
         license_name: an identifier that the hub knows, such as apache-2.0.
         counts: of the filter's result.
-        generate_parameters: the contract that the generations were made by.
+        origin: the contract that the generations were made by, or the source of the rows that came with them.
         filter_parameters: the parameters of the filter.
     """
-    teacher = generate_parameters.get("teacher")
-    asked = {} if not isinstance(teacher, dict) else {name: teacher[name] for name in teacher if name not in _PRIVATE}
+    whose, made = _describe_origin(origin)
     figures = "\n".join(f"| {name} | {number:,} |" for name, number in counts.items())
     return f"""---
 license: {license_name or _UNKNOWN_LICENSE}
@@ -82,24 +81,32 @@ task_categories:
 
 # {title}
 
-Reasoning of the teacher `{asked.get("model")}`, verified against reference answers by npu-distill.
+Reasoning {whose}, verified against reference answers by npu-distill.
 
 | Generations | |
 |---|---|
 {figures}
 
-Each row has `uuid` and `generation`, which tell it from all others, `prompt`, the reference `answer`, the prompt's
+Each row has the `uuid` of its prompt and the index of its `generation`, `prompt`, the reference `answer`, the prompt's
 `source` where that is known, and `messages`: the prompt and what the teacher wrote, with its reasoning between
 `<think>` tags.
 
 ## How it was made
 
-{_block("Prompts", generate_parameters.get("prompts"))}
-
-{_block("Teacher", asked)}
+{made}
 
 {_block("Filter", filter_parameters)}
 """
+
+
+def _describe_origin(origin: Mapping[str, JsonValue]) -> tuple[str, str]:
+    """Say whose the reasoning is, and how it was come by."""
+    rows, teacher = origin.get("rows"), origin.get("teacher")
+    if isinstance(rows, dict):
+        return f"of the rows in `{rows['uri']}`", _block("Rows", rows)
+    asked = {} if not isinstance(teacher, dict) else {name: teacher[name] for name in teacher if name not in _PRIVATE}
+    made = f"{_block('Prompts', origin.get('prompts'))}\n\n{_block('Teacher', asked)}"
+    return f"of the teacher `{asked.get('model')}`", made
 
 
 def _block(title: str, value: object) -> str:

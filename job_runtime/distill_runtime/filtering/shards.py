@@ -1,55 +1,93 @@
 """The generate stage's artifacts: one a shard, all of which must be there."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+import orjson
 from pydantic import JsonValue
 
 from distill_runtime.artifact import find_artifact, open_artifact
-from distill_runtime.contract import ArtifactReference, FilterContract, shard_output
+from distill_runtime.contract import ArtifactReference, shard_output
 from distill_runtime.errors import WrongInput
+from distill_runtime.filtering.generations import Generation, Place
+from distill_runtime.reasoning import joined
+from distill_runtime.resumable import read_lines
 from distill_runtime.rows import GENERATIONS_NAME
 from distill_runtime.volume import Volume
+
+FAILED = "failed"
+
+_LENGTH = "length"
+"""The finish_reason of an answer that ran into its limit of tokens (OpenAI's chat completions API)."""
 
 
 @dataclass(frozen=True)
 class Shards:
-    """All generations, over all shards.
+    """All generations, over all shards (see `generations.Generations`).
 
     Attributes:
         references: the artifacts.
         paths: their files of generations, in the same order.
-        generations: how many there are in all.
-        parameters: the contract of the first; the others differ from it only in which prompts are theirs.
+        total: how many generations there are in all.
+        origin: the contract of the first; the others differ from it only in which prompts are theirs.
     """
 
     references: tuple[ArtifactReference, ...]
     paths: tuple[Path, ...]
-    generations: int
-    parameters: Mapping[str, JsonValue]
+    total: int
+    origin: Mapping[str, JsonValue]
+    unit: Final = "generations"
+    length_unit: Final = "tokens"
+
+    def read(self, place: Place) -> Iterator[Generation]:
+        """Read from a place on, whose offset is that of a line, in bytes."""
+        for part in range(place.part, len(self.paths)):
+            for line, offset in read_lines(self.paths[part], place.offset if part == place.part else 0):
+                yield _generation(line, Place(part, offset))
 
     @property
     def have_sources(self) -> bool:
         """Whether the generations say where their prompts come from."""
-        prompts = self.parameters.get("prompts")
+        prompts = self.origin.get("prompts")
         return isinstance(prompts, dict) and "sourceColumn" in prompts
 
 
-def open_shards(contract: FilterContract, volume: Volume) -> Shards:
-    """Open every shard.
+def _generation(line: bytes, following: Place) -> Generation:
+    record = orjson.loads(line)
+    failure = record["failure"]
+    return Generation(
+        uuid=record["uuid"],
+        number=record["generation"],
+        position=record["position"],
+        prompt=record["prompt"],
+        answer=record["answer"],
+        source=record.get("source"),
+        text="" if failure else joined(record["reasoning"], record["content"]),
+        tokens=record["completion_tokens"],
+        truncated=record["finish_reason"] == _LENGTH,
+        unusable=FAILED if failure else None,
+        failure=failure,
+        recorded=None,
+        next=following,
+    )
+
+
+def open_shards(uri: str, shards: int, volume: Volume) -> Shards:
+    """Open every shard of a generate stage's output.
 
     Raises:
         WrongInput: ShardMissing, NothingToFilter, or as `artifact.open_artifact`.
     """
     references, paths, parameters, generations = [], [], [], 0
-    for index in range(contract.shards):
-        uri = shard_output(contract.input, index, contract.shards)
-        found = find_artifact(volume, uri)
+    for index in range(shards):
+        shard = shard_output(uri, index, shards)
+        found = find_artifact(volume, shard)
         if found is None:
             raise WrongInput(
                 "ShardMissing",
-                f"shard {index} of {contract.shards} of the generate stage is not complete: there is no {uri}; "
+                f"shard {index} of {shards} of the generate stage is not complete: there is no {shard}; "
                 "let generate finish, or correct the number of shards",
             )
         directory, manifest = open_artifact(volume, found[0])
@@ -58,5 +96,5 @@ def open_shards(contract: FilterContract, volume: Volume) -> Shards:
         parameters.append(manifest.parameters)
         generations += manifest.counts["generations"]
     if not generations:
-        raise WrongInput("NothingToFilter", f"{contract.input} holds no generation; all its shards are empty")
+        raise WrongInput("NothingToFilter", f"{uri} holds no generation; all its shards are empty")
     return Shards(tuple(references), tuple(paths), generations, parameters[0])

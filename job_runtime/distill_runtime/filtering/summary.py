@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from distill_runtime.filtering.generations import LengthUnit
 from distill_runtime.filtering.selection import Keys
 from distill_runtime.filtering.sources import ACCEPTED, REJECTED, RIGHT
 from distill_runtime.reporting.lengths import BARS, count_by_doubling, label, span
@@ -25,6 +26,7 @@ def summarise(
     metrics: Mapping[str, float],
     accepted: Keys,
     rejects: Path,
+    unit: LengthUnit,
     by_source: Chart | None,
 ) -> Report:
     """Make the report.
@@ -34,11 +36,13 @@ def summarise(
         counts, metrics: of the result.
         accepted: keys of the right generations.
         rejects: file of the rejected generations.
+        unit: what lengths are given in.
         by_source: as `sources.chart_by_source` makes it, if the prompts have sources.
     """
     right = np.zeros(BARS, np.int64)
     for _, keys in accepted.chunks():
-        right += count_by_doubling(keys["tokens"][keys["tokens"] >= 0])
+        known = keys["tokens" if unit == "tokens" else "length"]
+        right += count_by_doubling(known[known >= 0])
     rejected = np.zeros(BARS, np.int64)
     reasons: Counter[str] = Counter()
     samples: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -49,8 +53,8 @@ def summarise(
         if len(samples[row["reason"]]) < _SAMPLES:
             samples[row["reason"]].append(row)
         # What was right but not kept is among the accepted.
-        if row.get("tokens") is not None:
-            waiting.append(row["tokens"])
+        if row.get(unit) is not None:
+            waiting.append(row[unit])
         if len(waiting) == _BATCH:
             rejected += count_by_doubling(np.array(waiting, np.int64))
             waiting.clear()
@@ -65,7 +69,7 @@ def summarise(
     charts = [
         Chart(title="Why generations were rejected", parts=("generations",), bars=tuple(by_reason)),
         Chart(
-            title="Acceptance by length of the answer in tokens",
+            title=f"Acceptance by length of the answer in {unit}",
             parts=(RIGHT, REJECTED),
             share=ACCEPTED,
             bars=tuple(lengths),

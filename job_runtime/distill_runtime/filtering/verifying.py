@@ -2,31 +2,27 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import orjson
 from pydantic import Field
 
 from distill_runtime.contract import FilterParameters, Model
 from distill_runtime.cpus import available_cpus
 from distill_runtime.filtering.contamination import CONTAMINATED, Contamination
+from distill_runtime.filtering.generations import Generation, Generations, Place
 from distill_runtime.filtering.selection import KEY, key_of
 from distill_runtime.progress import Reporter
-from distill_runtime.reasoning import joined
-from distill_runtime.resumable import GrowingFile, json_line, load_checkpoint, read_lines, save_checkpoint
+from distill_runtime.resumable import GrowingFile, json_line, load_checkpoint, save_checkpoint
 from distill_runtime.rows import kept_row
 from distill_runtime.verification import Question, Verdict, open_verifier, verify_all
 
 ACCEPTED = "accepted"
-FAILED = "failed"
 TRUNCATED = "truncated"
 
-_LENGTH = "length"
-"""The finish_reason of an answer that ran into its limit of tokens (OpenAI's chat completions API)."""
 _FOUND_CHARACTERS = 200
 """Of what was compared, which for some verifiers is the whole text."""
 _CHECKPOINT_SECONDS = 5.0
@@ -53,28 +49,26 @@ class Files:
 class Verified(Model):
     """How far verifying is."""
 
-    shard: int = Field(default=0, ge=0, description="Shard that is being read.")
-    offset: int = Field(default=0, ge=0, description="Where its next line starts, in bytes.")
+    shard: int = Field(default=0, ge=0, description="Shard, or file of rows, that is being read.")
+    offset: int = Field(default=0, ge=0, description="Where its next generation is.")
+    rows: int = Field(default=0, ge=0, description="Rows that were begun, if there are rows.")
     accepted_size: int = Field(default=0, ge=0, description="Bytes of the accepted rows.")
     rejects_size: int = Field(default=0, ge=0, description="Bytes of the rejects.")
     counts: dict[str, int] = Field(default_factory=dict, description="Generations by what became of them.")
 
 
-@dataclass(frozen=True, slots=True)
-class _Generation:
-    """A line of a shard, and where the next one starts."""
+class _Candidate(NamedTuple):
+    """A generation, and what is known of it before its answer is compared."""
 
-    record: Mapping[str, Any]
+    generation: Generation
     rejected: str | None
     """Why it is rejected unseen, if it is."""
     benchmark: str | None
     """What its prompt is taken from, if it is."""
-    shard: int
-    offset: int
 
 
 def verify_generations(
-    paths: tuple[Path, ...],
+    generations: Generations,
     files: Files,
     parameters: FilterParameters,
     contamination: Contamination | None,
@@ -93,12 +87,18 @@ def verify_generations(
         keys = stack.enter_context(GrowingFile(files.keys, counts[ACCEPTED] * KEY.itemsize))
         rejects = stack.enter_context(GrowingFile(files.rejects, begun.rejects_size))
         # One assignment a row; a model a row would take as long as the easy rows themselves.
-        done = (begun.shard, begun.offset, begun.accepted_size, begun.rejects_size, begun.counts)
+        place = Place(begun.shard, begun.offset, begun.rows)
+        done = (place, begun.accepted_size, begun.rejects_size, begun.counts)
 
         def state() -> Verified:
-            shard, offset, accepted_size, rejects_size, so_far = done
+            place, accepted_size, rejects_size, so_far = done
             return Verified(
-                shard=shard, offset=offset, accepted_size=accepted_size, rejects_size=rejects_size, counts=so_far
+                shard=place.part,
+                offset=place.offset,
+                rows=place.rows,
+                accepted_size=accepted_size,
+                rejects_size=rejects_size,
+                counts=so_far,
             )
 
         def save() -> None:
@@ -109,94 +109,87 @@ def verify_generations(
         # Also on SIGTERM, which arrives as an exception between any two statements: what was written beyond `done`
         # is cut off at the next start.
         stack.callback(save)
-        questions = (_question(generation) for generation in _generations(paths, begun, parameters, contamination))
+        questions = (_question(candidate) for candidate in _candidates(generations, place, parameters, contamination))
         results = verify_all(verifier, questions, parameters.verify_timeout_seconds, available_cpus())
         stack.enter_context(closing(results))
-        _report(reporter, counts)
+        _report(reporter, state())
         saved = reported = time.monotonic()
-        for generation, verdict in results:
-            reason = generation.rejected or (ACCEPTED if verdict.correct else verdict.reason)
+        for candidate, verdict in results:
+            generation = candidate.generation
+            reason = candidate.rejected or (ACCEPTED if verdict.correct else verdict.reason)
             counts[reason] += 1
             if reason == ACCEPTED:
-                row, key = _row(generation.record)
+                row, key = _row(generation)
                 accepted.append(row)
                 keys.append(key)
             else:
-                rejects.append(_reject(generation, reason, verdict))
-            done = (generation.shard, generation.offset, accepted.size, rejects.size, dict(counts))
+                rejects.append(_reject(candidate, reason, verdict))
+            done = (generation.next, accepted.size, rejects.size, dict(counts))
             now = time.monotonic()
             if now - reported > _REPORT_SECONDS:
-                _report(reporter, counts)
+                _report(reporter, state())
                 reported = now
             if now - saved > _CHECKPOINT_SECONDS:
                 save()
                 saved = now
-        _report(reporter, counts)
+        _report(reporter, state())
         return state()
 
 
-def _generations(
-    paths: tuple[Path, ...], begun: Verified, parameters: FilterParameters, contamination: Contamination | None
-) -> Iterator[_Generation]:
-    for shard in range(begun.shard, len(paths)):
-        for line, offset in read_lines(paths[shard], begun.offset if shard == begun.shard else 0):
-            record = orjson.loads(line)
-            rejected = benchmark = None
-            if contamination is not None:
-                benchmark = contamination.find(record["prompt"])
-            if benchmark is not None:
-                rejected = CONTAMINATED
-            elif record["failure"]:
-                rejected = FAILED
-            elif record["finish_reason"] == _LENGTH and parameters.on_truncated == "drop":
-                rejected = TRUNCATED
-            yield _Generation(record, rejected, benchmark, shard, offset)
+def _candidates(
+    generations: Generations, place: Place, parameters: FilterParameters, contamination: Contamination | None
+) -> Iterator[_Candidate]:
+    for generation in generations.read(place):
+        benchmark = None if contamination is None else contamination.find(generation.prompt)
+        if benchmark is not None:
+            rejected: str | None = CONTAMINATED
+        elif generation.unusable is None and generation.truncated and parameters.on_truncated == "drop":
+            rejected = TRUNCATED
+        else:
+            rejected = generation.unusable or generation.recorded
+        yield _Candidate(generation, rejected, benchmark)
 
 
-def _question(generation: _Generation) -> Question[_Generation]:
-    record = generation.record
-    text = None if generation.rejected else _text(record)
-    return Question(generation, record["answer"], text)
+def _question(candidate: _Candidate) -> Question[_Candidate]:
+    generation = candidate.generation
+    return Question(candidate, generation.answer, None if candidate.rejected else generation.text)
 
 
-def _text(record: Mapping[str, Any]) -> str:
-    return joined(record["reasoning"], record["content"])
-
-
-def _row(record: Mapping[str, Any]) -> tuple[bytes, bytes]:
+def _row(generation: Generation) -> tuple[bytes, bytes]:
     """Give the row of an accepted generation, and its key."""
-    text = _text(record)
-    uuid, generation = record["uuid"], record["generation"]
-    row = kept_row(uuid, generation, record["prompt"], record["answer"], text, record.get("source"))
-    return json_line(row), key_of(uuid, generation, text, record["completion_tokens"])
+    uuid, number, text = generation.uuid, generation.number, generation.text
+    row = kept_row(uuid, number, generation.prompt, generation.answer, text, generation.source)
+    return json_line(row), key_of(uuid, number, text, generation.tokens)
 
 
-def _reject(generation: _Generation, reason: str, verdict: Verdict) -> bytes:
-    """Say why a generation is rejected; what it says is in the generate stage's artifact."""
-    record = generation.record
+def _reject(candidate: _Candidate, reason: str, verdict: Verdict) -> bytes:
+    """Say why a generation is rejected; what it says is in the generate stage's artifact, or in the source's row."""
+    generation = candidate.generation
     return json_line(
         {
-            "uuid": record["uuid"],
-            "generation": record["generation"],
+            "uuid": generation.uuid,
+            "generation": generation.number,
+            "position": generation.position,
             "reason": reason,
-            "tokens": record["completion_tokens"],
-            "answer": record["answer"],
-            "source": record.get("source"),
+            "tokens": generation.tokens,
+            "characters": len(generation.text),
+            "answer": generation.answer,
+            "source": generation.source,
             "found": verdict.answer and verdict.answer[:_FOUND_CHARACTERS],
-            "failure": record["failure"],
-            "benchmark": generation.benchmark,
+            "failure": generation.failure,
+            "benchmark": candidate.benchmark,
         }
     )
 
 
-def _report(reporter: Reporter, counts: Mapping[str, int]) -> None:
-    verified = sum(counts.values())
-    accepted = counts.get(ACCEPTED, 0)
+def _report(reporter: Reporter, done: Verified) -> None:
+    verified = sum(done.counts.values())
+    accepted = done.counts.get(ACCEPTED, 0)
     reporter.update(
-        done=verified,
+        done=done.rows or verified,
         counts={
             ACCEPTED: accepted,
-            **{f"rejected.{reason}": number for reason, number in counts.items() if reason != ACCEPTED},
+            **{f"rejected.{reason}": number for reason, number in done.counts.items() if reason != ACCEPTED},
         },
         metrics={"acceptanceRate": accepted / verified} if verified else {},
     )

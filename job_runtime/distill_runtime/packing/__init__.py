@@ -6,6 +6,7 @@
 * `plan`: which samples share a sequence (best-fit decreasing).
 * `sequences`: the packed data set, as `datasets.load_from_disk` reads it.
 * `blocks`: all of these, a block of rows at a time.
+* `checking`, `registering`: sequences that somebody else has packed.
 * `description`: what a reader of the packed data set needs to know about it.
 * `summary`: the report.
 """

@@ -17,7 +17,7 @@ from distill_runtime.packing.chat import Exchange, Message, render
 from distill_runtime.packing.description import SAMPLES_PER_SEQUENCE
 from distill_runtime.packing.plan import plan_sequences
 from distill_runtime.packing.sample_store import SampleStore
-from distill_runtime.packing.sequences import SampleTable, SequenceWriter
+from distill_runtime.packing.sequences import Layout, SampleTable, SequenceWriter
 from distill_runtime.packing.tokens import SampleTokenizer
 from distill_runtime.reporting.lengths import BARS, count_by_doubling
 from distill_runtime.resumable import GrowingFile, json_line, read_lines
@@ -102,12 +102,14 @@ def tokenise_block(
     return done
 
 
-def pack_block(store: SampleStore, writer: SequenceWriter, done: Packed, parameters: PackParameters) -> Packed:
+def pack_block(
+    store: SampleStore, writer: SequenceWriter, layout: Layout, done: Packed, parameters: PackParameters
+) -> Packed:
     """Pack the samples of the block that waits in the store, and write the sequences."""
     table = SampleTable.of(store)
     order = np.random.default_rng((parameters.seed, done.blocks))
-    plan = plan_sequences(table.lengths, parameters.sequence_length, SAMPLES_PER_SEQUENCE, order)
-    writer.write(store, table, plan)
+    plan = plan_sequences(table.lengths, layout.sequence_length, SAMPLES_PER_SEQUENCE, order)
+    writer.write(store, table, plan, layout)
     tokens = int(table.lengths.sum())
     return done.model_copy(
         update={

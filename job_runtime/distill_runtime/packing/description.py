@@ -13,6 +13,8 @@ TOKENIZER_DIRECTORY = "tokenizer"
 """Directory of it with a copy of the tokenizer's files."""
 _NAME = "packing.json"
 
+PACKED_COLUMNS = ("input_ids", "labels", "actual_seq_len")
+"""Columns of packed sequences."""
 IGNORED_LABEL = -100
 """Label of a position that is not learned."""
 SAMPLES_PER_SEQUENCE = 127
@@ -28,12 +30,28 @@ class PackedDataset(Model):
     samples: int = Field(ge=1, description="Samples in all sequences.")
     tokens: int = Field(ge=1, description="Tokens in all samples.")
     trained_tokens: int = Field(ge=1, description="Labels that are learned.")
-    pad_token_id: int = Field(ge=0, description="Token that fills up sequences.")
-    tokenizer: str = Field(description="Fingerprint of the tokenizer: digest of all that decides a text's token ids.")
+    pad_token_id: int | None = Field(
+        default=None, ge=0, description="Token that fills up sequences; absent if it is not known."
+    )
+    tokenizer: str | None = Field(
+        default=None,
+        description="Fingerprint of the tokenizer: digest of all that decides a text's token ids; absent if it is not "
+        "known.",
+    )
+    largest_token_id: int | None = Field(
+        default=None, ge=0, description="Largest token id, where the tokenizer is not known."
+    )
 
     def write(self, artifact: Path) -> None:
         """Write it into an artifact's directory."""
-        (artifact / _NAME).write_text(self.model_dump_json(by_alias=True, indent=2) + "\n", encoding="utf-8")
+        (artifact / _NAME).write_text(
+            self.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n", encoding="utf-8"
+        )
+
+    @staticmethod
+    def is_in(directory: Path) -> bool:
+        """Tell whether a directory is an artifact of the pack stage, or a copy of one."""
+        return (directory / _NAME).is_file()
 
     @classmethod
     def read(cls, artifact: Path) -> "PackedDataset":

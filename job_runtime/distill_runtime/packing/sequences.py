@@ -11,9 +11,11 @@ Columns, as MindFormers' CommonDataLoader wants them with `packing: pack` (datas
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +26,7 @@ from distill_runtime.packing.plan import Plan
 from distill_runtime.packing.sample_store import SampleStore
 
 _BATCH_TOKENS = 1 << 20
-_FILE_TOKENS = 1 << 26
+FILE_TOKENS = 1 << 26
 """Tokens of one arrow file: half a GiB, as `datasets` itself splits."""
 _INT32_LIST = {"feature": {"dtype": "int32", "_type": "Value"}, "_type": "Sequence"}
 _FEATURES = {"input_ids": _INT32_LIST, "labels": _INT32_LIST, "actual_seq_len": _INT32_LIST}
@@ -60,65 +62,73 @@ class SampleTable:
 
 
 class SequenceWriter:
-    """The packed data set, written one block of samples after another.
+    """The packed data set, written one file after another.
 
     Args:
         directory: to write into.
-        layout: how long a sequence is, and what fills it up.
         files: names of the files that are complete; others, which a killed attempt left behind, are removed.
 
     Attributes:
         files: names of the files so far.
     """
 
-    def __init__(self, directory: Path, layout: Layout, files: tuple[str, ...]) -> None:
+    def __init__(self, directory: Path, files: tuple[str, ...]) -> None:
         self._directory = directory
-        self._layout = layout
         self.files = files
         directory.mkdir(parents=True, exist_ok=True)
         for path in directory.iterdir():
             if path.name not in files:
                 path.unlink()
 
-    def write(self, store: SampleStore, table: SampleTable, plan: Plan) -> None:
-        """Write the sequences of one block, durably.
+    def write(self, store: SampleStore, table: SampleTable, plan: Plan, layout: Layout) -> None:
+        """Write the sequences of one block of samples, durably.
 
         Args:
             store: the samples' tokens.
             table: where each sample is in the store.
             plan: which samples share a sequence.
+            layout: how long a sequence is, and what fills it up.
         """
-        rows = max(1, _BATCH_TOKENS // self._layout.sequence_length)
-        rows_of_file = max(1, _FILE_TOKENS // self._layout.sequence_length)
+        rows = max(1, _BATCH_TOKENS // layout.sequence_length)
+        rows_of_file = max(1, FILE_TOKENS // layout.sequence_length)
         for first in range(0, len(plan), rows_of_file):
             end = min(first + rows_of_file, len(plan))
-            name = f"data-{len(self.files):05}.arrow"
-            with (self._directory / name).open("wb") as file:
-                with pa.ipc.new_stream(file, _SCHEMA) as stream:
-                    for start in range(first, end, rows):
-                        batch = range(start, min(start + rows, end))
-                        stream.write_batch(_pack(store, table, plan, self._layout, batch))
-                file.flush()
-                os.fsync(file.fileno())
-            self.files = (*self.files, name)
+            with self.next_file() as stream:
+                for start in range(first, end, rows):
+                    batch = range(start, min(start + rows, end))
+                    stream.write_batch(_pack(store, table, plan, layout, batch))
 
-    def finish(self, fingerprint: str) -> None:
-        """Write what `datasets` needs besides the rows.
+    @contextmanager
+    def next_file(self) -> Iterator[Any]:
+        """Open the next file, as a `pyarrow.ipc.RecordBatchStreamWriter` of `sequence_batch`; durable at the end."""
+        name = f"data-{len(self.files):05}.arrow"
+        with (self._directory / name).open("wb") as file:
+            with pa.ipc.new_stream(file, _SCHEMA) as stream:
+                yield stream
+            file.flush()
+            os.fsync(file.fileno())
+        self.files = (*self.files, name)
 
-        Args:
-            fingerprint: names what `datasets` may cache of this data set; equal only for equal content.
-        """
-        state: dict[str, object] = {
-            "_data_files": [{"filename": name} for name in self.files],
-            "_fingerprint": fingerprint,
-            "_format_columns": None,
-            "_format_kwargs": {},
-            "_format_type": None,
-            "_output_all_columns": False,
-            "_split": None,
-        }
-        _write_json(self._directory / "state.json", state)
-        _write_json(self._directory / "dataset_info.json", {"features": _FEATURES})
+
+def write_index(directory: Path, files: tuple[str, ...], fingerprint: str) -> None:
+    """Write what `datasets` needs besides the rows.
+
+    Args:
+        directory: of a `SequenceWriter`.
+        files: that it wrote.
+        fingerprint: names what `datasets` may cache of this data set; equal only for equal content.
+    """
+    state: dict[str, object] = {
+        "_data_files": [{"filename": name} for name in files],
+        "_fingerprint": fingerprint,
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+        "_output_all_columns": False,
+        "_split": None,
+    }
+    _write_json(directory / "state.json", state)
+    _write_json(directory / "dataset_info.json", {"features": _FEATURES})
 
 
 def _pack(store: SampleStore, table: SampleTable, plan: Plan, layout: Layout, sequences: range) -> pa.RecordBatch:
@@ -137,14 +147,26 @@ def _pack(store: SampleStore, table: SampleTable, plan: Plan, layout: Layout, se
             learned = start + prompt_length
             labels[row, learned - 1 : end - 1] = input_ids[row, learned:end]
             start = end
-    full = np.arange(0, input_ids.size + 1, layout.sequence_length, dtype=np.int32)
     end_offsets = np.concatenate(([0], np.cumsum([len(group) for group in ends]))).astype(np.int32)
+    return sequence_batch(input_ids, labels, np.concatenate(ends).astype(np.int32), end_offsets)
+
+
+def sequence_batch(
+    input_ids: NDArray[np.int32], labels: NDArray[np.int32], ends: NDArray[np.int32], end_offsets: NDArray[np.int32]
+) -> "pa.RecordBatch":
+    """Make a batch of sequences.
+
+    Args:
+        input_ids, labels: one sequence a row.
+        ends, end_offsets: of its samples; row i has the ends[end_offsets[i]:end_offsets[i + 1]].
+    """
+    full = np.arange(0, input_ids.size + 1, input_ids.shape[1], dtype=np.int32)
     columns = [
         pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
         for offsets, values in (
             (full, input_ids.reshape(-1)),
             (full, labels.reshape(-1)),
-            (end_offsets, np.concatenate(ends).astype(np.int32)),
+            (end_offsets, ends),
         )
     ]
     return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)

@@ -14,10 +14,23 @@ from distill_runtime.resumable import read_lines
 
 _SAMPLES = 20
 """Rejected rows that are shown."""
+_LABELS = {
+    "rows": "kept rows",
+    "samples": "samples",
+    f"rejected.{TOO_LONG}": "rows too long",
+    "sequences": "sequences",
+    "tokens": "tokens",
+    "trainedTokens": "tokens trained on",
+    "paddingLabels": "padding trained on",
+}
 
 
 def summarise(
-    subject: str, counts: Mapping[str, int], metrics: Mapping[str, float], lengths: tuple[int, ...], rejects: Path
+    subject: str,
+    counts: Mapping[str, int],
+    metrics: Mapping[str, float],
+    lengths: tuple[int, ...],
+    rejects: Path | None,
 ) -> Report:
     """Make the report.
 
@@ -25,23 +38,20 @@ def summarise(
         subject: name of the data set.
         counts, metrics: of the result.
         lengths: samples by length (`reporting.lengths.count_by_doubling`).
-        rejects: file of the rejected rows.
+        rejects: file of the rejected rows; None where none can be.
     """
     bars = tuple(Bar(label=label(bar), parts=(lengths[bar],)) for bar in span(np.array(lengths)))
-    shown = (orjson.loads(line) for line, _ in islice(read_lines(rejects), _SAMPLES))
-    rows = tuple((row["reason"], f"{row['uuid']} / {row['generation']}", f"{row['tokens']:,}") for row in shown)
     return Report(
         title="Packed training data",
         subject=subject,
-        figures={
-            "rows": Figure(label="kept rows", value=counts["rows"]),
-            "samples": Figure(label="samples", value=counts["samples"]),
-            f"rejected.{TOO_LONG}": Figure(label="rows too long", value=counts[f"rejected.{TOO_LONG}"]),
-            "sequences": Figure(label="sequences", value=counts["sequences"]),
-            "tokens": Figure(label="tokens", value=counts["tokens"]),
-            "trainedTokens": Figure(label="tokens trained on", value=counts["trainedTokens"]),
-            "fill": Figure(label="fill", value=metrics["fill"], unit="share"),
-        },
+        figures={name: Figure(label=_LABELS[name], value=counts[name]) for name in _LABELS if name in counts}
+        | {"fill": Figure(label="fill", value=metrics["fill"], unit="share")},
         charts=(Chart(title="Samples by their length in tokens", parts=("samples",), bars=bars),),
-        tables=(Table(title="Some of the rejected", columns=("reason", "uuid / generation", "tokens"), rows=rows),),
+        tables=() if rejects is None else (_rejected(rejects),),
     )
+
+
+def _rejected(rejects: Path) -> Table:
+    shown = (orjson.loads(line) for line, _ in islice(read_lines(rejects), _SAMPLES))
+    rows = tuple((row["reason"], f"{row['uuid']} / {row['generation']}", f"{row['tokens']:,}") for row in shown)
+    return Table(title="Some of the rejected", columns=("reason", "uuid / generation", "tokens"), rows=rows)

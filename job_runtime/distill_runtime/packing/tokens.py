@@ -74,7 +74,7 @@ class SampleTokenizer:
         if not (directory / "tokenizer_config.json").is_file():
             raise WrongInput(
                 "TokenizerMissing",
-                f"there is no {directory}/tokenizer_config.json; pack.tokenizer.uri must be a directory with "
+                f"there is no {directory}/tokenizer_config.json; tokenizer.uri must be a directory with "
                 "tokenizer_config.json and tokenizer.json (or vocab.json and merges.txt)",
             )
         try:
@@ -105,6 +105,11 @@ class SampleTokenizer:
         It does not depend on how the files are written, nor on the chat template.
         """
         return f"sha256:{hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()}"
+
+    @property
+    def vocabulary_size(self) -> int:
+        """One more than the largest token id, added tokens included."""
+        return 1 + max(int(token_id) for token_id in self._tokenizer.get_vocab(with_added_tokens=True).values())
 
     def samples(self, exchanges: Sequence[Exchange]) -> list[Sample]:
         """Tokenise many exchanges at once, on all processors.

@@ -1,13 +1,14 @@
 """The filter stage: verify every generation against the reference answer, keep the right ones.
 
-The artifact:
+The generations are those of the generate stage, or those that a table of rows has already. The artifact:
 
 * `kept.jsonl`: what training may use (see `rows.kept_row`).
-* `rejects.jsonl`: every other generation, each with the reason; its text is in the generate stage's artifact.
+* `rejects.jsonl`: every other generation, each with the reason; its text is in the generate stage's artifact, or
+  in the row of that position.
 * `dataset/`: the kept rows as parquet, with a card, for others (see `filtering.release`).
 * `report.html`, `report.json`: the same for people (see `filtering.summary`).
 
-The counts close: generations = kept + every `rejected.…`.
+The counts close: generations = kept + every `rejected.…`. With rows, `rows` says how many were read.
 """
 
 import shutil
@@ -19,7 +20,9 @@ import orjson
 from distill_runtime.artifact import ArtifactWriter
 from distill_runtime.contract import FilterContract, FilterParameters, Result
 from distill_runtime.errors import WrongInput
+from distill_runtime.filtering.answered import open_rows
 from distill_runtime.filtering.contamination import Contamination, read_benchmarks
+from distill_runtime.filtering.generations import Generations
 from distill_runtime.filtering.release import RELEASE_DIRECTORY, write_card, write_release
 from distill_runtime.filtering.selection import FATES, Keys, select
 from distill_runtime.filtering.shards import open_shards
@@ -36,12 +39,12 @@ _WORK_DIRECTORY = "work"
 
 
 def check(contract: FilterContract, context: StageContext) -> None:
-    """Check that every shard of the generate stage is complete, and that verifier and benchmarks are there.
+    """Check that the generations are there, complete or with all their columns, and so are verifier and benchmarks.
 
     Raises:
-        WrongInput: as `open_shards`, `open_verifier` and `read_benchmarks`.
+        WrongInput: as `open_shards`, `open_rows`, `open_verifier` and `read_benchmarks`.
     """
-    open_shards(contract, context.volume)
+    _open_generations(contract, context)
     open_verifier(contract.filter)
     _read_benchmarks(contract, context)
 
@@ -52,33 +55,36 @@ def run(contract: FilterContract, context: StageContext) -> Result:
     Raises:
         WrongInput: as `check`, AcceptanceRateTooLow or NothingAccepted.
     """
-    shards = open_shards(contract, context.volume)
+    source = _open_generations(contract, context)
     writer = ArtifactWriter(context.volume, contract)
     work = writer.directory / _WORK_DIRECTORY
     work.mkdir(exist_ok=True)
     files = Files(work / "accepted.jsonl", work / "keys", writer.directory / REJECTS_NAME, work / "checkpoint.json")
-    context.reporter.update(total=shards.generations, message="verifying")
-    verified = verify_generations(
-        shards.paths, files, contract.filter, _read_benchmarks(contract, context), context.reporter
-    )
+    rows = {"rows": source.total} if source.unit == "rows" else {}
+    context.reporter.update(total=source.total, unit=source.unit, message="verifying", counts=rows)
+    verified = verify_generations(source, files, contract.filter, _read_benchmarks(contract, context), context.reporter)
     accepted, generations = verified.counts.get(ACCEPTED, 0), sum(verified.counts.values())
-    if generations != shards.generations:
-        raise RuntimeError(f"{generations} generations were verified, the generate stage counts {shards.generations}")
+    read = {"generations": generations, "rows": verified.rows}[source.unit]
+    if read != source.total:
+        raise RuntimeError(f"{read} {source.unit} were verified, the source counts {source.total}")
     _check_acceptance(verified.counts, contract.filter, context.volume.relative(files.rejects))
 
     context.reporter.update(message="selecting")
     unselected = _select(files, verified, contract.filter, writer.directory / KEPT_NAME)
     rejected = {reason: number for reason, number in verified.counts.items() if reason != ACCEPTED} | unselected
     counts = {
+        **rows,
         "generations": generations,
         "kept": accepted - sum(unselected.values()),
         **{f"rejected.{reason}": number for reason, number in sorted(rejected.items()) if number},
     }
     metrics = {"acceptanceRate": accepted / generations}
     kept = writer.directory / KEPT_NAME
-    by_source = chart_by_source(kept, files.rejects) if shards.have_sources else None
-    summarise(contract.subject, counts, metrics, Keys(files.keys), files.rejects, by_source).write(writer.directory)
-    card = write_card(contract.subject, contract.filter.license, counts, shards.parameters, contract.filter.to_json())
+    by_source = chart_by_source(kept, files.rejects) if source.have_sources else None
+    summarise(contract.subject, counts, metrics, Keys(files.keys), files.rejects, source.length_unit, by_source).write(
+        writer.directory
+    )
+    card = write_card(contract.subject, contract.filter.license, counts, source.origin, contract.filter.to_json())
     write_release(kept, writer.directory / RELEASE_DIRECTORY, card)
     shutil.rmtree(work)
     context.reporter.update(message="making the artifact complete", counts=counts, metrics=metrics)
@@ -87,10 +93,16 @@ def run(contract: FilterContract, context: StageContext) -> Result:
         reason="Filtered",
         message=f"{accepted} of {generations} generations are right ({100 * metrics['acceptanceRate']:.1f} %), "
         f"{counts['kept']} of them are kept",
-        artifact=writer.finish(counts, metrics, shards.references, ["math-verify", "sympy"]),
+        artifact=writer.finish(counts, metrics, source.references, ["math-verify", "sympy"]),
         counts=counts,
         metrics=metrics,
     )
+
+
+def _open_generations(contract: FilterContract, context: StageContext) -> Generations:
+    if isinstance(contract.input, str):
+        return open_shards(contract.input, contract.shards, context.volume)
+    return open_rows(contract.input, contract.filter.verifier == "recorded", context.volume)
 
 
 def _read_benchmarks(contract: FilterContract, context: StageContext) -> Contamination | None:

@@ -1,11 +1,11 @@
 """The pack stage: tokenise the kept conversations and pack them into sequences for training.
 
-The artifact:
+Or check and register sequences that somebody else has packed. The artifact:
 
 * `sequences/`: the packed data set, for `datasets.load_from_disk` (see `packing.sequences`).
 * `packing.json`: what a reader needs to know about it (see `packing.description`).
-* `tokenizer/`: the tokenizer that made it.
-* `rejects.jsonl`: the rows that are not in it, with reasons.
+* `tokenizer/`: the tokenizer that made it; of registered sequences, if it is known.
+* `rejects.jsonl`: the rows that are not in it, with reasons; of registered sequences none is left out.
 * `report.html`, `report.json`: the same for people (see `packing.summary`).
 
 The counts close: rows = samples + every `rejected.…`.
@@ -17,12 +17,13 @@ from itertools import islice
 from pathlib import Path
 
 from distill_runtime.artifact import ArtifactWriter, open_artifact
-from distill_runtime.contract import PackContract, PackParameters, Result
+from distill_runtime.contract import ArtifactReference, PackContract, PackedSource, PackParameters, Result
 from distill_runtime.errors import WrongInput
 from distill_runtime.packing.blocks import BLOCK_SAMPLES, TOO_LONG, Packed, exchange_of, pack_block, tokenise_block
 from distill_runtime.packing.description import SEQUENCES_DIRECTORY, TOKENIZER_DIRECTORY, PackedDataset
+from distill_runtime.packing.registering import open_packed, register
 from distill_runtime.packing.sample_store import SampleStore
-from distill_runtime.packing.sequences import Layout, SequenceWriter
+from distill_runtime.packing.sequences import Layout, SequenceWriter, write_index
 from distill_runtime.packing.summary import summarise
 from distill_runtime.packing.tokens import SampleTokenizer
 from distill_runtime.resumable import GrowingFile, load_checkpoint, read_lines, save_checkpoint
@@ -36,9 +37,15 @@ _WORK_DIRECTORY = "work"
 def check(contract: PackContract, context: StageContext) -> None:
     """Check the input's digest, the lengths, and the tokenizer with its chat template on the first row.
 
+    Of packed sequences, check the columns, the tokenizer and the first row.
+
     Raises:
         WrongInput: where `run` would.
     """
+    if isinstance(contract.input, PackedSource):
+        open_packed(contract.input, context.volume)
+        return
+    assert contract.pack is not None
     directory, _ = open_artifact(context.volume, contract.input)
     tokenizer = _open_tokenizer(contract.pack, context)
     tokenizer.samples(
@@ -47,17 +54,30 @@ def check(contract: PackContract, context: StageContext) -> None:
 
 
 def run(contract: PackContract, context: StageContext) -> Result:
-    """Tokenise, pack, finish.
+    """Tokenise, pack, finish; or check, register, finish.
 
     Raises:
-        WrongInput: SampleLongerThanSequence, NothingToPack, or as `SampleTokenizer` and `packing.chat.render`.
+        WrongInput: SampleLongerThanSequence, NothingToPack, or as `SampleTokenizer`, `packing.chat.render`,
+            `open_packed` and `register`.
     """
-    directory, manifest = open_artifact(context.volume, contract.input)
-    tokenizer = _open_tokenizer(contract.pack, context)
+    if isinstance(contract.input, PackedSource):
+        return _register(contract, contract.input, context)
+    assert contract.pack is not None
+    return _pack_kept(contract, contract.input, contract.pack, context)
+
+
+def _pack_kept(
+    contract: PackContract, kept: ArtifactReference, parameters: PackParameters, context: StageContext
+) -> Result:
+    directory, manifest = open_artifact(context.volume, kept)
+    tokenizer = _open_tokenizer(parameters, context)
     writer = ArtifactWriter(context.volume, contract)
-    layout = Layout(contract.pack.sequence_length, tokenizer.pad_token_id)
+    layout = Layout(parameters.sequence_length, tokenizer.pad_token_id)
     context.reporter.update(total=manifest.counts["kept"], message="tokenising and packing")
-    done = _pack(directory / KEPT_NAME, writer.directory, layout, tokenizer, contract, context)
+    done = _pack(directory / KEPT_NAME, writer.directory, layout, tokenizer, parameters, context)
+    content = (kept.digest, parameters.model_dump_json(), tokenizer.fingerprint())
+    fingerprint = hashlib.sha256("".join(content).encode()).hexdigest()[:16]
+    write_index(writer.directory / SEQUENCES_DIRECTORY, done.files, fingerprint)
 
     description = PackedDataset(
         sequences=done.sequences,
@@ -87,7 +107,54 @@ def run(contract: PackContract, context: StageContext) -> Result:
         reason="Packed",
         message=f"packed {done.samples} samples of {done.tokens} tokens into {done.sequences} sequences of "
         f"{layout.sequence_length} tokens, {100 * metrics['fill']:.2f} % full; {done.rejected} rows were too long",
-        artifact=writer.finish(counts, metrics, [contract.input], ["tokenizers", "tiktoken", "pyarrow"]),
+        artifact=writer.finish(counts, metrics, [kept], ["tokenizers", "tiktoken", "pyarrow"]),
+        counts=counts,
+        metrics=metrics,
+    )
+
+
+def _register(contract: PackContract, source: PackedSource, context: StageContext) -> Result:
+    packed = open_packed(source, context.volume)
+    writer = ArtifactWriter(context.volume, contract)
+    work = writer.directory / _WORK_DIRECTORY
+    work.mkdir(exist_ok=True)
+    context.reporter.update(total=packed.count(), unit="sequences", message="checking")
+    done = register(packed, writer.directory, work / "checkpoint.json", context.reporter)
+    write_index(writer.directory / SEQUENCES_DIRECTORY, done.files, done.fingerprint[:16])
+
+    tokenizer = packed.tokenizer
+    description = PackedDataset(
+        sequences=done.sequences,
+        sequence_length=packed.sequence_length,
+        samples=done.samples,
+        tokens=done.tokens,
+        trained_tokens=done.trained_tokens,
+        pad_token_id=tokenizer.pad_token_id if tokenizer and done.pad_token_id is None else done.pad_token_id,
+        tokenizer=tokenizer.fingerprint() if tokenizer else None,
+        largest_token_id=None if tokenizer else done.largest_token_id,
+    )
+    description.write(writer.directory)
+    if tokenizer:
+        tokenizer.copy_to(writer.directory / TOKENIZER_DIRECTORY)
+    shutil.rmtree(work)
+    counts = {
+        "sequences": done.sequences,
+        "samples": done.samples,
+        "tokens": done.tokens,
+        "trainedTokens": done.trained_tokens,
+        "paddingLabels": done.padding_labels,
+    }
+    metrics = {"fill": done.tokens / (done.sequences * packed.sequence_length)}
+    summarise(contract.subject, counts, metrics, done.lengths, None).write(writer.directory)
+    context.reporter.update(message="making the artifact complete", counts=counts, metrics=metrics)
+    return Result(
+        outcome="Succeeded",
+        reason="Registered",
+        message=f"checked {done.sequences} sequences of {packed.sequence_length} tokens, which hold {done.samples} "
+        f"samples of {done.tokens} tokens and are {100 * metrics['fill']:.2f} % full"
+        + (f"; {done.padding_labels} labels teach the pad token" if done.padding_labels else "")
+        + ("" if tokenizer else "; of which tokenizer is not known"),
+        artifact=writer.finish(counts, metrics, packages=["pyarrow"]),
         counts=counts,
         metrics=metrics,
     )
@@ -109,7 +176,7 @@ def _pack(
     output: Path,
     layout: Layout,
     tokenizer: SampleTokenizer,
-    contract: PackContract,
+    parameters: PackParameters,
     context: StageContext,
 ) -> Packed:
     """Tokenise and pack all rows that are left, block by block; give the state at the end."""
@@ -118,7 +185,7 @@ def _pack(
     checkpoint = work / "checkpoint.json"
     done = load_checkpoint(checkpoint, Packed())
     _report(done, context)
-    sequences = SequenceWriter(output / SEQUENCES_DIRECTORY, layout, done.files)
+    sequences = SequenceWriter(output / SEQUENCES_DIRECTORY, done.files)
     with GrowingFile(output / REJECTS_NAME, done.rejects_size) as rejects:
         while done.offset < rows.stat().st_size or done.waiting:
             with SampleStore(work, done.waiting) as store:
@@ -130,20 +197,18 @@ def _pack(
                     _report(state, context)
 
                 if done.waiting < BLOCK_SAMPLES:
-                    done = tokenise_block(rows, store, rejects, done, tokenizer, contract.pack, save)
+                    done = tokenise_block(rows, store, rejects, done, tokenizer, parameters, save)
                 if done.waiting:
-                    done = pack_block(store, sequences, done, contract.pack)
+                    done = pack_block(store, sequences, layout, done, parameters)
             save_checkpoint(checkpoint, done)
             _report(done, context)
     if not done.samples:
         raise WrongInput(
             "NothingToPack",
             f"none of the {done.rows} kept rows fits into "
-            f"{contract.pack.max_sample_tokens or layout.sequence_length} tokens; raise maxSampleTokens or "
+            f"{parameters.max_sample_tokens or layout.sequence_length} tokens; raise maxSampleTokens or "
             "sequenceLength",
         )
-    content = (contract.input.digest, contract.pack.model_dump_json(), tokenizer.fingerprint())
-    sequences.finish(fingerprint=hashlib.sha256("".join(content).encode()).hexdigest()[:16])
     return done
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +9,12 @@ import pyarrow.compute as pc
 from distill_runtime.artifact import open_artifact
 from distill_runtime.contract import TrainContract
 from distill_runtime.errors import WrongInput
-from distill_runtime.packing.description import SAMPLES_PER_SEQUENCE, SEQUENCES_DIRECTORY, PackedDataset
+from distill_runtime.packing.description import (
+    PACKED_COLUMNS,
+    SAMPLES_PER_SEQUENCE,
+    SEQUENCES_DIRECTORY,
+    PackedDataset,
+)
 from distill_runtime.packing.tokens import SampleTokenizer
 from distill_runtime.training.architecture import Architecture, read_architecture
 from distill_runtime.training.configuration import TrainingData, refuse_owned_overrides
@@ -18,8 +22,6 @@ from distill_runtime.training.schedule import Schedule, plan_schedule
 from distill_runtime.training.tensors import read_directory
 from distill_runtime.training.weight_names import check_shapes
 from distill_runtime.volume import Volume
-
-PACKED_COLUMNS: Final = ("input_ids", "labels", "actual_seq_len")
 
 
 @dataclass(frozen=True)
@@ -139,13 +141,21 @@ def _check_columns(data: TrainingData, contract: TrainContract) -> None:
 
 
 def _check_tokenizer(packed: PackedDataset, model: Path, architecture: Architecture, contract: TrainContract) -> None:
-    """Check that the data was packed with the model's own tokenizer.
+    """Check that the data was packed with the model's own tokenizer, or at least that the model has all its tokens.
 
     Raises:
-        WrongInput: TokenizerMismatch.
+        WrongInput: TokenizerMismatch or VocabularyTooSmall.
     """
     tokenizer = SampleTokenizer(model)
-    if tokenizer.fingerprint() != packed.tokenizer:
+    if packed.tokenizer is None:
+        largest = packed.largest_token_id or 0
+        if largest >= tokenizer.vocabulary_size:
+            raise WrongInput(
+                "TokenizerMismatch",
+                f"{contract.dataset.uri} has the token id {largest}, but the tokenizer of {contract.model.uri} only "
+                f"{tokenizer.vocabulary_size} tokens; use the model that the data was packed for",
+            )
+    elif tokenizer.fingerprint() != packed.tokenizer:
         raise WrongInput(
             "TokenizerMismatch",
             f"{contract.dataset.uri} was packed with another tokenizer than that of {contract.model.uri}, so its "

@@ -1,4 +1,4 @@
-"""The verifiers `exact`, `regex` and `none`: answers are compared letter by letter, or not at all."""
+"""The verifiers `exact`, `regex`, `recorded` and `none`: answers are compared letter by letter, or not at all."""
 
 import re
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ class PatternAnswers:
 
 @dataclass(frozen=True, slots=True)
 class AnyAnswer:
-    """Everything is right: for prompts without a reference answer that can be compared."""
+    """Everything is right: where the reference answer cannot be compared, or somebody else has judged."""
 
     preload: tuple[str, ...] = ()
 

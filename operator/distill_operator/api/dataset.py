@@ -1,4 +1,4 @@
-"""DistillDataset: prompts in, verified and packed training data out."""
+"""DistillDataset: prompts, or what was made of them already, in; verified and packed training data out."""
 
 from typing import ClassVar
 
@@ -14,14 +14,49 @@ from distill_operator.api.common import (
     message_columns,
     ready_columns,
 )
-from distill_operator.api.rules import Rule, immutable, with_rules
-from distill_runtime.contract import FilterParameters, Model, PackParameters, PromptSource, TeacherParameters
+from distill_operator.api.rules import Rule, exactly_one_of, immutable, with_rules
+from distill_runtime.contract import (
+    FilterParameters,
+    Model,
+    PackedSource,
+    PackParameters,
+    PromptSource,
+    RowSource,
+    TeacherParameters,
+)
+
+
+class Rows(RowSource):
+    """Rows, with the rule that the schema alone cannot say."""
+
+    model_config = ConfigDict(
+        json_schema_extra=with_rules(
+            Rule(
+                "!has(self.messagesColumn) || !(has(self.completeColumn) || has(self.finishReasonsColumn))",
+                "completeColumn and finishReasonsColumn speak of the list in generationsColumn: leave them out with "
+                "messagesColumn",
+                field="messagesColumn",
+            )
+        )
+    )
 
 
 class Source(Model):
     """What the data set is made from."""
 
-    prompts: PromptSource = Field(description="Problems with reference answers, for the teacher to answer.")
+    model_config = ConfigDict(json_schema_extra=with_rules(exactly_one_of("spec.source", "prompts", "rows", "packed")))
+
+    prompts: PromptSource | None = Field(
+        default=None, description="Problems with reference answers, for the teacher to answer."
+    )
+    rows: Rows | None = Field(
+        default=None,
+        description="Problems that have been answered already, such as OpenR1-Math-220k: they go to the filter, "
+        "without a teacher.",
+    )
+    packed: PackedSource | None = Field(
+        default=None, description="Packed sequences, which are only checked and registered."
+    )
 
 
 class SecretKeyReference(Model):
@@ -92,17 +127,50 @@ class DistillDatasetSpec(Model):
         json_schema_extra=with_rules(
             *immutable("DistillDataset", "source", "teacher", "filter", "pack", "credentialsSecretRef", "storage"),
             Rule(
-                "self.teacher.shards <= self.teacher.maxConcurrentRequests",
+                "!has(self.teacher) || self.teacher.shards <= self.teacher.maxConcurrentRequests",
                 "teacher.shards must not exceed teacher.maxConcurrentRequests: each shard needs at least one request",
                 field="teacher",
+            ),
+            Rule(
+                "has(self.source.prompts) == has(self.teacher)",
+                "teacher answers source.prompts: set it with these, and leave it out with source.rows and "
+                "source.packed, which have been answered",
+                field="teacher",
+            ),
+            Rule(
+                "!has(self.source.packed) || !has(self.filter)",
+                "filter judges generations, and source.packed has none any more: leave it out, or give the rows that "
+                "were packed as source.rows",
+                field="filter",
+            ),
+            Rule(
+                "has(self.source.packed) != has(self.pack)",
+                "pack makes sequences of source.prompts and source.rows: set it with these, and leave it out with "
+                "source.packed, whose sequences are made",
+                field="pack",
+            ),
+            Rule(
+                "!has(self.filter) || self.filter.verifier != 'recorded'"
+                " || (has(self.source.rows) && !has(self.source.rows.messagesColumn))",
+                "the verifier recorded trusts source.rows' correctnessColumn, which speaks of the list in "
+                "generationsColumn: choose another verifier for source.prompts and for messagesColumn",
+                field="filter",
             ),
         )
     )
 
     source: Source = Field(description="What the data set is made from.")
-    teacher: Teacher = Field(description="Who answers the prompts.")
-    filter: Filter = Field(default=Filter(), description="Rejection sampling: which generations are kept.")
-    pack: Pack = Field(description="Tokenisation and sequence packing.")
+    teacher: Teacher | None = Field(
+        default=None, description="Who answers the prompts; required with source.prompts, forbidden otherwise."
+    )
+    filter: Filter | None = Field(
+        default=None,
+        description="Rejection sampling: which generations are kept. Default: that of each of its fields; forbidden "
+        "with source.packed.",
+    )
+    pack: Pack | None = Field(
+        default=None, description="Tokenisation and sequence packing; required, but forbidden with source.packed."
+    )
     credentials_secret_ref: Credentials = None
     storage: Storage = Field(description="Where inputs are read and artifacts are written.")
     suspend: bool = Field(default=False, description="Stop and free all Pods; false again goes on where it was.")
@@ -112,14 +180,17 @@ class DistillDatasetSpec(Model):
 class DistillDatasetStatus(Status):
     """How it is going, and what came out."""
 
-    prompts: int | None = Field(default=None, description="Prompts read.")
+    prompts: int | None = Field(default=None, description="Prompts read; with source.rows: rows.")
     prompts_done: int | None = Field(
-        default=None, description="Prompts whose generations are settled, to within those under way."
+        default=None,
+        description="Prompts whose generations are settled, to within those under way; with source.rows: rows "
+        "verified.",
     )
     generations: int | None = Field(
         default=None,
         description="Generations settled: answered, or failed for good. In the end prompts x "
-        "generationsPerPrompt, unless a budget ended the asking.",
+        "generationsPerPrompt, unless a budget ended the asking. With source.rows: those in the rows, and one for each "
+        "row that has none.",
     )
     teacher_tokens: int | None = Field(default=None, description="Tokens of the teacher's answers.")
     tokens_per_second: float | None = Field(

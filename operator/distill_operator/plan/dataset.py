@@ -1,10 +1,10 @@
-"""The stages of a DistillDataset: generate, filter, pack."""
+"""The stages of a DistillDataset: generate, filter, pack, from where its source begins."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from distill_operator.api import DistillDataset, StageStatus
-from distill_operator.plan.stages import UNPLACED, SecretVariable, Stage, credentials_of, owner_of, placed
+from distill_operator.plan.stages import UNPLACED, Invalid, SecretVariable, Stage, credentials_of, owner_of, placed
 from distill_operator.settings import Settings
 from distill_runtime.contract import (
     ArtifactReference,
@@ -13,14 +13,18 @@ from distill_runtime.contract import (
     GenerateContract,
     PackContract,
     PackParameters,
+    RowSource,
     TeacherParameters,
 )
 from distill_runtime.contract.stages import API_KEY_VARIABLE
 
 
 def stage_names(dataset: DistillDataset, settings: Settings) -> tuple[str, ...]:
-    """Give the stages in their order."""
-    return ("generate", "filter", "pack")
+    """Give the stages in their order: rows have been generated, packed sequences filtered as well."""
+    source = dataset.spec.source
+    if source.packed is not None:
+        return ("pack",)
+    return ("filter", "pack") if source.rows is not None else ("generate", "filter", "pack")
 
 
 def dependency(dataset: DistillDataset) -> None:
@@ -33,38 +37,49 @@ def plan_stage(
     finished: Mapping[str, StageStatus],
     _: Mapping[str, Any] | None,
     settings: Settings,
-) -> Stage:
+) -> Stage | Invalid:
     """Give the stage `name`; `finished` holds the stages before it, all Succeeded."""
     build = {"generate": _generate, "filter": _filter, "pack": _pack}[name]
     return build(dataset, finished)
 
 
-def _generate(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage:
+def _generate(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage | Invalid:
     spec = dataset.spec
-    secret = spec.teacher.api_key_secret_ref
+    contract = _generation(dataset)
+    if isinstance(contract, Invalid):
+        return contract
+    secret = spec.teacher.api_key_secret_ref if spec.teacher else None
     return Stage(
         name="generate",
         reason="Generating",
         command="generate",
-        contract=_generation(dataset),
+        contract=contract,
         storage=spec.storage,
         profile=None,
-        pods=spec.teacher.shards,
+        pods=contract.shards,
         secret=SecretVariable(API_KEY_VARIABLE, secret.name, secret.key) if secret else None,
         credentials=credentials_of(dataset),
         priority_class_name=spec.priority_class_name,
     )
 
 
-def _filter(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage:
+def _filter(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage | Invalid:
     spec = dataset.spec
-    contract = FilterContract(
-        owner=owner_of(dataset),
-        output=UNPLACED,
-        input=_generation(dataset).output,
-        shards=spec.teacher.shards,
-        filter=FilterParameters.model_validate(spec.filter.model_dump()),
-    )
+    parameters = FilterParameters.model_validate(spec.filter.model_dump() if spec.filter else {})
+    if spec.source.rows is not None:
+        rows = RowSource.model_validate(spec.source.rows.model_dump())
+        contract = FilterContract(owner=owner_of(dataset), output=UNPLACED, input=rows, filter=parameters)
+    else:
+        generation = _generation(dataset)
+        if isinstance(generation, Invalid):
+            return generation
+        contract = FilterContract(
+            owner=owner_of(dataset),
+            output=UNPLACED,
+            input=generation.output,
+            shards=generation.shards,
+            filter=parameters,
+        )
     return Stage(
         name="filter",
         reason="Filtering",
@@ -77,16 +92,21 @@ def _filter(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage:
     )
 
 
-def _pack(dataset: DistillDataset, finished: Mapping[str, StageStatus]) -> Stage:
+def _pack(dataset: DistillDataset, finished: Mapping[str, StageStatus]) -> Stage | Invalid:
     spec = dataset.spec
-    kept = finished["filter"].artifact
-    assert kept is not None
-    contract = PackContract(
-        owner=owner_of(dataset),
-        output=UNPLACED,
-        input=ArtifactReference(uri=kept.uri, digest=kept.digest),
-        pack=PackParameters.model_validate(spec.pack.model_dump()),
-    )
+    if spec.source.packed is not None:
+        contract = PackContract(owner=owner_of(dataset), output=UNPLACED, input=spec.source.packed)
+    elif spec.pack is None:
+        return Invalid("InvalidSpec", "spec.pack is missing: it says how the kept generations are packed.")
+    else:
+        kept = finished["filter"].artifact
+        assert kept is not None
+        contract = PackContract(
+            owner=owner_of(dataset),
+            output=UNPLACED,
+            input=ArtifactReference(uri=kept.uri, digest=kept.digest),
+            pack=PackParameters.model_validate(spec.pack.model_dump()),
+        )
     return Stage(
         name="pack",
         reason="Packing",
@@ -94,17 +114,20 @@ def _pack(dataset: DistillDataset, finished: Mapping[str, StageStatus]) -> Stage
         contract=placed(contract, dataset, "pack"),
         storage=spec.storage,
         profile=None,
+        credentials=credentials_of(dataset) if spec.source.packed else None,
         priority_class_name=spec.priority_class_name,
     )
 
 
-def _generation(dataset: DistillDataset) -> GenerateContract:
-    teacher = dataset.spec.teacher.model_dump(include=set(TeacherParameters.model_fields))
+def _generation(dataset: DistillDataset) -> GenerateContract | Invalid:
+    prompts, teacher = dataset.spec.source.prompts, dataset.spec.teacher
+    if prompts is None or teacher is None:
+        return Invalid("InvalidSpec", "spec.source is incomplete: set source.prompts and teacher, or source.rows.")
     contract = GenerateContract(
         owner=owner_of(dataset),
         output=UNPLACED,
-        prompts=dataset.spec.source.prompts,
-        teacher=TeacherParameters.model_validate(teacher),
-        shards=dataset.spec.teacher.shards,
+        prompts=prompts,
+        teacher=TeacherParameters.model_validate(teacher.model_dump(include=set(TeacherParameters.model_fields))),
+        shards=teacher.shards,
     )
     return placed(contract, dataset, "generate")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from distill_operator.api import DistillDataset, EvalRun, FinetuneRun, StageState, StageStatus
-from distill_runtime.contract import Price
+from distill_runtime.contract import Price, TeacherParameters
 
 REJECTED = "rejected."
 """Prefix of the counts that say how many were rejected for which reason."""
@@ -15,12 +15,12 @@ def dataset_figures(dataset: DistillDataset, stages: Mapping[str, StageStatus]) 
     teacher = dataset.spec.teacher
     generate, verified, pack = (_counts(stages, name) for name in ("generate", "filter", "pack"))
     return {
-        "prompts": generate.get("prompts"),
-        "prompts_done": _prompts_done(generate, teacher.sampling.generations_per_prompt),
-        "generations": generate.get("generations"),
+        "prompts": generate.get("prompts", verified.get("rows")),
+        "prompts_done": _prompts_done(generate, teacher) if teacher else _rows_done(stages.get("filter")),
+        "generations": generate.get("generations", verified.get("generations")),
         "teacher_tokens": generate.get("completionTokens"),
         "tokens_per_second": _rounded(_speed(stages.get("generate")), 1),
-        "cost": _cost(generate, teacher.price),
+        "cost": _cost(generate, teacher.price) if teacher else None,
         "kept": verified.get("kept"),
         "rejected": {
             name.removeprefix(REJECTED): count for name, count in verified.items() if name.startswith(REJECTED)
@@ -66,11 +66,18 @@ def evaluation_figures(_: EvalRun, stages: Mapping[str, StageStatus]) -> dict[st
     }
 
 
-def _prompts_done(counts: Mapping[str, int], generations_per_prompt: int) -> int | None:
+def _prompts_done(counts: Mapping[str, int], teacher: TeacherParameters) -> int | None:
     """Give the prompts that are settled. A prompt's generations are asked one after another, so that the number is
     right to within those under way."""
     generations = counts.get("generations")
-    return generations // generations_per_prompt if generations is not None else None
+    return generations // teacher.sampling.generations_per_prompt if generations is not None else None
+
+
+def _rows_done(verified: StageStatus | None) -> int | None:
+    """Give the rows that are verified; in the end all that were read, which the last progress need not have said."""
+    if verified is None:
+        return None
+    return verified.counts.get("rows") if verified.state is StageState.SUCCEEDED else verified.done
 
 
 def _speed(generate: StageStatus | None) -> float | None:

@@ -81,6 +81,33 @@ def test_of_a_dataset() -> None:
     }
 
 
+class TestRows:
+    """Rows that were generated before: they are the prompts, and nobody is asked or paid."""
+
+    DATASET: ClassVar = resource("DistillDataset", {"source": {"rows": {"uri": "math/rows"}}, "teacher": None})
+
+    def test_are_counted_while_they_are_verified(self) -> None:
+        verifying = stage_status("filter", StageState.RUNNING, done=20, unit="rows", counts={"rows": 50})
+        assert known(dataset_figures(self.DATASET, by_name(verifying))) == {"prompts": 50, "prompts_done": 20}
+
+    def test_are_all_done_in_the_end(self) -> None:
+        counts = {"rows": 50, "generations": 110, "kept": 100, "rejected.incorrect": 10}
+        stages = by_name(succeeded_stage("filter", done=48, unit="rows", counts=counts))
+        assert known(dataset_figures(self.DATASET, stages)) == {
+            "prompts": 50,
+            "prompts_done": 50,
+            "generations": 110,
+            "kept": 100,
+            "rejected": {"incorrect": 10},
+        }
+
+
+def test_of_a_dataset_that_was_packed_before() -> None:
+    dataset = resource("DistillDataset", {"source": {"packed": {"uri": "p"}}, "teacher": None, "pack": None})
+    stages = by_name(succeeded_stage("pack", counts={"sequences": 40, "samples": 90, "tokens": 9000}))
+    assert known(dataset_figures(dataset, stages)) == {"rows": 40, "tokens": 9000}
+
+
 def test_of_a_training_that_was_restarted() -> None:
     train = stage_status(
         "train",

@@ -8,11 +8,14 @@ from unit.operator.builders import DIGEST, SETTINGS, ready, resource, succeeded_
 from distill_operator.observation import ResourceKey
 from distill_operator.plan.kinds import KIND_PLANS
 from distill_operator.plan.stages import Invalid, Stage, Waiting
+from distill_runtime.contract import FilterContract, FilterParameters, RowSource
 
 DATASET_STAGES = ("generate", "filter", "pack")
 NPU = {"profile": "ascend-910b"}
 TEACHER: dict[str, Any] = {"endpoints": ["http://teacher/v1"], "model": "deepseek-r1"}
 PROMPTS: dict[str, Any] = {"uri": "math/prompts.jsonl"}
+ROWS: dict[str, Any] = {"source": {"rows": {"uri": "math/rows"}}, "teacher": None}
+PACKED: dict[str, Any] = {"source": {"packed": {"uri": "math/packed"}}, "teacher": None, "pack": None}
 
 
 def plan(
@@ -32,6 +35,8 @@ def output(kind: str, stage: str, spec: dict[str, Any] | None = None, dependency
     ("kind", "spec", "expected"),
     [
         ("DistillDataset", None, DATASET_STAGES),
+        ("DistillDataset", ROWS, ("filter", "pack")),
+        ("DistillDataset", PACKED, ("pack",)),
         ("FinetuneRun", None, ("train",)),
         ("FinetuneRun", {"accelerator": NPU}, ("preflight", "train")),
         ("FinetuneRun", {"accelerator": {"profile": "unknown"}}, ("train",)),
@@ -110,10 +115,67 @@ def test_filter_reads_what_generate_wrote() -> None:
     assert planned.contract.to_json()["input"] == output("DistillDataset", "generate")
 
 
-def test_pack_reads_the_artifact_of_filter_by_its_digest() -> None:
-    planned = plan("DistillDataset", "pack")
+@pytest.mark.parametrize("spec", [None, ROWS])
+def test_pack_reads_the_artifact_of_filter_by_its_digest(spec: dict[str, Any] | None) -> None:
+    planned = plan("DistillDataset", "pack", spec)
     assert isinstance(planned, Stage)
     assert planned.contract.to_json()["input"] == {"uri": "npu-distill/filter", "digest": DIGEST}
+
+
+def test_filter_reads_the_rows_of_the_source() -> None:
+    spec = {**ROWS, "source": {"rows": {"uri": "math/rows", "limit": 7}}, "filter": {"verifier": "recorded"}}
+    planned = plan("DistillDataset", "filter", spec)
+    assert isinstance(planned, Stage)
+    contract = planned.contract
+    assert isinstance(contract, FilterContract)
+    assert contract.input == RowSource(uri="math/rows", limit=7)
+    assert contract.filter == FilterParameters(verifier="recorded")
+
+
+def test_pack_reads_the_sequences_of_the_source() -> None:
+    spec = {**PACKED, "source": {"packed": {"uri": "math/packed", "tokenizer": {"uri": "models/qwen"}}}}
+    planned = plan("DistillDataset", "pack", spec)
+    assert isinstance(planned, Stage)
+    assert planned.contract.to_json()["input"] == {"uri": "math/packed", "tokenizer": {"uri": "models/qwen"}}
+    assert planned.contract.output != output("DistillDataset", "pack", PACKED)
+
+
+@pytest.mark.parametrize(
+    ("stage", "spec", "credentials"),
+    [("filter", ROWS, "hub"), ("pack", ROWS, None), ("pack", PACKED, "hub"), ("pack", {}, None)],
+)
+def test_credentials_go_where_sources_are_read(stage: str, spec: dict[str, Any], credentials: str | None) -> None:
+    planned = plan("DistillDataset", stage, {**spec, "credentialsSecretRef": {"name": "hub"}})
+    assert isinstance(planned, Stage)
+    assert planned.credentials == credentials
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [
+        ("generate", "npu-distill/team-a/math/generate-03bfeddfc3f3"),
+        ("filter", "npu-distill/team-a/math/filter-38fc38bb8c59"),
+        ("pack", "npu-distill/team-a/math/pack-c5e8bff7d364"),
+    ],
+)
+def test_what_was_asked_before_there_were_other_sources_keeps_its_path(stage: str, expected: str) -> None:
+    assert output("DistillDataset", stage) == expected
+
+
+@pytest.mark.parametrize(
+    ("stage", "spec", "words"),
+    [
+        ("generate", {"teacher": None}, "set source.prompts and teacher"),
+        ("generate", {"source": {}}, "set source.prompts and teacher"),
+        ("filter", {"source": {}}, "set source.prompts and teacher"),
+        ("pack", {"pack": None}, "spec.pack is missing"),
+    ],
+)
+def test_a_dataset_that_slipped_through_admission(stage: str, spec: dict[str, Any], words: str) -> None:
+    planned = plan("DistillDataset", stage, spec)
+    assert isinstance(planned, Invalid)
+    assert planned.reason == "InvalidSpec"
+    assert words in planned.message
 
 
 @pytest.mark.parametrize(

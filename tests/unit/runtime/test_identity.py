@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from distill_runtime.contract import GenerateContract, TrainContract, identity
+from distill_runtime.contract import FilterContract, GenerateContract, PackContract, TrainContract, identity
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -50,6 +50,24 @@ def test_where_prompts_say_they_come_from_is_part_of_it_only_where_it_is_read() 
     contract = generation()
     labelled = contract.prompts.model_copy(update={"source_column": "source"})
     assert identity(contract.model_copy(update={"prompts": labelled})) != identity(contract)
+
+
+def test_rows_and_packed_sequences_are_named_by_what_is_read_of_them() -> None:
+    filtered = FilterContract.model_validate({"output": "out", "input": {"uri": "rows", "limit": 3}, "filter": {}})
+    packed = PackContract.model_validate({"output": "out", "input": {"uri": "packed"}})
+    assert identity(filtered) == {"input": {"uri": "rows", "limit": 3}, "filter": {}}
+    assert identity(packed) == {"input": {"uri": "packed"}}
+
+
+def test_what_comes_from_a_stage_is_named_as_it_was_before_there_were_other_inputs() -> None:
+    pack = {"tokenizer": {"uri": "t"}, "sequenceLength": 64}
+    filtered = FilterContract.model_validate({"output": "out", "input": "generate", "filter": {}})
+    packed = PackContract.model_validate({"output": "out", "input": {"uri": "f", "digest": DIGEST}, "pack": pack})
+    assert identity(filtered) == {"input": "generate", "filter": {}}
+    assert identity(packed) == {
+        "input": {"uri": "f", "digest": DIGEST},
+        "pack": {"tokenizer": {"uri": "t"}, "sequence_length": 64},
+    }
 
 
 def test_when_checkpoints_are_saved_does_not_change_what_is_trained() -> None:

@@ -8,7 +8,7 @@ import pytest
 from distill_runtime.packing.description import SAMPLES_PER_SEQUENCE
 from distill_runtime.packing.plan import plan_sequences
 from distill_runtime.packing.sample_store import SampleStore
-from distill_runtime.packing.sequences import Layout, SampleTable, SequenceWriter
+from distill_runtime.packing.sequences import Layout, SampleTable, SequenceWriter, write_index
 from distill_runtime.packing.tokens import Sample
 
 LENGTH = 384
@@ -23,9 +23,9 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store.append([Sample(np.arange(size, dtype=np.int32), 2) for size in sizes])
         table = SampleTable.of(store)
         plan = plan_sequences(table.lengths, LENGTH, SAMPLES_PER_SEQUENCE, np.random.default_rng(0))
-        writer = SequenceWriter(directory / "sequences", Layout(LENGTH, 0), ())
-        writer.write(store, table, plan)
-        writer.finish("0")
+        writer = SequenceWriter(directory / "sequences", ())
+        writer.write(store, table, plan, Layout(LENGTH, 0))
+        write_index(directory / "sequences", writer.files, "0")
     return directory / "sequences"
 
 

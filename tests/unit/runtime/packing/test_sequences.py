@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from distill_runtime.packing.plan import plan_sequences
 from distill_runtime.packing.sample_store import SampleStore
-from distill_runtime.packing.sequences import Layout, SampleTable, SequenceWriter
+from distill_runtime.packing.sequences import Layout, SampleTable, SequenceWriter, write_index
 from distill_runtime.packing.tokens import Sample
 
 LENGTH = 24
@@ -37,9 +37,9 @@ def pack(directory: Path, samples: list[Sample]) -> list[dict[str, NDArray[np.in
         store.append(samples)
         table = SampleTable.of(store)
         plan = plan_sequences(table.lengths, LENGTH, 127, np.random.default_rng(0))
-        writer = SequenceWriter(directory / "packed", Layout(LENGTH, PAD), ())
-        writer.write(store, table, plan)
-        writer.finish("0")
+        writer = SequenceWriter(directory / "packed", ())
+        writer.write(store, table, plan, Layout(LENGTH, PAD))
+        write_index(directory / "packed", writer.files, "0")
     return list(load_from_disk(str(directory / "packed")).with_format("numpy"))
 
 

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets import Dataset, load_from_disk
 from safetensors.numpy import save_file
 from support import chat_tokenizers
 from support.student import pack_samples, train_contract, write_student, write_weights
 
-from distill_runtime.contract import ArtifactReference, ModelSource, Parallelism
+from distill_runtime.contract import ArtifactReference, ModelSource, PackContract, Parallelism
 from distill_runtime.errors import WrongInput
 from distill_runtime.progress import Reporter
 from distill_runtime.stage import StageContext
-from distill_runtime.stages import msrun
+from distill_runtime.stages import msrun, pack
 from distill_runtime.training.inputs import open_inputs
 from distill_runtime.volume import Volume
 
@@ -118,6 +119,28 @@ def test_data_that_another_tokenizer_made(root: Path, dataset: ArtifactReference
     refused = refusal(root, dataset, model=ModelSource(uri="foreign", initialization="random"))
     assert refused.reason == "TokenizerMismatch"
     assert "pack.tokenizer.uri" in refused.message
+
+
+def test_data_whose_tokenizer_is_not_known(root: Path, dataset: ArtifactReference) -> None:
+    registered = register(root, f"{dataset.uri}/sequences")
+    assert open_inputs(train_contract(registered), Volume(root)).sequences > 0
+
+
+def test_data_with_tokens_that_the_model_does_not_have(root: Path, dataset: ArtifactReference) -> None:
+    columns = load_from_disk(str(root / dataset.uri / "sequences")).to_dict()
+    columns["input_ids"][0][0] = 400
+    Dataset.from_dict(columns).save_to_disk(str(root / "strange"))
+    refused = refusal(root, register(root, "strange"))
+    assert refused.reason == "TokenizerMismatch"
+    assert "has the token id 400, but the tokenizer of student only" in refused.message
+
+
+def register(root: Path, uri: str) -> ArtifactReference:
+    """Register packed sequences without saying what made them."""
+    contract = PackContract.model_validate({"output": f"registered-{uri}", "input": {"uri": uri}})
+    artifact = pack.run(contract, StageContext(Volume(root), Reporter("pack", "samples"))).artifact
+    assert artifact is not None
+    return artifact
 
 
 def test_a_chat_template_may_differ(root: Path, dataset: ArtifactReference) -> None:

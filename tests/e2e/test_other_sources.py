@@ -39,7 +39,6 @@ def test_rows_and_packed_sequences_go_in_where_they_belong(workspace: Workspace)
         assert [stage["name"] for stage in status["stages"]] == ["filter", "pack"]
         assert (status["prompts"], status["generations"], status["kept"]) == (ROWS, 3 * ROWS, ROWS)
         assert status["rejected"] == {"incorrect": ROWS, "truncated": ROWS}
-        assert status["stages"][0]["unit"] == "rows"
 
     packed = workspace.status("distilldataset", "computed")
     source = {"prompts": None, "packed": {"uri": f"{packed['artifact']['uri']}/sequences"}}

@@ -15,7 +15,18 @@ from distill_operator.observation import (
 )
 from distill_operator.plan.stages import Stage, Teamwork
 from distill_operator.settings import Profile, Resources, Settings
-from distill_runtime.contract import EXIT_WRONG_INPUT, PROGRESS_PORT, Contract, Rendezvous, TrainContract
+from distill_runtime.contract import (
+    EXIT_WRONG_INPUT,
+    PROGRESS_PORT,
+    Contract,
+    EvalContract,
+    FilterContract,
+    GenerateContract,
+    PackContract,
+    PackedSource,
+    Rendezvous,
+    TrainContract,
+)
 from distill_runtime.contract.stages import CONTRACT_PATH, RENDEZVOUS_PORT, VOLUME_PATH
 
 Manifest = dict[str, Any]
@@ -24,9 +35,7 @@ USER = 10001
 CONTAINER = "stage"
 TERMINATION_PATH = "/dev/termination-log"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-"""Everything that packing and training read is on the claim: nothing may try a hub and wait for its time-out."""
-_READ_SOURCES = frozenset({"generate", "filter", "eval"})
-"""Stages with a source, or a benchmark, that may be on the hub."""
+"""Everything that the other stages read is on the claim: nothing may try a hub and wait for its time-out."""
 
 
 def job_name(owner: str, stage: str, attempt: int) -> str:
@@ -177,6 +186,13 @@ def _one_pod_a_node(name: str) -> Manifest:
     }
 
 
+def _reads_a_source(contract: Contract) -> bool:
+    """Tell whether a stage has a source, or a benchmark, that may be on the hub."""
+    if isinstance(contract, PackContract):
+        return isinstance(contract.input, PackedSource)
+    return isinstance(contract, GenerateContract | FilterContract | EvalContract)
+
+
 def _container(stage: Stage, settings: Settings) -> Manifest:
     profile = stage.profile
     configured = settings.stage(stage.command)
@@ -192,7 +208,7 @@ def _container(stage: Stage, settings: Settings) -> Manifest:
         str(PROGRESS_PORT),
     ]
     variables = {
-        **({} if stage.command in _READ_SOURCES else OFFLINE),
+        **({} if _reads_a_source(stage.contract) else OFFLINE),
         **configured.env,
         **(profile.env if profile else {}),
     }

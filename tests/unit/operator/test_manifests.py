@@ -65,6 +65,7 @@ TEACHER = {"endpoints": ["http://teacher/v1"], "model": "deepseek-r1"}
 CREDENTIALS = {"credentialsSecretRef": {"name": "hub"}}
 TWO_NODES = {"accelerator": {"profile": "cpu", "nodes": 2}}
 NPUS = {"accelerator": {"profile": "ascend-910b", "nodes": 2, "devicesPerNode": 8}}
+PACKED: dict[str, Any] = {"source": {"packed": {"uri": "hf://acme/packed"}}, "teacher": None, "pack": None}
 CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
     "generate-with-secret": (
         "DistillDataset",
@@ -80,6 +81,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
     ),
     "filter": ("DistillDataset", "filter", CREDENTIALS, SETTINGS),
     "pack": ("DistillDataset", "pack", CREDENTIALS, SETTINGS),
+    "register": ("DistillDataset", "pack", {**PACKED, **CREDENTIALS}, SETTINGS),
     "train-in-one-pod": ("FinetuneRun", "train", None, SETTINGS),
     "train-in-two-pods": ("FinetuneRun", "train", TWO_NODES, SETTINGS),
     "preflight": ("FinetuneRun", "preflight", NPUS, FULL_SETTINGS),
@@ -112,7 +114,7 @@ def test_equals_its_golden_file(name: str, equals_golden: Golden) -> None:
 def test_only_stages_that_read_sources_see_credentials_and_the_hub(name: str) -> None:
     (container,) = pod_of(name)["containers"]
     _, stage, spec, _ = CASES[name]
-    reads = stage in ("generate", "filter", "eval")
+    reads = name == "register" or stage in ("generate", "filter", "eval")
     assert ("envFrom" in container) == (reads and "credentialsSecretRef" in (spec or {}))
     assert ("HF_HUB_OFFLINE" in {variable["name"] for variable in container["env"]}) is not reads
 

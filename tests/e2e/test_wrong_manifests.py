@@ -92,6 +92,12 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         "raise sampling.temperature or set sampling.generationsPerPrompt to 1",
     ),
     (
+        "a retry that asks for no more",
+        DATASET,
+        {"teacher": {"sampling": {"maxTokens": 512, "retryTruncatedMaxTokens": 512}}},
+        "sampling.retryTruncatedMaxTokens must be larger than sampling.maxTokens",
+    ),
+    (
         "more shards than requests",
         DATASET,
         {"teacher": {"shards": 8, "maxConcurrentRequests": 4}},

@@ -76,6 +76,13 @@ class Teacher(TeacherParameters):
                 "several generations at temperature 0 are all the same: raise sampling.temperature "
                 "or set sampling.generationsPerPrompt to 1",
             ),
+            Rule(
+                "!has(self.sampling.retryTruncatedMaxTokens)"
+                " || self.sampling.retryTruncatedMaxTokens > self.sampling.maxTokens",
+                "sampling.retryTruncatedMaxTokens must be larger than sampling.maxTokens: raise it, or leave it out "
+                "to keep answers that were cut off as they are",
+                field="sampling",
+            ),
         )
     )
 

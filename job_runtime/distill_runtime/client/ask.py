@@ -128,10 +128,8 @@ class Client:
     async def _work(self, requests: Iterator[Request], take: Callable[[Outcome], None]) -> None:
         for request in requests:
             outcome = await self._settle(request, request.body)
-            if request.body_if_truncated is not None and _is_truncated(outcome):
-                longer = await self._settle(request, request.body_if_truncated)
-                kept = longer if isinstance(longer, Answer) else outcome
-                outcome = replace(kept, attempts=outcome.attempts + longer.attempts)
+            if request.body_if_truncated is not None and isinstance(outcome, Answer) and _is_truncated(outcome):
+                outcome = _kept(outcome, await self._settle(request, request.body_if_truncated))
             take(outcome)
 
     async def _settle(self, request: Request, body: Mapping[str, Any]) -> Outcome:
@@ -220,8 +218,16 @@ class Client:
                 )
 
 
-def _is_truncated(outcome: Outcome) -> bool:
-    return isinstance(outcome, Answer) and outcome.reply.finish_reason == "length"
+def _is_truncated(answer: Answer) -> bool:
+    return answer.reply.finish_reason == "length"
+
+
+def _kept(truncated: Answer, longer: Outcome) -> Answer:
+    """Choose between an answer that was cut off and what came of asking for a longer one."""
+    attempts = truncated.attempts + longer.attempts
+    if isinstance(longer, Answer):
+        return replace(longer, attempts=attempts, discarded=truncated.reply)
+    return replace(truncated, attempts=attempts)
 
 
 def _misconfigured(endpoint: Endpoint, trouble: Trouble) -> WrongInput:

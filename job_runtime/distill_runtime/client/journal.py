@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from distill_runtime.client.values import Answer, Outcome
+from distill_runtime.client.values import Answer, Outcome, Reply
 from distill_runtime.errors import Retryable, WrongInput
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ _FLUSH_SECONDS = 1.0
 _HEAD = re.compile(
     rb'\{"key":"([0-9a-f]{16})","failure":(?:null|"(\w+)"),"finish_reason":(?:null|"(\w+)"),'
     rb'"prompt_tokens":(?:null|(\d+)),"completion_tokens":(?:null|(\d+)),"attempts":(\d+)'
+    # Only where there was a shorter try, so that other lines are as short as they were before it was counted.
+    rb'(?:,"discarded_prompt_tokens":(\d+),"discarded_completion_tokens":(\d+))?'
 )
 
 
@@ -39,6 +41,8 @@ class Tally:
     Attributes:
         finish_reasons: answers, by finish reason.
         failures: failures for good, by reason.
+        prompt_tokens, completion_tokens: of all replies, discarded ones too: what was paid for.
+        discarded_completion_tokens: those among them that are in no answer.
         attempts: HTTP requests that led to an outcome.
     """
 
@@ -46,12 +50,23 @@ class Tally:
     failures: Counter[str] = field(default_factory=Counter)
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    discarded_completion_tokens: int = 0
     attempts: int = 0
 
     @property
     def outcomes(self) -> int:
         """Requests that are settled."""
         return self.finish_reasons.total() + self.failures.total()
+
+    def add_reply(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
+        """Count the tokens of an answer."""
+        self.prompt_tokens += prompt_tokens or 0
+        self.completion_tokens += completion_tokens or 0
+
+    def add_discarded(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
+        """Count the tokens of a reply that is kept nowhere."""
+        self.add_reply(prompt_tokens, completion_tokens)
+        self.discarded_completion_tokens += completion_tokens or 0
 
 
 class Journal:
@@ -96,8 +111,9 @@ class Journal:
         tally = self.tally
         if isinstance(outcome, Answer):
             tally.finish_reasons[outcome.reply.finish_reason] += 1
-            tally.prompt_tokens += outcome.reply.prompt_tokens or 0
-            tally.completion_tokens += outcome.reply.completion_tokens or 0
+            tally.add_reply(outcome.reply.prompt_tokens, outcome.reply.completion_tokens)
+            if outcome.discarded is not None:
+                tally.add_discarded(outcome.discarded.prompt_tokens, outcome.discarded.completion_tokens)
         else:
             tally.failures[outcome.reason] += 1
         tally.attempts += outcome.attempts
@@ -143,13 +159,14 @@ class Journal:
 
     def _count(self, head: "re.Match[bytes]") -> int:
         """Add a line to the tally and give its key."""
-        key, failure, finish_reason, prompt_tokens, completion_tokens, attempts = head.groups()
+        key, failure, finish_reason, prompt_tokens, completion_tokens, attempts, *discarded = head.groups()
         if failure:
             self.tally.failures[failure.decode()] += 1
         else:
             self.tally.finish_reasons[finish_reason.decode()] += 1
-        self.tally.prompt_tokens += int(prompt_tokens or 0)
-        self.tally.completion_tokens += int(completion_tokens or 0)
+        self.tally.add_reply(int(prompt_tokens or 0), int(completion_tokens or 0))
+        if discarded[0]:
+            self.tally.add_discarded(*map(int, discarded))
         self.tally.attempts += int(attempts)
         return int(key, 16)
 
@@ -214,6 +231,7 @@ def _line(outcome: Outcome) -> bytes:
             "prompt_tokens": reply.prompt_tokens,
             "completion_tokens": reply.completion_tokens,
             "attempts": outcome.attempts,
+            **_discarded_fields(outcome.discarded),
             **outcome.request.record,
             "reasoning": reply.reasoning,
             "content": reply.content,
@@ -234,6 +252,15 @@ def _line(outcome: Outcome) -> bytes:
             "endpoint": outcome.endpoint,
         }
     return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _discarded_fields(reply: Reply | None) -> dict[str, int]:
+    if reply is None:
+        return {}
+    return {
+        "discarded_prompt_tokens": reply.prompt_tokens or 0,
+        "discarded_completion_tokens": reply.completion_tokens or 0,
+    }
 
 
 def _damaged(path: Path, what: str) -> WrongInput:

@@ -50,6 +50,7 @@ class Answer:
     Attributes:
         attempts: HTTP requests that it took.
         seconds: duration of the one that succeeded.
+        discarded: a reply that this one is kept instead of: the shorter try, paid for as well.
     """
 
     request: Request
@@ -57,6 +58,7 @@ class Answer:
     endpoint: str
     attempts: int
     seconds: float
+    discarded: Reply | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ too, so that the counts always close:
     generations = prompts x generationsPerPrompt - notAsked = answered + failed
     answered    = every `finish.…`, failed = every `failed.…`
 
-`notAsked` is there only when a budget ended the asking.
+`notAsked` is there only when a budget ended the asking. `promptTokens` and `completionTokens` are what was paid for;
+`discardedTokens` of them are of answers that were cut off and asked for again with more tokens.
 """
 
 import asyncio
@@ -68,7 +69,8 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
         if _budget_is_spent(contract, journal.tally) and journal.tally.outcomes < total:
             counts["notAsked"] = total - journal.tally.outcomes
     _check_answers(counts, total)
-    metrics = {"meanCompletionTokens": counts["completionTokens"] / counts["answered"]}
+    kept_tokens = counts["completionTokens"] - counts.get("discardedTokens", 0)
+    metrics = {"meanCompletionTokens": kept_tokens / counts["answered"]}
     return Result(
         outcome="Succeeded",
         reason="Generated",
@@ -146,6 +148,7 @@ def count_outcomes(tally: Tally) -> dict[str, int]:
         **{f"failed.{reason}": number for reason, number in sorted(tally.failures.items())},
         "promptTokens": tally.prompt_tokens,
         "completionTokens": tally.completion_tokens,
+        **({"discardedTokens": tally.discarded_completion_tokens} if tally.discarded_completion_tokens else {}),
         "requests": tally.attempts,
     }
 

@@ -235,6 +235,25 @@ def test_an_answer_that_was_cut_off_is_asked_for_once_more_with_more_tokens(volu
     assert Counter(body["max_tokens"] for body in server.bodies) == {100: 30, 200: 3}
 
 
+def test_the_tokens_of_an_answer_that_was_cut_off_are_counted(volume: Path) -> None:
+    sampling = {"generationsPerPrompt": 1, "maxTokens": 7, "retryTruncatedMaxTokens": 200}
+    cut_off_once = lambda _, before: Reaction(finish_reason="stop" if before else "length")  # noqa: E731
+    with teacher(cut_off_once) as server:
+        result = run(contract(server.url, sampling=sampling), volume)
+    assert (result.counts["answered"], result.counts["requests"]) == (30, 60)
+    assert (result.counts["promptTokens"], result.counts["completionTokens"]) == (60 * 3, 60 * 7)
+    assert result.counts["discardedTokens"] == 30 * 7
+    assert result.metrics["meanCompletionTokens"] == 7
+
+
+def test_the_tokens_of_an_answer_that_was_cut_off_use_up_the_budget(volume: Path) -> None:
+    sampling = {"generationsPerPrompt": 1, "maxTokens": 7, "retryTruncatedMaxTokens": 200}
+    cut_off_once = lambda _, before: Reaction(finish_reason="stop" if before else "length")  # noqa: E731
+    with teacher(cut_off_once) as server:
+        counts = run(contract(server.url, sampling=sampling, tokenBudget=140, maxConcurrentRequests=1), volume).counts
+    assert (counts["answered"], counts["notAsked"]) == (10, 20)
+
+
 def test_a_server_that_cuts_answers_by_itself_is_found_out_early(volume: Path) -> None:
     message = "cuts answers at 7 tokens, although maxTokens asks for 16384"
     with teacher(lambda *_: Reaction(finish_reason="length")) as server, pytest.raises(WrongInput, match=message):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,30 @@ def test_outcomes_are_found_again(tmp_path: Path) -> None:
     assert before.finish_reasons == {"stop": 1, "length": 1}
     assert before.failures == {"refused": 1}
     assert (before.outcomes, before.prompt_tokens, before.completion_tokens, before.attempts) == (3, 6, 10, 5)
+
+
+def test_the_tokens_of_a_discarded_reply_are_found_again(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    cut_off = Reply("c", None, "length", 3, 100, "model")
+    with Journal(path) as journal:
+        journal.append(replace(answer(1), discarded=cut_off))
+        before = journal.tally
+    with Journal(path) as journal:
+        assert journal.tally == before
+    assert (before.prompt_tokens, before.completion_tokens, before.discarded_completion_tokens) == (6, 110, 100)
+    (record,) = read_records(path)
+    assert record["completion_tokens"] == 10
+
+
+def test_a_journal_from_before_discarded_replies_were_counted_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_text(
+        '{"key":"00000000000000a1","failure":null,"finish_reason":"stop","prompt_tokens":3,"completion_tokens":10,'
+        '"attempts":2,"uuid":"u","generation":0,"position":0,"prompt":"p","answer":"4","reasoning":null,"content":"c",'
+        '"model":"m","endpoint":"http://a/v1","seconds":1.0}\n'
+    )
+    with Journal(path) as journal:
+        assert (journal.tally.completion_tokens, journal.tally.discarded_completion_tokens) == (10, 0)
 
 
 def test_a_record_has_everything_that_is_known(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def generate_contract(dataset: Spec, endpoint: str) -> Contract:
             "output": "by-hand/generate",
             "prompts": dataset["source"]["prompts"],
             "teacher": teacher | {"endpoints": [endpoint]},
+            "filter": dataset["filter"],
         }
     )
 

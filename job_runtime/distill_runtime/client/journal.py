@@ -15,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ class Journal:
     """The outcomes of one shard, open for writing by one process; a context manager.
 
     Attributes:
+        path: of its file.
         tally: of all outcomes in it.
 
     Raises:
@@ -81,7 +83,7 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             self._lock()
@@ -132,6 +134,12 @@ class Journal:
             written += os.write(self._file, line[written:])
         self._flushed = False
 
+    def read_sample(self, number: int) -> Iterator[dict[str, Any]]:
+        """Read so many records, or all, spread evenly over those that it has."""
+        step = max(1, self.tally.outcomes // number)
+        for _, read in islice(_whole_lines(self.path), 0, step * number, step):
+            yield orjson.loads(read())
+
     async def keep_flushed(self) -> None:
         """Flush to the disk every second, in another thread, until cancelled."""
         while True:
@@ -145,16 +153,16 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise Retryable(
-                "JournalInUse", f"another process is writing {self._path}; it must end before this one can go on"
+                "JournalInUse", f"another process is writing {self.path}; it must end before this one can go on"
             ) from error
 
     def _scan(self) -> set[int]:
         lines = 0
         keys: set[int] = set()
-        for lines, (head, _) in enumerate(_whole_lines(self._path), start=1):  # noqa: B007 - used after the loop
+        for lines, (head, _) in enumerate(_whole_lines(self.path), start=1):  # noqa: B007 - used after the loop
             keys.add(self._count(head))
         if len(keys) != lines:
-            raise _damaged(self._path, f"{lines - len(keys)} of its {lines} lines repeat an earlier one's key")
+            raise _damaged(self.path, f"{lines - len(keys)} of its {lines} lines repeat an earlier one's key")
         return keys
 
     def _count(self, head: "re.Match[bytes]") -> int:

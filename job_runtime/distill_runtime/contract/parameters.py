@@ -283,7 +283,8 @@ class FilterParameters(Parameters):
     )
     min_acceptance_rate: Fraction = Field(
         default=0.0,
-        description="Fail when a smaller share of all generations is accepted, rather than train on what is left.",
+        description="Fail when a smaller share of all generations is accepted, rather than train on what is left. "
+        "generate judges a sample of the answers as they arrive, and stops when the rate is out of reach.",
     )
     verify_timeout_seconds: int = Field(
         default=10, ge=1, le=600, description="Longest that verifying one generation may take."

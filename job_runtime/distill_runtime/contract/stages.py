@@ -79,6 +79,11 @@ class GenerateContract(StageContract):
     prompts: PromptSource
     teacher: TeacherParameters
     shards: Annotated[int, OPERATIONAL] = Field(default=1, ge=1)
+    filter: Annotated[FilterParameters | None, OPERATIONAL] = Field(
+        default=None,
+        description="How the answers will be judged. A sample of them is judged as they arrive, and the stage ends "
+        "early when minAcceptanceRate is out of reach. Default: nothing is judged.",
+    )
 
 
 class FilterContract(StageContract):

@@ -12,15 +12,11 @@ from distill_runtime.artifact import find_artifact, open_artifact
 from distill_runtime.contract import ArtifactReference, shard_output
 from distill_runtime.errors import WrongInput
 from distill_runtime.filtering.generations import Generation, Place
+from distill_runtime.filtering.reasons import CUT_OFF, FAILED
 from distill_runtime.reasoning import joined
 from distill_runtime.resumable import read_lines
 from distill_runtime.rows import GENERATIONS_NAME
 from distill_runtime.volume import Volume
-
-FAILED = "failed"
-
-_LENGTH = "length"
-"""The finish_reason of an answer that ran into its limit of tokens (OpenAI's chat completions API)."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ def _generation(line: bytes, following: Place) -> Generation:
         source=record.get("source"),
         text="" if failure else joined(record["reasoning"], record["content"]),
         tokens=record["completion_tokens"],
-        truncated=record["finish_reason"] == _LENGTH,
+        truncated=record["finish_reason"] == CUT_OFF,
         unusable=FAILED if failure else None,
         failure=failure,
         recorded=None,

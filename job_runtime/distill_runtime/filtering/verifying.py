@@ -14,14 +14,12 @@ from distill_runtime.contract import FilterParameters, Model
 from distill_runtime.cpus import available_cpus
 from distill_runtime.filtering.contamination import CONTAMINATED, Contamination
 from distill_runtime.filtering.generations import Generation, Generations, Place
+from distill_runtime.filtering.reasons import ACCEPTED, rejected_unseen
 from distill_runtime.filtering.selection import KEY, key_of
 from distill_runtime.progress import Reporter
 from distill_runtime.resumable import GrowingFile, json_line, load_checkpoint, save_checkpoint
 from distill_runtime.rows import kept_row
 from distill_runtime.verification import Question, Verdict, open_verifier, verify_all
-
-ACCEPTED = "accepted"
-TRUNCATED = "truncated"
 
 _FOUND_CHARACTERS = 200
 """Of what was compared, which for some verifiers is the whole text."""
@@ -143,10 +141,8 @@ def _candidates(
         benchmark = None if contamination is None else contamination.find(generation.prompt)
         if benchmark is not None:
             rejected: str | None = CONTAMINATED
-        elif generation.unusable is None and generation.truncated and parameters.on_truncated == "drop":
-            rejected = TRUNCATED
         else:
-            rejected = generation.unusable or generation.recorded
+            rejected = rejected_unseen(generation.unusable, generation.truncated, parameters) or generation.recorded
         yield _Candidate(generation, rejected, benchmark)
 
 

@@ -23,12 +23,13 @@ from distill_runtime.errors import WrongInput
 from distill_runtime.filtering.answered import open_rows
 from distill_runtime.filtering.contamination import Contamination, read_benchmarks
 from distill_runtime.filtering.generations import Generations
+from distill_runtime.filtering.reasons import ACCEPTED
 from distill_runtime.filtering.release import RELEASE_DIRECTORY, write_card, write_release
 from distill_runtime.filtering.selection import FATES, Keys, select
 from distill_runtime.filtering.shards import open_shards
 from distill_runtime.filtering.sources import chart_by_source
 from distill_runtime.filtering.summary import summarise
-from distill_runtime.filtering.verifying import ACCEPTED, Files, Verified, verify_generations
+from distill_runtime.filtering.verifying import Files, Verified, verify_generations
 from distill_runtime.resumable import GrowingFile, json_line, read_lines
 from distill_runtime.rows import KEPT_NAME, REJECTS_NAME
 from distill_runtime.stage import StageContext

@@ -65,7 +65,7 @@ def _generate(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage | 
 
 def _filter(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage | Invalid:
     spec = dataset.spec
-    parameters = FilterParameters.model_validate(spec.filter.model_dump() if spec.filter else {})
+    parameters = _filtering(dataset)
     if spec.source.rows is not None:
         rows = RowSource.model_validate(spec.source.rows.model_dump())
         contract = FilterContract(owner=owner_of(dataset), output=UNPLACED, input=rows, filter=parameters)
@@ -123,11 +123,23 @@ def _generation(dataset: DistillDataset) -> GenerateContract | Invalid:
     prompts, teacher = dataset.spec.source.prompts, dataset.spec.teacher
     if prompts is None or teacher is None:
         return Invalid("InvalidSpec", "spec.source is incomplete: set source.prompts and teacher, or source.rows.")
+    filtering = _filtering(dataset)
     contract = GenerateContract(
         owner=owner_of(dataset),
         output=UNPLACED,
         prompts=prompts,
         teacher=TeacherParameters.model_validate(teacher.model_dump(include=set(TeacherParameters.model_fields))),
         shards=teacher.shards,
+        filter=filtering if _may_be_hopeless(filtering) else None,
     )
     return placed(contract, dataset, "generate")
+
+
+def _filtering(dataset: DistillDataset) -> FilterParameters:
+    filtering = dataset.spec.filter
+    return FilterParameters.model_validate(filtering.model_dump() if filtering else {})
+
+
+def _may_be_hopeless(filtering: FilterParameters) -> bool:
+    """Tell whether the filter could find that too few generations are right."""
+    return filtering.min_acceptance_rate > 0 and filtering.verifier not in ("none", "recorded")

@@ -8,7 +8,7 @@ from unit.operator.builders import DIGEST, SETTINGS, ready, resource, succeeded_
 from distill_operator.observation import ResourceKey
 from distill_operator.plan.kinds import KIND_PLANS
 from distill_operator.plan.stages import Invalid, Stage, Waiting
-from distill_runtime.contract import FilterContract, FilterParameters, RowSource
+from distill_runtime.contract import FilterContract, FilterParameters, GenerateContract, RowSource
 
 DATASET_STAGES = ("generate", "filter", "pack")
 NPU = {"profile": "ascend-910b"}
@@ -63,6 +63,21 @@ def test_dependency_of_each_kind(kind: str, spec: dict[str, Any] | None, expecte
     assert KIND_PLANS[kind].dependency(resource(kind, spec)) == expected
 
 
+@pytest.mark.parametrize(
+    ("filtering", "judged"),
+    [
+        ({}, False),
+        ({"minAcceptanceRate": 0.3}, True),
+        ({"minAcceptanceRate": 0.3, "verifier": "none"}, False),
+    ],
+)
+def test_generate_judges_its_answers_where_too_few_may_be_right(filtering: dict[str, Any], judged: bool) -> None:
+    planned = plan("DistillDataset", "generate", {"filter": filtering})
+    assert isinstance(planned, Stage)
+    assert isinstance(planned.contract, GenerateContract)
+    assert (planned.contract.filter is not None) is judged
+
+
 class TestGeneratePath:
     @pytest.mark.parametrize(
         "teacher",
@@ -77,6 +92,10 @@ class TestGeneratePath:
     )
     def test_how_the_teacher_is_reached_does_not_matter(self, teacher: dict[str, Any]) -> None:
         changed = output("DistillDataset", "generate", {"teacher": {**TEACHER, **teacher}})
+        assert changed == output("DistillDataset", "generate")
+
+    def test_how_the_answers_are_judged_does_not_matter(self) -> None:
+        changed = output("DistillDataset", "generate", {"filter": {"minAcceptanceRate": 0.3, "verifier": "exact"}})
         assert changed == output("DistillDataset", "generate")
 
     @pytest.mark.parametrize(

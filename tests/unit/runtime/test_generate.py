@@ -16,7 +16,7 @@ from support.scripted_teacher import MODEL, Reaction, ScriptedTeacher, teacher
 
 from distill_runtime.cli import UNITS
 from distill_runtime.client.journal import read_records
-from distill_runtime.contract import EXIT_TERMINATED, GenerateContract, Manifest, Result, shard_output
+from distill_runtime.contract import EXIT_TERMINATED, FilterParameters, GenerateContract, Manifest, Result, shard_output
 from distill_runtime.errors import Retryable, WrongInput
 from distill_runtime.progress import Reporter
 from distill_runtime.rows import GENERATIONS_NAME
@@ -222,6 +222,52 @@ def test_a_budget_that_suffices_leaves_nothing_unasked(volume: Path) -> None:
         counts = run(contract(server.url, requestBudget=60), volume).counts
     assert counts["answered"] == 60
     assert "notAsked" not in counts
+
+
+def wrong_answers(url: str, min_acceptance_rate: float) -> GenerateContract:
+    """Have answers judged that are never the reference answer."""
+    filtering = FilterParameters(verifier="exact", min_acceptance_rate=min_acceptance_rate)
+    return contract(url).model_copy(update={"filter": filtering})
+
+
+def test_it_stops_when_too_few_answers_are_right_and_loses_nothing(volume: Path) -> None:
+    write(volume, [{"problem": f"p{number}", "answer": "4", "uuid": f"u{number}"} for number in range(1000)])
+    message = (
+        r"accepted 0 of the last 200 generations judged \(0\.0 %\); rejected: 200 incorrect\. "
+        r"At that rate at most .* asks for 30 %\. \d+ of 2000 generations are done, and kept in generated/shard-00000"
+    )
+    with teacher(lambda *_: Reaction(delay=0.02)) as server:
+        with pytest.raises(WrongInput, match=message) as stopped:
+            run(wrong_answers(server.url, 0.3), volume)
+        assert stopped.value.reason == "AcceptanceRateTooLow"
+        asked = server.requests
+        assert 200 <= asked < 1500
+        with pytest.raises(WrongInput, match=f"{asked} of 2000 generations are done"):
+            run(wrong_answers(server.url, 0.3), volume)
+        assert server.requests == asked
+        assert run(contract(server.url), volume).counts["answered"] == 2000
+        assert server.requests == 2000
+
+
+def test_it_goes_on_when_enough_answers_are_right(volume: Path) -> None:
+    write(
+        volume, [{"problem": f"p{number}", "answer": f"re: Solve: p{number}", "uuid": number} for number in range(300)]
+    )
+    with teacher() as server:
+        assert run(wrong_answers(server.url, 0.9), volume).counts["answered"] == 600
+
+
+def test_a_verifier_that_is_not_there_is_found_before_anything_is_asked(volume: Path) -> None:
+    filtering = FilterParameters(verifier="python", entry_point="nowhere:right", min_acceptance_rate=0.3)
+    with teacher() as server, pytest.raises(WrongInput, match="entryPoint nowhere:right"):
+        run(contract(server.url).model_copy(update={"filter": filtering}), volume)
+    assert server.requests == 0
+
+
+def test_what_judges_answers_is_not_loaded_where_none_are_judged(process_environment: dict[str, str]) -> None:
+    program = "import sys, distill_runtime.stages.generate; print(*{'pebble', 'sympy', 'numpy'} & set(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", program], env=process_environment, check=True, capture_output=True)
+    assert loaded.stdout == b"\n"
 
 
 def test_an_answer_that_was_cut_off_is_asked_for_once_more_with_more_tokens(volume: Path) -> None:

@@ -1,0 +1,22 @@
+"""What becomes of a generation: the words that the filter and generate's forecast count by."""
+
+from distill_runtime.contract import FilterParameters
+
+ACCEPTED = "accepted"
+FAILED = "failed"
+TRUNCATED = "truncated"
+
+CUT_OFF = "length"
+"""The finish_reason of an answer that ran into its limit of tokens (OpenAI's chat completions API)."""
+
+
+def rejected_unseen(unusable: str | None, truncated: bool, parameters: FilterParameters) -> str | None:
+    """Say why a generation is rejected without a look at its answer; None if it is not.
+
+    Args:
+        unusable: why it cannot be judged, if it cannot.
+        truncated: whether it was cut off.
+    """
+    if unusable is None and truncated and parameters.on_truncated == "drop":
+        return TRUNCATED
+    return unusable

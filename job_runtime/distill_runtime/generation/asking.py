@@ -1,0 +1,118 @@
+"""Asking what is not in the journal yet."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from distill_runtime import event_loop
+from distill_runtime.client.ask import Client, ClientSettings
+from distill_runtime.client.journal import Journal, Tally
+from distill_runtime.client.output_cap import OutputCapDetector
+from distill_runtime.client.values import Outcome, Request
+from distill_runtime.contract import FilterParameters, GenerateContract
+from distill_runtime.errors import WrongInput
+from distill_runtime.generation.progress import AskingProgress, price_of_all
+from distill_runtime.stage import StageContext
+
+if TYPE_CHECKING:
+    from distill_runtime.generation.forecast import Forecast
+
+
+def ask_what_is_missing(
+    contract: GenerateContract, context: StageContext, missing: Iterator[Request], journal: Journal, total: int
+) -> None:
+    """Ask until everything is settled, a budget is spent, or it is certain that the filter will reject too much.
+
+    Raises:
+        WrongInput: AcceptanceRateTooLow, or as `client.ask.Client`.
+        Retryable: EndpointUnreachable.
+    """
+    tally = journal.tally
+
+    def is_worthwhile(_: Request) -> bool:
+        if budget_is_spent(contract, tally):
+            return False
+        return forecast is None or not forecast.is_hopeless(tally.outcomes, total)
+
+    with ExitStack() as stack:
+        forecast = None if contract.filter is None else stack.enter_context(open_forecast(contract.filter))
+        if forecast is not None and tally.outcomes >= forecast.window.size:
+            context.reporter.update(message="judging the answers that are there")
+            forecast.judge_records(journal.read_sample(forecast.window.size))
+        if forecast is None or not forecast.is_hopeless(tally.outcomes, total):
+            worthwhile = takewhile(is_worthwhile, missing)
+            progress = AskingProgress(context.reporter, tally, total, price_of_all(contract), forecast)
+            event_loop.run(_ask(client_settings(contract, context), worthwhile, journal, progress))
+    if forecast is not None and forecast.hopeless and tally.outcomes < total and not budget_is_spent(contract, tally):
+        raise WrongInput(
+            "AcceptanceRateTooLow",
+            f"{forecast.hopeless}. {tally.outcomes} of {total} generations are done, and kept in "
+            f"{context.volume.relative(journal.path)}. Look at some of them: is it the right model, does the prompt "
+            "ask for a \\boxed{}, are the reference answers bare? Or lower the rate: created again under the same "
+            "name, with the same source and sampling, the dataset goes on with what it has.",
+        )
+
+
+def open_forecast(parameters: FilterParameters) -> "Forecast":
+    """Give a judge of the answers to come.
+
+    Raises:
+        WrongInput: InvalidPattern or VerifierMissing.
+    """
+    from distill_runtime.generation.forecast import Forecast  # noqa: PLC0415 - a verifier costs nothing where none works
+
+    return Forecast(parameters)
+
+
+async def _ask(
+    settings: ClientSettings, requests: Iterator[Request], journal: Journal, progress: AskingProgress
+) -> None:
+    # First of all, so that what an earlier Pod did is not taken for speed.
+    progress.begin()
+    cap = OutputCapDetector()
+    forecast = progress.forecast
+
+    def take(outcome: Outcome) -> None:
+        journal.append(outcome)
+        cap.observe(outcome)
+        if forecast is not None:
+            forecast.take(outcome)
+
+    async with Client(settings) as client:
+        await client.check_endpoints()
+        async with asyncio.TaskGroup() as background:
+            tasks = (
+                background.create_task(journal.keep_flushed()),
+                background.create_task(progress.keep_reporting(client)),
+            )
+            await client.ask_all(requests, take)
+            for task in tasks:
+                task.cancel()
+    progress.end()
+
+
+def budget_is_spent(contract: GenerateContract, tally: Tally) -> bool:
+    """Tell whether the shard has used up its part of a budget."""
+    budgets = (
+        (contract.teacher.token_budget, tally.completion_tokens),
+        (contract.teacher.request_budget, tally.attempts),
+    )
+    return any(budget is not None and used >= budget / contract.shards for budget, used in budgets)
+
+
+def client_settings(contract: GenerateContract, context: StageContext) -> ClientSettings:
+    """Give the shard's part of how the teacher is asked."""
+    teacher = contract.teacher
+    return ClientSettings(
+        endpoints=teacher.endpoints,
+        model=teacher.model,
+        api_key=context.api_key,
+        # The shards share the number; rounded so that their parts add up to it, but at least one each.
+        max_concurrent_requests=max(1, (teacher.max_concurrent_requests + context.index) // contract.shards),
+        request_timeout_seconds=teacher.request_timeout_seconds,
+        max_attempts=teacher.max_attempts,
+        unavailable_timeout_seconds=teacher.unavailable_timeout_seconds,
+        stall_timeout_seconds=teacher.stall_timeout_seconds,
+    )

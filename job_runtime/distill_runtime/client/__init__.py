@@ -4,6 +4,7 @@
 * `http`, `stream`, `chat`: HTTP to one server, a streamed answer put together, one exchange with an endpoint.
 * `trouble`: what can go wrong in an exchange, and what each kind calls for.
 * `endpoints`: which endpoint takes the next request, how many at once, and which are failing.
+* `concurrency`: how many requests at once an endpoint can make use of.
 * `ask`: the client: workers that take requests off one iterator until each has its outcome.
 * `journal`, `adoption`: outcomes on disk, one a line, found again after any crash or with another number of shards.
 * `output_cap`: noticing that a server cuts answers by itself.

@@ -162,10 +162,13 @@ class Client:
         except BaseException:
             self._pool.abandon(lease)
             raise
-        if isinstance(result, Trouble) and result.kind is not Kind.REFUSED:
-            self._pool.fail(lease, result)
+        if isinstance(result, Reply):
+            # Of servers that count no tokens, answers are taken to be equally long.
+            self._pool.answer(lease, result.completion_tokens or 1)
+        elif result.kind is Kind.REFUSED:
+            self._pool.answer(lease, None)
         else:
-            self._pool.answer(lease)
+            self._pool.fail(lease, result)
         return result
 
     async def _counts(self, attempts: int, answered_before: int) -> bool:

@@ -1,12 +1,14 @@
 """Which endpoint takes the next request, how many it may have at once, and which are failing.
 
-Three rules, all local to an endpoint:
+Four rules, all local to an endpoint:
 
 * Least in flight: the next request goes to the endpoint that has the fewest.
 * A limit on requests in flight that gives way: it starts at the configured number, falls by a third when the endpoint
   answers 429, at most once a second, and rises again, with each answer (additive increase, multiplicative decrease, as
   in TCP) and with time. It starts at the top, and rises with time, because answers may take ten minutes, while a
-  request too many is refused at once and costs next to nothing.
+  request too many is refused at once and costs next to nothing. Where no more than a tenth of what came back lately
+  was 429 it falls by that share only: some servers refuse one request in a hundred whatever their load.
+* A ceiling on requests in flight, where more of them would only wait in the endpoint's queue (see `concurrency`).
 * A breaker: an endpoint that cannot be reached, or fails five times in a row, rests for a while that doubles, and
   then gets a single request at a time until it answers one.
 """
@@ -18,9 +20,12 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from distill_runtime.client.concurrency import ConcurrencySearch
 from distill_runtime.client.trouble import Kind, Trouble
 
 _THROTTLED_FACTOR = 0.7
+_FEW_THROTTLED = 0.1
+"""Share of 429 up to which the limit falls by no more than it."""
 _SECONDS_BETWEEN_DECREASES = 1.0
 _SECONDS_TO_RECOVER = 60.0
 """In which the limit rises from nothing to the configured number, if nobody answers anything."""
@@ -32,15 +37,48 @@ _ACCEPTED_AFTER_SECONDS = 30.0
 
 
 @dataclass(slots=True, eq=False)
+class Throttling:
+    """The 429s of a second, which together make the limit fall once.
+
+    Attributes:
+        began_at: time of the first of them.
+        number: how many they are.
+        limit: before the first of them, as far as it was made use of.
+        answered: answers of the endpoint before the first of them.
+        answered_before: answers before the first one of the second before, so that quiet times count.
+    """
+
+    began_at: float = float("-inf")
+    number: int = 0
+    limit: float = 0.0
+    answered: int = 0
+    answered_before: int = 0
+
+    def add(self, endpoint: "Endpoint", now: float) -> None:
+        """Lower the limit of an endpoint that has just answered 429."""
+        if now - self.began_at >= _SECONDS_BETWEEN_DECREASES:
+            self.began_at, self.number = now, 0
+            self.limit = min(endpoint.limit_at(now), len(endpoint.in_flight) + 1)
+            self.answered_before, self.answered = self.answered, endpoint.answered
+        self.number += 1
+        share = self.number / (self.number + endpoint.answered - self.answered_before)
+        lowered = self.limit * (1 - share if share <= _FEW_THROTTLED else _THROTTLED_FACTOR)
+        if lowered < endpoint.tolerated_at(now):
+            endpoint.set_limit(lowered, now)
+
+
+@dataclass(slots=True, eq=False)
 class Endpoint:
     """One server, as the pool sees it. Times are the event loop's.
 
     Attributes:
-        most: the largest limit, which is the configured number.
-        limit: requests that it might have at once at the time `limit_set_at`; see `limit_at`.
+        most: requests that it may have at once by configuration.
+        search: for the number that it can make use of.
+        limit: requests that it might have at once at the time `limit_set_at`, as far as 429 goes; see `limit_at`.
         in_flight: start of each request under way, by a number, oldest first.
         failures: troubles in a row, not counting 429.
         throttles: 429s in a row.
+        throttling: the latest of them.
         rests: how often it has rested since it last answered.
         failing_since: start of the first trouble after the last answer.
     """
@@ -49,16 +87,20 @@ class Endpoint:
     most: int
     limit: float
     limit_set_at: float
+    search: ConcurrencySearch = field(init=False)
     in_flight: dict[int, float] = field(default_factory=dict)
     sent: int = 0
     answered: int = 0
     failures: int = 0
     throttles: int = 0
+    throttling: Throttling = field(default_factory=Throttling)
     rests: int = 0
     resume_at: float = 0.0
-    decreased_at: float = float("-inf")
     failing_since: float | None = None
     trouble: Trouble | None = None
+
+    def __post_init__(self) -> None:
+        self.search = ConcurrencySearch(self.most)
 
     @property
     def broken(self) -> bool:
@@ -68,6 +110,10 @@ class Endpoint:
 
     def limit_at(self, now: float) -> float:
         """Give how many requests it may have at once."""
+        return min(self.search.ceiling, self.tolerated_at(now))
+
+    def tolerated_at(self, now: float) -> float:
+        """Give how many requests it may have at once as far as 429 goes."""
         return min(self.most, self.limit + (now - self.limit_set_at) * self.most / _SECONDS_TO_RECOVER)
 
     def set_limit(self, limit: float, now: float) -> None:
@@ -81,17 +127,22 @@ class Endpoint:
         missing = len(self.in_flight) + 1 - self.limit_at(now)
         if missing <= 0:
             return self.resume_at
-        if len(self.in_flight) >= self.most:
+        if len(self.in_flight) >= self.search.ceiling:
             return float("inf")
         return max(self.resume_at, now + missing * _SECONDS_TO_RECOVER / self.most)
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to send one request to an endpoint; given back with what came of it."""
+    """The right to send one request to an endpoint; given back with what came of it.
+
+    Attributes:
+        in_flight: requests that the endpoint has with this one.
+    """
 
     endpoint: Endpoint
     number: int
+    in_flight: int
 
 
 class EndpointPool:
@@ -125,22 +176,28 @@ class EndpointPool:
             # At the same `now`: an endpoint that gets room between two looks at the clock would wake nobody.
             self._set_timer(now)
             await turn
-        lease = Lease(endpoint, next(self._numbers))
+        lease = Lease(endpoint, next(self._numbers), len(endpoint.in_flight) + 1)
         endpoint.in_flight[lease.number] = now
         endpoint.sent += 1
         if self._waiting and self._choose(now) is not None:
             self._wake_one()
         return lease
 
-    def answer(self, lease: Lease) -> None:
-        """Give a lease back: the endpoint answered."""
+    def answer(self, lease: Lease, tokens: int | None) -> None:
+        """Give a lease back: the endpoint answered.
+
+        Args:
+            tokens: of the answer, at least 1; None if it tells nothing about the endpoint's speed.
+        """
         endpoint, now = lease.endpoint, self._loop.time()
-        del endpoint.in_flight[lease.number]
+        started = endpoint.in_flight.pop(lease.number)
         self.answered += 1
         endpoint.answered += 1
+        if tokens is not None:
+            endpoint.search.observe(lease.in_flight, tokens, now - started)
         endpoint.failures = endpoint.throttles = endpoint.rests = 0
         endpoint.failing_since = endpoint.trouble = None
-        limit = endpoint.limit_at(now)
+        limit = endpoint.tolerated_at(now)
         if limit < endpoint.most:
             endpoint.set_limit(limit + 1 / limit, now)
         self._wake_one()
@@ -198,10 +255,7 @@ class EndpointPool:
 
     def _throttle(self, endpoint: Endpoint, now: float, trouble: Trouble) -> None:
         endpoint.throttles += 1
-        if now - endpoint.decreased_at >= _SECONDS_BETWEEN_DECREASES:
-            endpoint.decreased_at = now
-            reached = min(endpoint.limit_at(now), len(endpoint.in_flight) + 1)
-            endpoint.set_limit(reached * _THROTTLED_FACTOR, now)
+        endpoint.throttling.add(endpoint, now)
         if not endpoint.in_flight:
             # Nothing that could answer: without a rest each waiting request would be refused in turn.
             rest = trouble.retry_after or backoff(_FIRST_REST_SECONDS, endpoint.throttles)

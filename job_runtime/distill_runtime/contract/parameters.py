@@ -172,7 +172,7 @@ class TeacherParameters(Parameters):
     )
     sampling: Sampling = Field(default=Sampling(), description="How the teacher samples.")
     max_concurrent_requests: Annotated[int, OPERATIONAL] = Field(
-        default=100, ge=1, le=10_000, description="Requests under way at once, over all shards together."
+        default=100, ge=1, le=10_000, description="Most requests under way at once, over all shards together."
     )
     request_timeout_seconds: Annotated[int, OPERATIONAL] = Field(
         default=3600, ge=1, le=86_400, description="Longest a single request may take."

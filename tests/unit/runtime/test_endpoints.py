@@ -28,8 +28,8 @@ async def test_the_least_busy_endpoint_is_next() -> None:
     pool = EndpointPool(["http://a", "http://b"], 10)
     first = await acquire(pool, 4)
     assert [lease.endpoint.url for lease in first] == ["http://a", "http://b", "http://a", "http://b"]
-    pool.answer(first[1])
-    pool.answer(first[3])
+    pool.answer(first[1], None)
+    pool.answer(first[3], None)
     assert [lease.endpoint.url for lease in await acquire(pool, 2)] == ["http://b", "http://b"]
 
 
@@ -37,7 +37,7 @@ async def test_no_more_are_in_flight_than_allowed_over_all_endpoints() -> None:
     pool = EndpointPool(["http://a", "http://b"], 3)
     leases = await acquire(pool, 3)
     assert await is_full(pool)
-    pool.answer(leases[0])
+    pool.answer(leases[0], None)
     await acquire(pool, 1)
 
 
@@ -47,7 +47,7 @@ async def test_whoever_waits_is_served_when_a_lease_comes_back() -> None:
     waiting = [asyncio.create_task(pool.acquire()) for _ in range(3)]
     for task in waiting:
         await asyncio.sleep(0)
-        pool.answer(lease)
+        pool.answer(lease, None)
         lease = await asyncio.wait_for(task, 1)
 
 
@@ -59,8 +59,49 @@ async def test_429_lowers_the_limit_once_a_second_and_answers_raise_it() -> None
     endpoint = pool.endpoints[0]
     assert endpoint.limit == pytest.approx(70)
     for lease in leases[10:80]:
-        pool.answer(lease)
+        pool.answer(lease, None)
     assert endpoint.limit == pytest.approx(71, abs=0.2)
+
+
+async def test_few_429_among_answers_lower_the_limit_by_their_share() -> None:
+    pool = EndpointPool(["http://a"], 100)
+    leases = await acquire(pool, 100)
+    for lease in leases[:49]:
+        pool.answer(lease, None)
+    pool.fail(leases[49], THROTTLED)
+    assert pool.endpoints[0].limit == pytest.approx(51 * 0.98)
+
+
+async def test_429_that_come_together_lower_the_limit_by_a_third_though_answers_came_before() -> None:
+    pool = EndpointPool(["http://a"], 100)
+    leases = await acquire(pool, 100)
+    for lease in leases[:50]:
+        pool.answer(lease, None)
+    for lease in leases[50:60]:
+        pool.fail(lease, THROTTLED)
+    assert pool.endpoints[0].limit == pytest.approx(50 * 0.7)
+
+
+async def test_an_endpoint_gets_no_more_than_it_can_make_use_of() -> None:
+    pool = EndpointPool(["http://a"], 1000)
+    endpoint = pool.endpoints[0]
+    await acquire(pool, endpoint.search.ceiling)
+    assert endpoint.search.ceiling < 1000
+    assert await is_full(pool)
+
+
+async def test_whoever_waits_for_a_ceiling_that_rises_is_served() -> None:
+    pool = EndpointPool(["http://a"], 1000)
+    begun = pool.endpoints[0].search.ceiling
+    leases = await acquire(pool, begun)
+    waiting = [asyncio.create_task(pool.acquire()) for _ in range(1000 - begun)]
+    await asyncio.sleep(0)
+    while pool.endpoints[0].search.ceiling == begun:
+        pool.answer(leases.pop(), 100)
+    await asyncio.sleep(0.01)
+    assert len(pool.endpoints[0].in_flight) == pool.endpoints[0].search.ceiling
+    for task in waiting:
+        task.cancel()
 
 
 async def test_429_lowers_the_limit_below_what_was_in_flight_not_below_what_was_allowed() -> None:
@@ -104,7 +145,7 @@ async def test_an_unreachable_endpoint_rests_and_then_gets_one_request_at_a_time
     await asyncio.sleep(0.55)
     retried = [lease for lease in await acquire(pool, 3) if lease.endpoint.url == "http://a"]
     assert len(retried) == 1
-    pool.answer(retried[0])
+    pool.answer(retried[0], None)
     assert (await acquire(pool, 1))[0].endpoint.url == "http://a"
 
 
@@ -125,7 +166,7 @@ async def test_failures_between_answers_do_not_add_up() -> None:
     for _ in range(20):
         bad, good = await acquire(pool, 2)
         pool.fail(bad, SERVER_ERROR)
-        pool.answer(good)
+        pool.answer(good, None)
     assert not pool.endpoints[0].broken
 
 
@@ -133,7 +174,7 @@ async def test_all_is_well_as_long_as_one_endpoint_answers() -> None:
     pool = EndpointPool(["http://a", "http://b"], 10)
     first = await acquire(pool, 2)
     pool.fail(first[0], UNREACHABLE)
-    pool.answer(first[1])
+    pool.answer(first[1], None)
     await asyncio.sleep(0.02)
     assert pool.unavailable_seconds() == 0
     assert pool.describe_trouble() == "http://a refuses connections, for 0 s now"
@@ -148,7 +189,7 @@ async def test_an_outage_lasts_since_the_last_endpoint_failed() -> None:
     await asyncio.sleep(0.05)
     assert pool.unavailable_seconds() > 0.04
     retried = await acquire(pool, 1)
-    pool.answer(retried[0])
+    pool.answer(retried[0], None)
     assert pool.unavailable_seconds() == 0
 
 

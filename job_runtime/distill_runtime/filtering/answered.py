@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from distill_runtime.contract import ArtifactReference, RowSource
 from distill_runtime.errors import WrongInput
 from distill_runtime.filtering.generations import Generation, Place
+from distill_runtime.filtering.reasons import CUT_OFF
 from distill_runtime.sources.formats import Row, format_of
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.prompts import ANSWER_MISSING, PROMPT_MISSING, as_text, text_uuid
@@ -24,7 +25,6 @@ GENERATION_MISSING = "generationMissing"
 INCORRECT = "incorrect"
 NO_VERDICT = "noVerdict"
 
-_LENGTH = "length"
 _UUID, _SOURCE, _COMPLETE, _FINISH_REASONS = "uuid", "source", "is_reasoning_complete", "finish_reasons"
 """Columns that are read where the rows have them, if the source names no others."""
 
@@ -112,7 +112,7 @@ class AnsweredRows:
             return False
         complete = _item(row, self.source.complete_column or _COMPLETE, index)
         finish_reason = _item(row, self.source.finish_reasons_column or _FINISH_REASONS, index)
-        return complete is False or finish_reason == _LENGTH
+        return complete is False or finish_reason == CUT_OFF
 
     def _recorded(self, row: Row, index: int) -> str | None:
         if not self.trusted:

@@ -4,11 +4,11 @@ import json
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from support import chat_tokenizers
+from support.interrupting import Interrupting
 from support.stage_process import end_stage
 
 from distill_runtime.artifact import ArtifactWriter, open_artifact, verify_content
@@ -163,20 +163,6 @@ def test_a_changed_input_is_refused(context: StageContext) -> None:
     with pytest.raises(WrongInput) as refusal:
         pack.check(contract(changed), context)
     assert refusal.value.reason == "ArtifactChanged"
-
-
-class Interrupting(Reporter):
-    """Ends the stage at the n-th report, as SIGTERM may at any moment."""
-
-    def __init__(self, at: int) -> None:
-        super().__init__("pack", "samples")
-        self._left = at
-
-    def update(self, **changes: Any) -> None:
-        super().update(**changes)
-        self._left -= 1
-        if self._left == 0:
-            raise Terminated
 
 
 def test_blocks_are_packed_one_after_another_through_any_interruption(

@@ -14,6 +14,7 @@ import pytest
 from datasets import Dataset, load_from_disk
 from pydantic import ValidationError
 from support import chat_tokenizers
+from support.interrupting import Interrupting
 from support.stage_process import end_stage
 from support.student import pack_samples
 
@@ -278,20 +279,6 @@ class TestTokenizer:
         with pytest.raises(WrongInput) as refusal:
             pack.check(contract("packed/sequences", tokenizer={"uri": "nowhere"}), context)
         assert refusal.value.reason == "TokenizerMissing"
-
-
-class Interrupting(Reporter):
-    """Ends the stage at the n-th report, as SIGTERM may at any moment."""
-
-    def __init__(self, at: int) -> None:
-        super().__init__("pack", "samples")
-        self._left = at
-
-    def update(self, **changes: Any) -> None:
-        super().update(**changes)
-        self._left -= 1
-        if self._left == 0:
-            raise Terminated
 
 
 def many(count: int) -> Rows:

@@ -1,0 +1,20 @@
+"""A stage that is ended at a moment of one's choice."""
+
+from typing import Any
+
+from distill_runtime.errors import Terminated
+from distill_runtime.progress import Reporter
+
+
+class Interrupting(Reporter):
+    """Ends the stage at the n-th report, as SIGTERM may at any moment."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__("pack", "samples")
+        self._left = at
+
+    def update(self, **changes: Any) -> None:
+        super().update(**changes)
+        self._left -= 1
+        if self._left == 0:
+            raise Terminated

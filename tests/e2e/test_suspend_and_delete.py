@@ -35,9 +35,10 @@ def test_suspending_generate_frees_its_pods_and_resuming_completes(workspace: Wo
     assert answered < 400
 
 
-def test_suspending_a_training_resumes_from_its_checkpoint(workspace: Workspace) -> None:
+def test_suspending_a_training_on_devices_resumes_from_its_checkpoint(workspace: Workspace) -> None:
     workspace.teacher()
-    workspace.apply(workspace.dataset(), workspace.finetune(training={"maxSteps": 60}))
+    accelerator = {"profile": "fake-npu", "devicesPerNode": 1}
+    workspace.apply(workspace.dataset(), workspace.finetune(training={"maxSteps": 60}, accelerator=accelerator))
     eventually(lambda: (workspace.status("finetunerun").get("step") or 0) >= 8, "8 steps", 120)
     _suspend(workspace, "finetunerun", True)
     eventually(lambda: not _live_pods(workspace), "no Pod left", 60)

@@ -47,11 +47,10 @@ def test_a_run_that_asks_for_more_devices_than_a_node_has_says_why_it_is_pending
     assert "Unschedulable" in warnings
 
 
-def test_devices_are_asked_of_the_scheduler_and_training_completes(workspace: Workspace) -> None:
+def test_devices_are_asked_of_the_scheduler_for_training_and_not_for_its_preflight(workspace: Workspace) -> None:
     workspace.teacher()
     workspace.apply(workspace.dataset(), workspace.finetune(accelerator={"profile": "fake-npu", "devicesPerNode": 1}))
-    workspace.wait_for("finetunerun")
-    (pod,) = workspace.pods("train")
+    pod = workspace.running_pod("train", 120)
     assert pod["spec"]["containers"][0]["resources"]["limits"]["huawei.com/Ascend910"] == "1"
     (preflight,) = workspace.pods("preflight")
     assert "huawei.com/Ascend910" not in preflight["spec"]["containers"][0]["resources"].get("limits", {})

@@ -41,7 +41,7 @@ check: venv ## Format, lint, types, import contracts, generated files.
 	$(RUN) -m distill_operator.api . --check
 
 unit: venv ## Run the unit tests: no cluster, no network beyond loopback.
-	$(RUN) -m pytest tests/unit --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(RUN) -m pytest tests/unit --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 e2e: venv ## Run the end-to-end tests on a real Kubernetes.
 	$(RUN) -m pytest tests/e2e

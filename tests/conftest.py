@@ -12,6 +12,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite golden files, to be read in review")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with what takes longest: what comes last has the other processes wait for it."""
+    items.sort(key=lambda item: item.get_closest_marker("mindspore") is None)
+
+
 @pytest.fixture
 def equals_golden_text(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
     """Compare a text with a golden file, or write it."""

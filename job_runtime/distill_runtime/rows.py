@@ -10,6 +10,9 @@ KEPT_NAME = "kept.jsonl"
 REJECTS_NAME = "rejects.jsonl"
 """File of an artifact: what was left out, each with its uuid, its generation and the reason."""
 
+CUT_OFF = "length"
+"""The finish_reason of an answer that ran into its limit of tokens (OpenAI's chat completions API)."""
+
 
 def kept_row(uuid: str, generation: int, prompt: str, answer: str, text: str, source: str | None) -> Mapping[str, Any]:
     """Make the row of a kept generation, in the shape of published reasoning data sets.

@@ -12,6 +12,7 @@ from distill_runtime.client.endpoints import Endpoint, EndpointPool, Lease, back
 from distill_runtime.client.trouble import Kind, Trouble
 from distill_runtime.client.values import Answer, Failure, Outcome, Reply, Request, chat_body
 from distill_runtime.errors import Retryable, WrongInput
+from distill_runtime.rows import CUT_OFF
 
 logger = logging.getLogger(__name__)
 
@@ -222,7 +223,7 @@ class Client:
 
 
 def _is_truncated(answer: Answer) -> bool:
-    return answer.reply.finish_reason == "length"
+    return answer.reply.finish_reason == CUT_OFF
 
 
 def _kept(truncated: Answer, longer: Outcome) -> Answer:

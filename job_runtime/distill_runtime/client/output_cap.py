@@ -8,6 +8,7 @@ end. Such a limit shows in the answers: several stop at exactly the same number 
 
 from distill_runtime.client.values import Answer, Outcome
 from distill_runtime.errors import WrongInput
+from distill_runtime.rows import CUT_OFF
 
 _CUT_ANSWERS = 5
 _CUT_SHARE = 0.01
@@ -31,7 +32,7 @@ class OutputCapDetector:
             return
         reply, tokens, asked = outcome.reply, outcome.reply.completion_tokens, outcome.request.body["max_tokens"]
         self._answers += 1
-        cut_early = reply.finish_reason == "length" and tokens < asked
+        cut_early = reply.finish_reason == CUT_OFF and tokens < asked
         enough = max(_CUT_ANSWERS, self._answers * _CUT_SHARE)
         if self._output.count(tokens, cut_early) >= enough:
             raise _capped(outcome, f"cuts answers at {tokens} tokens, although maxTokens asks for {asked}")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill_runtime.evaluation.interval import wilson_interval
+from distill_runtime.rows import CUT_OFF
 from distill_runtime.verification.verifier import Reason
 
 UNANSWERED = "unanswered"
@@ -56,7 +57,7 @@ def count_samples(results: Sequence[ProblemResult]) -> dict[str, int]:
         "samples": len(samples),
         "correct": reasons.pop("correct", 0),
         UNANSWERED: reasons.pop(UNANSWERED, 0),
-        "truncated": sum(sample.finish_reason == "length" for sample in samples),
+        "truncated": sum(sample.finish_reason == CUT_OFF for sample in samples),
         **dict(sorted(reasons.items())),
     }
 

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from distill_runtime.contract import ArtifactReference, RowSource
 from distill_runtime.errors import WrongInput
 from distill_runtime.filtering.generations import Generation, Place
-from distill_runtime.filtering.reasons import CUT_OFF
+from distill_runtime.rows import CUT_OFF
 from distill_runtime.sources.formats import Row, format_of
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.prompts import ANSWER_MISSING, PROMPT_MISSING, as_text, text_uuid

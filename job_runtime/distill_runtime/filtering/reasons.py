@@ -6,9 +6,6 @@ ACCEPTED = "accepted"
 FAILED = "failed"
 TRUNCATED = "truncated"
 
-CUT_OFF = "length"
-"""The finish_reason of an answer that ran into its limit of tokens (OpenAI's chat completions API)."""
-
 
 def rejected_unseen(unusable: str | None, truncated: bool, parameters: FilterParameters) -> str | None:
     """Say why a generation is rejected without a look at its answer; None if it is not.

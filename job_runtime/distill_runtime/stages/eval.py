@@ -25,6 +25,7 @@ from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
 from distill_runtime.cpus import available_cpus
 from distill_runtime.errors import WrongInput
 from distill_runtime.evaluation.score import ProblemResult, Sample, count_samples, score_metrics
+from distill_runtime.rows import CUT_OFF
 from distill_runtime.serving.process import ServerProcess, serve
 from distill_runtime.sources.prompts import Prompt, open_prompts
 from distill_runtime.stage import StageContext
@@ -223,7 +224,7 @@ async def _keep_watch(client: Client, server: ServerProcess | None, journal: Jou
         context.reporter.update(
             done=tally.outcomes,
             message=client.describe_trouble() or "asking the student",
-            counts={"truncated": tally.finish_reasons["length"], "unanswered": tally.failures.total()},
+            counts={"truncated": tally.finish_reasons[CUT_OFF], "unanswered": tally.failures.total()},
         )
         await asyncio.sleep(_REPORT_SECONDS)
 

@@ -243,9 +243,9 @@ def test_no_generation_at_all_is_wrong_input(tmp_path: Path) -> None:
 
 
 def test_a_stage_that_was_ended_goes_on_to_the_same_artifact(tmp_path: Path) -> None:
-    # Every hundredth answer is one that only math-verify can tell, so that it takes a moment.
+    # Every twenty-fifth answer is one that only math-verify can tell: it takes seconds, also for who waits to end it.
     generations = [
-        Generation(f"p{number}", 0, "7", f"\\boxed{{{number % 9}}}" if number % 100 else f"\\boxed{{{number}x}}")
+        Generation(f"p{number}", 0, "7", f"\\boxed{{{number % 9}}}" if number % 25 else f"\\boxed{{{number}x}}")
         for number in range(6_000)
     ]
     write_generate_artifacts(tmp_path, [generations])

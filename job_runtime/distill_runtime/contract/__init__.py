@@ -1,7 +1,7 @@
 """What a stage is told and what it answers: the only code that the operator and the runtime share.
 
-* `parameters`: the blocks of parameters that a custom resource and a stage's contract have in common, each
-  defined once, with its description and its ranges.
+* `parameters`: the blocks of parameters that a custom resource and a stage's contract have in common, a module a
+  stage, each block defined once, with its description and its ranges.
 * `stages`: the contract of each stage, a JSON file mounted into its Pod.
 * `identity`: what an artifact depends on, and what has no bearing on it.
 * `report`: the progress a stage serves over HTTP while it runs, and the result it leaves when it ends.

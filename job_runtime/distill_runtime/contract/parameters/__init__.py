@@ -1,0 +1,39 @@
+"""Parameter blocks, a module a stage: each appears in a custom resource and in a stage's contract, and is defined here
+once."""
+
+from distill_runtime.contract.parameters.evaluation import Benchmark, Protocol
+from distill_runtime.contract.parameters.fields import PROMPT_PLACEHOLDER, Uri
+from distill_runtime.contract.parameters.filtering import Decontamination, FilterParameters, ProblemSet
+from distill_runtime.contract.parameters.packing import PackedSource, PackParameters, TokenizerSource
+from distill_runtime.contract.parameters.sources import PromptSource, RowSource
+from distill_runtime.contract.parameters.teacher import Price, Sampling, TeacherParameters
+from distill_runtime.contract.parameters.training import (
+    Checkpoint,
+    MindFormersOverrides,
+    ModelSource,
+    Parallelism,
+    Training,
+)
+
+__all__ = [
+    "PROMPT_PLACEHOLDER",
+    "Benchmark",
+    "Checkpoint",
+    "Decontamination",
+    "FilterParameters",
+    "MindFormersOverrides",
+    "ModelSource",
+    "PackParameters",
+    "PackedSource",
+    "Parallelism",
+    "Price",
+    "ProblemSet",
+    "PromptSource",
+    "Protocol",
+    "RowSource",
+    "Sampling",
+    "TeacherParameters",
+    "TokenizerSource",
+    "Training",
+    "Uri",
+]

@@ -1,0 +1,100 @@
+"""Rejection sampling."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from distill_runtime.contract.base import Parameters
+from distill_runtime.contract.parameters.fields import Column, Fraction, Split, Subset, Uri
+
+
+class ProblemSet(Parameters):
+    """Problems that training data must not contain."""
+
+    uri: Uri = Field(description="Where the problems are; as in DistillDataset's spec.source.prompts.uri.")
+    subset: Subset = None
+    split: Split = None
+    prompt_column: Column = Field(default="problem", description="Column that holds the problem.")
+
+
+class Decontamination(Parameters):
+    """Leaving out of the training data what an evaluation will ask."""
+
+    benchmarks: tuple[ProblemSet, ...] = Field(
+        min_length=1, max_length=64, description="The problems that the student will be evaluated on."
+    )
+    ngram: int = Field(
+        default=8,
+        ge=3,
+        le=64,
+        description="Words in a row that a prompt must share with a benchmark's problem to count as taken from it.",
+    )
+
+
+class FilterParameters(Parameters):
+    """Rejection sampling: which generations are kept."""
+
+    verifier: Literal["math-verify", "exact", "regex", "python", "recorded", "none"] = Field(
+        default="math-verify",
+        description="How a generation's final answer is compared with the reference answer. math-verify: the last "
+        "\\boxed{}, symbolically; exact: the last \\boxed{}, or else all that follows the reasoning, letter by letter; "
+        "regex: what answerPattern finds, letter by letter; python: entryPoint decides; recorded: "
+        "the row's own correctnessColumn decides (only with source.rows); none: everything is accepted.",
+    )
+    answer_pattern: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1024,
+        description="For the verifier regex: a Python regular expression. The answer is its last match in what follows "
+        "the reasoning: the first group if it has one, otherwise the whole match.",
+    )
+    entry_point: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        max_length=256,
+        description="For the verifier python: module:function of a package in the runtime image. It is called with the "
+        "reference answer and what follows the reasoning, and returns whether that is right.",
+    )
+    on_truncated: Literal["drop", "keep"] = Field(
+        default="drop",
+        description="What becomes of a generation cut off by maxTokens (finish_reason length): "
+        "drop counts it as rejected, keep verifies it like any other.",
+    )
+    keep: Literal["all", "first", "shortest", "longest"] = Field(
+        default="all",
+        description="Which of a prompt's correct generations are kept, or with maxPerPrompt: are preferred. Of "
+        "generations with the same text only one counts.",
+    )
+    max_per_prompt: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="Most generations kept of one prompt. Default: one, or any number with keep all.",
+    )
+    decontamination: Decontamination | None = Field(
+        default=None, description="Reject prompts that are taken from a benchmark, before anything is verified."
+    )
+    min_acceptance_rate: Fraction = Field(
+        default=0.0,
+        description="Fail when a smaller share of all generations is accepted, rather than train on what is left. "
+        "generate judges a sample of the answers as they arrive, and stops when the rate is out of reach.",
+    )
+    verify_timeout_seconds: int = Field(
+        default=10, ge=1, le=600, description="Longest that verifying one generation may take."
+    )
+
+    license: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9][a-z0-9.-]*$",
+        max_length=64,
+        description="Licence to state in the card of the kept data set, by the name that the Hugging Face hub knows it "
+        "by, such as apache-2.0. Default: unknown.",
+    )
+
+    @model_validator(mode="after")
+    def _check_verifier(self) -> Self:
+        if (self.verifier == "regex") != (self.answer_pattern is not None):
+            raise ValueError("answerPattern must be set with the verifier regex, and only with it")
+        if (self.verifier == "python") != (self.entry_point is not None):
+            raise ValueError("entryPoint must be set with the verifier python, and only with it")
+        return self

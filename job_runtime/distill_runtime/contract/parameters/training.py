@@ -1,0 +1,69 @@
+"""The fine-tuning."""
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from distill_runtime.contract.base import Parameters
+from distill_runtime.contract.parameters.fields import Fraction, Uri
+
+
+class ModelSource(Parameters):
+    """Base weights in HuggingFace's files."""
+
+    uri: Uri = Field(
+        description="A path on the claim of a directory with config.json, the tokenizer's files and, unless "
+        "initialization is random, *.safetensors."
+    )
+    initialization: Literal["pretrained", "random"] = Field(
+        default="pretrained",
+        description="pretrained loads the weights; random starts from scratch with the architecture of config.json.",
+    )
+
+
+class Training(Parameters):
+    """Hyperparameters of the fine-tuning."""
+
+    epochs: int = Field(default=3, ge=1, le=1000, description="Passes over the packed data.")
+    max_steps: int | None = Field(default=None, ge=1, description="Stop after so many steps, whatever epochs says.")
+    batch_size: int = Field(
+        default=1,
+        ge=1,
+        le=65536,
+        description="Packed sequences that each data-parallel rank takes in a step (of each micro-batch, "
+        "with pipeline parallelism).",
+    )
+    learning_rate: float = Field(default=5e-5, gt=0, le=1, description="Peak learning rate.")
+    final_learning_rate: float = Field(
+        default=0.0, ge=0, le=1, description="Learning rate at the end of the schedule; not used by constant."
+    )
+    learning_rate_schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="linear", description="How the learning rate falls after the warm-up."
+    )
+    warmup_ratio: Fraction = Field(default=0.1, description="Share of all steps over which the learning rate rises.")
+    weight_decay: float = Field(default=0.01, ge=0, le=1, description="AdamW's weight decay.")
+    adam_betas: tuple[Fraction, Fraction] = Field(default=(0.9, 0.95), description="AdamW's two decay rates.")
+    adam_epsilon: float = Field(default=1e-8, gt=0, le=1, description="AdamW's epsilon.")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this global norm.")
+    seed: int = Field(default=42, ge=0, le=2_147_483_647, description="Seed of initialisation and shuffling.")
+
+
+class Parallelism(Parameters):
+    """How the model is spread over devices; data parallel is devices / (tensor x pipeline x context)."""
+
+    tensor: int = Field(default=1, ge=1, le=1024, description="Devices that share each layer.")
+    pipeline: int = Field(default=1, ge=1, le=1024, description="Stages that the layers are split into.")
+    context: int = Field(default=1, ge=1, le=1024, description="Devices that share each sequence.")
+    sequence: bool = Field(default=False, description="Sequence parallelism within the tensor-parallel group.")
+    micro_batches: int = Field(default=1, ge=1, le=4096, description="Micro-batches of a step, for pipelining.")
+
+
+class Checkpoint(Parameters):
+    """When training state is saved."""
+
+    every_steps: int = Field(default=500, ge=1, description="Steps between two checkpoints.")
+    keep: int = Field(default=2, ge=1, le=100, description="Checkpoints kept; older ones are deleted.")
+
+
+MindFormersOverrides = dict[str, JsonValue]
+"""Keys of the MindFormers YAML, merged last over what npu-distill writes."""

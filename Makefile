@@ -44,7 +44,7 @@ unit: venv ## Run the unit tests: no cluster, no network beyond loopback.
 	$(RUN) -m pytest tests/unit --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 e2e: venv ## Run the end-to-end tests on a real Kubernetes.
-	$(RUN) -m pytest tests/e2e
+	$(RUN) -m pytest tests/e2e --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: check unit e2e ## Everything that CI runs.
 

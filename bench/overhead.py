@@ -13,7 +13,7 @@ from pathlib import Path
 import by_hand
 from bench import Row
 from tests.e2e.workspace import Workspace, open_workspace
-from tests.harness.installation import borrow_cluster, install
+from tests.harness.sharing import share_installation
 
 LIMIT_SECONDS = 10.0
 READY_SECONDS = 300
@@ -21,7 +21,7 @@ READY_SECONDS = 300
 
 def measure() -> Iterator[Row]:
     """Run the pipeline on the cluster, then by hand, and compare the sums of the stages' times."""
-    with borrow_cluster(_say) as cluster, open_workspace(install(cluster, {}, _say), "bench-overhead") as workspace:
+    with share_installation({}, _say) as installation, open_workspace(installation, "bench-overhead") as workspace:
         on_cluster = _on_cluster(workspace)
         in_hand = _by_hand(workspace)
     longer = sum(on_cluster.values()) - sum(in_hand.values())

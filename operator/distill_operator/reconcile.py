@@ -106,7 +106,7 @@ class Reconciler:
             for manifest in decision.create:
                 _log.info("%s: applying %s %s", key, manifest["kind"], manifest["metadata"]["name"])
                 await self._cluster.apply(manifest)
-                self._metrics.child_applied(manifest["kind"])
+                self._metrics.child_applied(manifest["kind"], key.namespace)
         except ClusterError as error:
             return error
         return None
@@ -129,7 +129,7 @@ class Reconciler:
         except ConflictError:
             _log.info("%s: changed meanwhile", key)
             return CONFLICT_SECONDS
-        self._metrics.status_written(key.kind)
+        self._metrics.status_written(key.kind, key.namespace)
         older = write.older if write is not None and write.version == read else frozenset()
         self._written[key] = _Write(older | {read}, version, body, self._clock())
         for notice in notices(old, status):

@@ -1,7 +1,6 @@
 """A real Kubernetes with npu-distill installed, once for all tests; a namespace of its own for each.
 
-The example, whole, takes minutes, most of them one Pod's. It runs beside the other tests, and what is said of it is
-tested last.
+The files of tests are spread over processes that share the installation.
 """
 
 import sys
@@ -10,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.example import Example, open_example
 from tests.e2e.workspace import Workspace, open_workspace
-from tests.harness.installation import Installation, borrow_cluster, install, uninstall
+from tests.harness.installation import Installation
+from tests.harness.sharing import share_installation
 
 PROGRESS_SECONDS = 3
 
@@ -34,8 +33,7 @@ VALUES: dict[str, Any] = {
 
 @pytest.fixture(scope="session")
 def installation(request: pytest.FixtureRequest) -> Iterator[Installation]:
-    """npu-distill on a real cluster, removed again at the end; the local cluster itself is taken down if it was
-    not up before."""
+    """npu-distill on a real cluster, shared with the processes that test beside this one."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
 
     def say(line: str) -> None:
@@ -43,32 +41,12 @@ def installation(request: pytest.FixtureRequest) -> Iterator[Installation]:
             sys.stderr.write(f"\n{line}")
             sys.stderr.flush()
 
-    with borrow_cluster(say) as cluster:
-        installed = install(cluster, VALUES, say)
-        yield installed
-        uninstall(installed)
-
-
-@pytest.fixture(scope="session")
-def example(installation: Installation) -> Iterator[Example]:
-    """The example's three objects in a namespace of their own, applied in one go, under way or done."""
-    with open_example(installation) as opened:
-        yield opened
+    with share_installation(VALUES, say) as shared:
+        yield shared
 
 
 @pytest.fixture
 def workspace(installation: Installation, request: pytest.FixtureRequest) -> Iterator[Workspace]:
     """A namespace of its own, deleted afterwards."""
-    if any(_concerns_the_example(item) for item in request.session.items):
-        request.getfixturevalue("example")
     with open_workspace(installation, f"e2e-{request.node.name.removeprefix('test_')}") as opened:
         yield opened
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put last what waits for the example."""
-    items.sort(key=_concerns_the_example)
-
-
-def _concerns_the_example(item: pytest.Item) -> bool:
-    return "example" in getattr(item, "fixturenames", ())

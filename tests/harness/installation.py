@@ -1,8 +1,7 @@
 """A cluster with npu-distill installed: the local one, or with CLUSTER=current the kubeconfig's own."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 import yaml
 
 from tests.cluster.images import build_images, tag
-from tests.cluster.lifecycle import alone, down, load, up
-from tests.cluster.processes import running
+from tests.cluster.lifecycle import alone, load, up
 from tests.cluster.settings import read_settings
 from tests.harness.kubectl import Kubectl
 
@@ -45,31 +43,28 @@ def open_cluster(say: Say) -> Cluster:
     Raises:
         ClusterError: this machine cannot run the local cluster; the message says what is missing.
     """
-    if _is_current():
+    if is_current():
         say("using the kubeconfig's current context; its nodes must be able to pull the images")
-        return Cluster(Kubectl(), values={})
+        return Cluster(connect(), values={})
     settings = read_settings()
     up(settings, say)
     with alone(settings):
         wanted = tag()
         load(settings, build_images(settings, wanted, say), say)
+    return Cluster(connect(), values={"image": {"tag": wanted}, "runtimeImage": {"tag": wanted}})
+
+
+def connect() -> Kubectl:
+    """Give the kubectl of the cluster that is meant, up or not."""
+    if is_current():
+        return Kubectl()
+    settings = read_settings()
     path = f"{settings.programs}{os.pathsep}{os.environ['PATH']}"
-    kubectl = Kubectl({"KUBECONFIG": str(settings.kubeconfig), "PATH": path})
-    return Cluster(kubectl, values={"image": {"tag": wanted}, "runtimeImage": {"tag": wanted}})
+    return Kubectl({"KUBECONFIG": str(settings.kubeconfig), "PATH": path})
 
 
-@contextmanager
-def borrow_cluster(say: Say) -> Iterator[Cluster]:
-    """Open a cluster and leave it as it was found: a local one that was down goes down again."""
-    starts = not _is_current() and not running()
-    try:
-        yield open_cluster(say)
-    finally:
-        if starts:
-            down(read_settings(), say)
-
-
-def _is_current() -> bool:
+def is_current() -> bool:
+    """Tell whether the cluster that is meant is the kubeconfig's own, not the local one."""
     return os.environ.get("CLUSTER", "local") == "current"
 
 

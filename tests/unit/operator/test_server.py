@@ -120,11 +120,11 @@ async def test_counts_reconciliations_and_those_that_raised() -> None:
 
 async def test_counts_what_it_writes() -> None:
     metrics = Metrics()
-    metrics.status_written("EvalRun")
-    metrics.child_applied("Job")
+    metrics.status_written("EvalRun", "team-a")
+    metrics.child_applied("Job", "team-a")
     text = await exposed(metrics)
-    assert 'npu_distill_status_writes_total{kind="EvalRun"} 1.0' in text
-    assert 'npu_distill_children_applied_total{kind="Job"} 1.0' in text
+    assert 'npu_distill_status_writes_total{kind="EvalRun",namespace="team-a"} 1.0' in text
+    assert 'npu_distill_children_applied_total{kind="Job",namespace="team-a"} 1.0' in text
 
 
 async def test_reads_the_queue_s_length_when_asked() -> None:

@@ -111,7 +111,9 @@ class EvalRunStatus(Status):
     problems: int | None = Field(default=None, description="Problems asked.")
     samples: int | None = Field(default=None, description="Answers scored: problems x samplesPerProblem.")
     truncated_rate: float | None = Field(default=None, description="Percent of the answers cut off by maxTokens.")
-    unanswered_rate: float | None = Field(default=None, description="Percent of the answers without a final answer.")
+    unanswered_rate: float | None = Field(
+        default=None, description="Percent of the samples that the endpoint never answered; they count as wrong."
+    )
 
 
 class EvalRun(Resource[EvalRunSpec, EvalRunStatus]):

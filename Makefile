@@ -13,19 +13,20 @@ RUN := $(VENV)/bin/python
 export PYTHONPATH := operator:job_runtime:examples/arithmetic:.
 
 .DEFAULT_GOAL := help
-.PHONY: help venv generate check unit e2e test demo bench lock golden images cluster-up cluster-down cluster-status clean
+.PHONY: help venv generate check unit e2e test demo bench lock golden images cluster-up cluster-down cluster-status clean .FORCE
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-venv: $(VENV)/.complete ## Install the locked dependencies into .venv.
+venv: ## Install the locked dependencies into .venv.
+	@cmp -s requirements.lock $(VENV)/installed.lock || $(MAKE) --no-print-directory $(VENV)/installed.lock
 
-$(VENV)/.complete: requirements.lock
+$(VENV)/installed.lock: .FORCE
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "npu-distill needs Python 3.11: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
 	$(VENV)/bin/uv pip install --python $(VENV) -r requirements.lock
-	@touch $@
+	@cp requirements.lock $@
 
 generate: venv ## Write crds/, the chart's copy and docs/reference.md from the API models.
 	$(RUN) -m distill_operator.api .

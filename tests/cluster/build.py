@@ -6,7 +6,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class Build:
 
 
 VERSION = "k8s.io/component-base/version"
+HELM = Build("Helm", ("helm",), module="helm.sh/helm/v4/cmd/helm@v4.2.1", minutes="2 minutes")
 BUILDS = (
     Build(
         f"Kubernetes {KUBERNETES}",
@@ -57,14 +58,14 @@ BUILDS = (
     ),
     Build("the cluster's tools", ("kstatus", "pause", "provisioner"), folder="tools", minutes="2 minutes"),
     Build("CoreDNS", ("coredns",), folder="coredns", minutes="1 minute"),
-    Build("Helm", ("helm",), module="helm.sh/helm/v4/cmd/helm@v4.2.1", minutes="2 minutes"),
+    HELM,
 )
 
 
-def build(settings: Settings, say: Callable[[str], None]) -> None:
+def build(settings: Settings, say: Callable[[str], None], builds: Iterable[Build] = BUILDS) -> None:
     """Builds what is not there or was built from other inputs, into the programs' folder of the cache."""
     settings.programs.mkdir(parents=True, exist_ok=True)
-    for wanted in BUILDS:
+    for wanted in builds:
         stamp = settings.programs / f".{wanted.programs[0]}.inputs"
         inputs = wanted.inputs()
         present = all((settings.programs / program).exists() for program in wanted.programs)

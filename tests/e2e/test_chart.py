@@ -1,11 +1,10 @@
 """The chart as Helm renders it: golden files for review, and what no value may break.
 
-`pytest tests/e2e/test_chart.py --update-golden` writes the golden files anew. Needs Helm, not a cluster.
+`pytest tests/e2e/test_chart.py --update-golden` writes the golden files anew. Needs Helm, which it builds if need be, not a cluster.
 """
 
-import os
-import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ import pytest
 import yaml
 
 from distill_operator.settings import Settings, load_settings
+from tests.cluster.build import HELM, build
+from tests.cluster.lifecycle import alone
 from tests.cluster.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
@@ -37,10 +38,15 @@ VALUES: dict[str, list[str]] = {
 """Sets of values by the name of their golden file."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _helm_is_built() -> None:
+    settings = read_settings()
+    with alone(settings):
+        build(settings, lambda line: sys.stderr.write(f"{line}\n"), [HELM])
+
+
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
-    program = shutil.which("helm", path=f"{read_settings().programs}:{os.environ['PATH']}")
-    assert program, "Helm is not installed: `make cluster-up` builds it into the cache"
-    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run([read_settings().programs / "helm", *arguments], capture_output=True, text=True, check=False)
 
 
 def render(values: list[str]) -> str:

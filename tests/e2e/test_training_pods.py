@@ -40,17 +40,23 @@ def test_a_run_that_asks_for_more_devices_than_a_node_has_says_why_it_is_pending
     ready = condition(workspace.get("finetunerun"), "Ready")
     assert "Insufficient huawei.com/Ascend910" in ready["message"]
     assert "16 huawei.com/Ascend910" in ready["message"]
-    assert workspace.stage("finetunerun", "preflight")["state"] == "Succeeded"
+    assert workspace.stage("finetunerun", "train-preflight")["state"] == "Succeeded"
     warnings = [
         event["reason"] for event in workspace.kubectl.list("events", workspace.namespace) if event["type"] == "Warning"
     ]
     assert "Unschedulable" in warnings
 
 
-def test_devices_are_asked_of_the_scheduler_for_training_and_not_for_its_preflight(workspace: Workspace) -> None:
+def test_devices_are_asked_of_the_scheduler_for_training_and_evaluating_and_not_for_preflights(
+    workspace: Workspace,
+) -> None:
+    """Of objects of one name, whose children must not take each other's place."""
     workspace.teacher()
-    workspace.apply(workspace.dataset(), workspace.finetune(accelerator={"profile": "fake-npu", "devicesPerNode": 1}))
-    pod = workspace.running_pod("train", 120)
-    assert pod["spec"]["containers"][0]["resources"]["limits"]["huawei.com/Ascend910"] == "1"
-    (preflight,) = workspace.pods("preflight")
-    assert "huawei.com/Ascend910" not in preflight["spec"]["containers"][0]["resources"].get("limits", {})
+    device = {"accelerator": {"profile": "fake-npu", "devicesPerNode": 1}}
+    workspace.apply(workspace.dataset(), workspace.finetune(**device), workspace.evaluation(**device))
+    for kind, stage in (("finetunerun", "train"), ("evalrun", "eval")):
+        pod = workspace.running_pod(stage, 180)
+        assert pod["spec"]["containers"][0]["resources"]["limits"]["huawei.com/Ascend910"] == "1"
+        (preflight,) = workspace.pods(f"{stage}-preflight")
+        assert "huawei.com/Ascend910" not in preflight["spec"]["containers"][0]["resources"].get("limits", {})
+        assert workspace.stage(kind, f"{stage}-preflight")["state"] == "Succeeded"

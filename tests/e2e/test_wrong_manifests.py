@@ -251,8 +251,8 @@ def test_the_api_server_refuses_and_says_what_to_do(workspace: Workspace) -> Non
 
 
 def test_a_name_that_leaves_no_room_for_stages_is_refused(workspace: Workspace) -> None:
-    message = workspace.refused(workspace.dataset("a" * 41))
-    assert "metadata.name must have at most 40 characters" in message
+    message = workspace.refused(workspace.dataset("a" * 37))
+    assert "metadata.name must have at most 36 characters" in message
 
 
 def test_inputs_are_immutable_and_suspend_is_not(workspace: Workspace) -> None:

@@ -11,8 +11,9 @@ from distill_runtime.contract import Model
 
 GROUP = "npu-distill.io"
 VERSION = "v1alpha1"
-NAME_LIMIT = 40
-"""Longest name of a custom resource: a Pod's host name adds stage, attempt and index and has 63 characters."""
+NAME_LIMIT = 36
+"""Longest name of a custom resource: its Pods' names, of at most 63 characters, are
+`<name>-<stage>-a<attempt>-<index>-<5 characters>`, and the longest stage is `train-preflight`."""
 
 DnsName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 

@@ -20,12 +20,14 @@ from distill_operator.settings import Profile, Settings
 from distill_runtime.contract import EvalContract, Protocol
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
 
+PREFLIGHT = "eval-preflight"
+
 
 def stage_names(run: EvalRun, settings: Settings) -> tuple[str, ...]:
     """Give the stages: wrong input must be found before NPUs are held, and CPU Pods hold none."""
     accelerator = run.spec.accelerator
     profile = settings.profiles.get(accelerator.profile) if accelerator is not None else None
-    return ("preflight", "eval") if profile is not None and profile.resource else ("eval",)
+    return (PREFLIGHT, "eval") if profile is not None and profile.resource else ("eval",)
 
 
 def dependency(run: EvalRun) -> ResourceKey | None:
@@ -56,7 +58,7 @@ def plan_stage(
         benchmark=run.spec.benchmark,
         protocol=Protocol.model_validate(run.spec.protocol.model_dump()),
     )
-    preflight = name == "preflight"
+    preflight = name == PREFLIGHT
     return Stage(
         name=name,
         reason="Checking" if preflight else "Evaluating",

@@ -18,7 +18,7 @@ class Notice:
 def notices(old: Status, new: Status) -> list[Notice]:
     """Give the Events for the change from `old` to `new`, in the order in which things happened."""
     found = [
-        Notice("Normal", f"{stage.name.capitalize()}Succeeded", stage.message or f"Stage {stage.name} succeeded.")
+        Notice("Normal", f"{_camel_case(stage.name)}Succeeded", stage.message or f"Stage {stage.name} succeeded.")
         for stage in new.stages
         if stage.state is StageState.SUCCEEDED and not _had_succeeded(old, stage.name)
     ]
@@ -32,6 +32,10 @@ def notices(old: Status, new: Status) -> list[Notice]:
         warning = failed or ready.reason in HINDRANCES
         found.append(Notice("Warning" if warning else "Normal", ready.reason, ready.message))
     return found
+
+
+def _camel_case(stage: str) -> str:
+    return "".join(word.capitalize() for word in stage.split("-"))
 
 
 def _had_succeeded(status: Status, name: str) -> bool:

@@ -19,11 +19,13 @@ from distill_operator.plan.stages import (
 from distill_operator.settings import Profile, Settings
 from distill_runtime.contract import ArtifactReference, TrainContract, Training
 
+PREFLIGHT = "train-preflight"
+
 
 def stage_names(run: FinetuneRun, settings: Settings) -> tuple[str, ...]:
     """Give the stages: wrong input must be found before NPUs are held, and CPU Pods hold none."""
     profile = settings.profiles.get(run.spec.accelerator.profile)
-    return ("preflight", "train") if profile is not None and profile.resource else ("train",)
+    return (PREFLIGHT, "train") if profile is not None and profile.resource else ("train",)
 
 
 def dependency(run: FinetuneRun) -> ResourceKey:
@@ -46,7 +48,7 @@ def plan_stage(
     if isinstance(packed, Waiting | Invalid):
         return packed
     contract = _contract(run, packed, profile)
-    if name == "preflight":
+    if name == PREFLIGHT:
         return Stage(
             name=name,
             reason="Checking",

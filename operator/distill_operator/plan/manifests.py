@@ -39,7 +39,11 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
 
 def job_name(owner: str, stage: str, attempt: int) -> str:
-    """Give the name of a Job and its companions: the same owner, stage and attempt are the same object."""
+    """Give the name of a Job and its companions: the same owner, stage and attempt are the same object.
+
+    Owners of different kinds may have one name, so no two kinds have a stage in common, and no stage's name ends in
+    that of another.
+    """
     return f"{owner}-{stage}-a{attempt}"
 
 

@@ -48,6 +48,12 @@ def test_a_stage_that_succeeded_comes_before_the_one_that_starts() -> None:
     assert [notice.reason for notice in notices(status(GENERATING), after)] == ["GenerateSucceeded", "Filtering"]
 
 
+def test_a_stage_of_two_words_is_one_word_of_an_event() -> None:
+    assert [notice.reason for notice in notices(status(), status(None, succeeded_stage("train-preflight")))] == [
+        "TrainPreflightSucceeded"
+    ]
+
+
 def test_a_stage_s_success_is_told_once() -> None:
     done = succeeded_stage("generate")
     assert notices(status(GENERATING, done), status(GENERATING, done)) == []

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from unit.operator.builders import SETTINGS, UID, key, ready, resource, succeeded_stage
 
+from distill_operator.api.common import NAME_LIMIT
 from distill_operator.plan.kinds import KIND_PLANS
 from distill_operator.plan.manifests import attempt_manifests, job_name
 from distill_operator.plan.stages import Stage
@@ -84,8 +85,9 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
     "register": ("DistillDataset", "pack", {**PACKED, **CREDENTIALS}, SETTINGS),
     "train-in-one-pod": ("FinetuneRun", "train", None, SETTINGS),
     "train-in-two-pods": ("FinetuneRun", "train", TWO_NODES, SETTINGS),
-    "preflight": ("FinetuneRun", "preflight", NPUS, FULL_SETTINGS),
+    "train-preflight": ("FinetuneRun", "train-preflight", NPUS, FULL_SETTINGS),
     "train-on-npus": ("FinetuneRun", "train", NPUS, FULL_SETTINGS),
+    "eval-preflight": ("EvalRun", "eval-preflight", {"accelerator": {"profile": "ascend-910b"}}, FULL_SETTINGS),
     "eval-of-weights": ("EvalRun", "eval", None, SETTINGS),
     "eval-of-an-endpoint": ("EvalRun", "eval", {"target": ENDPOINT, "accelerator": None, **CREDENTIALS}, SETTINGS),
 }
@@ -114,7 +116,7 @@ def test_equals_its_golden_file(name: str, equals_golden: Golden) -> None:
 def test_only_stages_that_read_sources_see_credentials_and_the_hub(name: str) -> None:
     (container,) = pod_of(name)["containers"]
     _, stage, spec, _ = CASES[name]
-    reads = name == "register" or stage in ("generate", "filter", "eval")
+    reads = name == "register" or stage in ("generate", "filter", "eval", "eval-preflight")
     assert ("envFrom" in container) == (reads and "credentialsSecretRef" in (spec or {}))
     assert ("HF_HUB_OFFLINE" in {variable["name"] for variable in container["env"]}) is not reads
 
@@ -177,7 +179,7 @@ def test_the_runtime_reads_the_contract_that_is_mounted(name: str) -> None:
     contract = parse_contract(config_map["data"]["contract.json"])
     command, *arguments = pod_of(name)["containers"][0]["args"]
     assert contract.stage == command
-    assert ("--check" in arguments) == (name == "preflight")
+    assert ("--check" in arguments) == (name.endswith("-preflight"))
 
 
 def test_a_secret_is_only_referred_to() -> None:
@@ -193,8 +195,8 @@ def test_only_pods_that_must_meet_have_a_service() -> None:
 
 
 def test_the_preflight_holds_no_devices_and_reads_the_same_contract() -> None:
-    preflight, train = case("preflight"), case("train-on-npus")
-    resources = job_of("preflight")["spec"]["template"]["spec"]["containers"][0]["resources"]
+    preflight, train = case("train-preflight"), case("train-on-npus")
+    resources = job_of("train-preflight")["spec"]["template"]["spec"]["containers"][0]["resources"]
     assert "huawei.com/Ascend910" not in resources.get("requests", {})
     told = parse_contract(preflight[0]["data"]["contract.json"])
     assert told == parse_contract(train[0]["data"]["contract.json"]).model_copy(update={"rendezvous": None})
@@ -210,7 +212,37 @@ def test_each_attempt_has_its_own_name_and_meeting_place() -> None:
     assert contract.rendezvous.host == "student-train-a2-0.student-train-a2"  # type: ignore[union-attr]
 
 
-def test_the_longest_allowed_name_leaves_room_for_pod_host_names() -> None:
-    """A Pod's host name is <owner>-<stage>-a<attempt>-<index> and has at most 63 characters."""
-    longest_stage = max(("generate", "filter", "pack", "preflight", "train", "eval"), key=len)
-    assert len(f"{job_name('n' * 40, longest_stage, 101)}-{1023}") <= 63
+LARGEST: dict[str, dict[str, Any]] = {
+    "DistillDataset": {"teacher": {**TEACHER, "shards": 1000, "maxConcurrentRequests": 1000}},
+    "FinetuneRun": {
+        "accelerator": {"profile": "ascend-910b", "nodes": 1024, "devicesPerNode": 8},
+        "restarts": {"max": 100},
+    },
+    "EvalRun": {"accelerator": {"profile": "ascend-910b", "devicesPerNode": 8}},
+}
+"""Of each kind the spec with all stages, and with the most Pods and attempts that the API server takes."""
+STAGES = [
+    planned(kind, stage, spec)
+    for kind, spec in LARGEST.items()
+    for stage in KIND_PLANS[kind].stage_names(resource(kind, spec), SETTINGS)
+]
+HOST_NAME = 63
+"""Characters of a DNS label: of a Pod's host name, and of the name that a Job gives a Pod without cutting it short."""
+
+
+def test_objects_of_one_name_have_no_child_in_common() -> None:
+    """Whatever their kinds; a child that two objects owned would be taken over and never be right."""
+    assert len(STAGES) == 7
+    assert len({job_name("math", stage.name, 1) for stage in STAGES}) == len(STAGES)
+
+
+def test_objects_of_different_names_have_no_child_in_common() -> None:
+    """`a` with a stage `b-c` would meet `a-b` with a stage `c`."""
+    names = {stage.name for stage in STAGES}
+    assert not [(name, other) for name in names for other in names if name.endswith(f"-{other}")]
+
+
+def test_the_longest_allowed_name_is_the_longest_that_leaves_room_for_the_names_of_pods() -> None:
+    """A Pod's name is <owner>-<stage>-a<attempt>-<index>-<5 random characters>."""
+    names = [f"{job_name('n' * NAME_LIMIT, stage.name, stage.max_attempts)}-{stage.pods - 1}-zx9k2" for stage in STAGES]
+    assert max(map(len, names)) == HOST_NAME

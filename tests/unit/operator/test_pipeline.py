@@ -90,7 +90,7 @@ class TestOrder:
     def test_an_npu_run_is_checked_before_it_holds_devices(self) -> None:
         spec = {"accelerator": {"profile": "ascend-910b", "devicesPerNode": 8}}
         found = plan("FinetuneRun", spec, dependency=ready("DistillDataset"))
-        assert created(found) == ["student-preflight-a1"]
+        assert created(found) == ["student-train-preflight-a1"]
 
 
 class TestWaiting:

@@ -38,10 +38,10 @@ def output(kind: str, stage: str, spec: dict[str, Any] | None = None, dependency
         ("DistillDataset", ROWS, ("filter", "pack")),
         ("DistillDataset", PACKED, ("pack",)),
         ("FinetuneRun", None, ("train",)),
-        ("FinetuneRun", {"accelerator": NPU}, ("preflight", "train")),
+        ("FinetuneRun", {"accelerator": NPU}, ("train-preflight", "train")),
         ("FinetuneRun", {"accelerator": {"profile": "unknown"}}, ("train",)),
         ("EvalRun", None, ("eval",)),
-        ("EvalRun", {"accelerator": NPU}, ("preflight", "eval")),
+        ("EvalRun", {"accelerator": NPU}, ("eval-preflight", "eval")),
         ("EvalRun", {"target": {"endpoint": {"url": "http://x", "model": "m"}}, "accelerator": None}, ("eval",)),
     ],
 )

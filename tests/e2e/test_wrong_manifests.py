@@ -167,6 +167,12 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     ("weights over two nodes", EVALUATION, {"accelerator": {"nodes": 2}}, "set accelerator.nodes to 1"),
 ]
 
+IMPOSSIBLE_NAMES = {
+    "a" * 37: "metadata.name must have at most 36 characters",
+    "openr1-qwen2.5-7b": "write qwen2-5 instead of qwen2.5",
+    "7b": "metadata.name must begin with a letter",
+}
+
 STALLED: list[tuple[str, str, dict[str, Any], str, str]] = [
     (
         "an unknown profile",
@@ -250,9 +256,13 @@ def test_the_api_server_refuses_and_says_what_to_do(workspace: Workspace) -> Non
     assert {case: message for case, (words, message) in said.items() if words not in message} == {}
 
 
-def test_a_name_that_leaves_no_room_for_stages_is_refused(workspace: Workspace) -> None:
-    message = workspace.refused(workspace.dataset("a" * 37))
-    assert "metadata.name must have at most 36 characters" in message
+def test_a_name_that_children_could_not_have_is_refused(workspace: Workspace) -> None:
+    said = {
+        (kind, name): (words, workspace.refused(_manifest(workspace, kind, {}, name)))
+        for kind in (DATASET, FINETUNE, EVALUATION)
+        for name, words in IMPOSSIBLE_NAMES.items()
+    }
+    assert {case: message for case, (words, message) in said.items() if words not in message} == {}
 
 
 def test_inputs_are_immutable_and_suspend_is_not(workspace: Workspace) -> None:

@@ -10,6 +10,19 @@ from distill_operator.api.schema import structural_schema
 
 CATEGORY = "distill"
 
+# What makes a host name of every Pod, and a Service of every Job, on top of what the API server asks of any name.
+_NAME_RULES = (
+    Rule(
+        f"size(self.metadata.name) <= {NAME_LIMIT}",
+        f"metadata.name must have at most {NAME_LIMIT} characters: Jobs and Pods append stage and attempt to it",
+    ),
+    Rule(
+        "self.metadata.name.matches('^[a-z][-a-z0-9]*$')",
+        "metadata.name must begin with a letter and have no dots, since host names of Pods are made from it: "
+        "write qwen2-5 instead of qwen2.5",
+    ),
+)
+
 
 def custom_resource_definition(kind: type[AnyResource]) -> dict[str, Any]:
     """Give the CustomResourceDefinition of `kind`, as `kubectl apply` takes it."""
@@ -44,10 +57,6 @@ def custom_resource_definition(kind: type[AnyResource]) -> dict[str, Any]:
 
 
 def _root_schema(kind: type[AnyResource]) -> dict[str, Any]:
-    name_limit = Rule(
-        f"size(self.metadata.name) <= {NAME_LIMIT}",
-        f"metadata.name must have at most {NAME_LIMIT} characters: Jobs and Pods append stage and attempt to it",
-    )
     return {
         "type": "object",
         "description": kind.summary,
@@ -59,7 +68,7 @@ def _root_schema(kind: type[AnyResource]) -> dict[str, Any]:
             "spec": structural_schema(_model_of(kind, "spec")),
             "status": structural_schema(_model_of(kind, "status")),
         },
-        "x-kubernetes-validations": [name_limit.to_schema()],
+        "x-kubernetes-validations": [rule.to_schema() for rule in _NAME_RULES],
     }
 
 

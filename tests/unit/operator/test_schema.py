@@ -1,5 +1,6 @@
 """Pydantic's JSON schema becomes a structural schema, the form that the API server takes."""
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -147,6 +148,25 @@ def test_field_paths_of_rules_exist(kind: str) -> None:
         for rule in node.get("x-kubernetes-validations", []):
             field = rule.get("fieldPath", "").removeprefix(".")
             assert not field or field in node["properties"], f"{path}: {rule['rule']}"
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("math", True),
+        ("m", True),
+        ("openr1-qwen2-5-7b", True),
+        ("openr1-qwen2.5-7b", False),
+        ("7b", False),
+        ("-math", False),
+    ],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_are_those_that_a_service_and_a_host_can_have(kind: str, name: str, allowed: bool) -> None:
+    """`<name>-<stage>-a<attempt>` must be a DNS-1035 label, and followed by `-<index>` a DNS-1123 label."""
+    rules = [rule["rule"] for rule in root_schema(kind)["x-kubernetes-validations"]]
+    (pattern,) = [found[1] for rule in rules if (found := re.search(r"self\.metadata\.name\.matches\('(.*)'\)", rule))]
+    assert bool(re.search(pattern, name)) is allowed
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -47,6 +47,8 @@ class JobView:
     complete: bool = False
     failed: bool = False
     failure_message: str = ""
+    failed_indexes: frozenset[int] = frozenset()
+    """Indexes whose Pods have failed too often to be replaced again."""
     finished_at: datetime | None = None
 
     @property
@@ -131,6 +133,7 @@ def view_job(body: Mapping[str, Any]) -> JobView:
         complete="Complete" in conditions,
         failed="Failed" in conditions,
         failure_message=failure.get("message", ""),
+        failed_indexes=_indexes(status.get("failedIndexes", "")),
         finished_at=_time(end.get("lastTransitionTime")),
     )
 
@@ -169,6 +172,12 @@ def view_pod(body: Mapping[str, Any]) -> PodView:
         pod_reason=status.get("reason", ""),
         pod_message=status.get("message", ""),
     )
+
+
+def _indexes(text: str) -> frozenset[int]:
+    """Read indexes as a Job's status has them, such as `1,3-5`."""
+    spans = (span.partition("-") for span in text.split(",") if span)
+    return frozenset(index for first, _, last in spans for index in range(int(first), int(last or first) + 1))
 
 
 def _time(text: str | None) -> datetime | None:

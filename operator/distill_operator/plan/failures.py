@@ -61,13 +61,15 @@ def obstacle(stage: Stage, job: JobView, pods: Sequence[PodView], now: datetime)
         if pod.waiting_reason in NOT_STARTING:
             remedy = ". Create it, and the Pod starts." if pod.waiting_reason == CONFIGURATION_MISSING else ""
             return Obstacle(pod.waiting_reason, f"Pod {pod.name} cannot start: {pod.waiting_message}{remedy}")
-    if (ended := _not_replaced_yet(pods)) and stage.backoff_limit:
-        cause = _pod_failure(ended[-1])
+    if (ended := _not_replaced_yet(job, pods)) and stage.backoff_limit:
+        last = ended[-1]
+        cause = _pod_failure(last)
         if not cause.final:  # what is final fails the Job in a moment
+            times = sum(pod.index == last.index for pod in ended)
             return Obstacle(
                 RETRYING,
-                f"{cause.message.rstrip('.')}. Pod {ended[-1].name} ended with it; Job {job.name} starts another "
-                f"after a pause (failed so far: {len(ended)}, given up after {stage.backoff_limit + 1}).",
+                f"{cause.message.rstrip('.')}. Pod {last.name} ended with it; Job {job.name} starts another "
+                f"after a pause (failed so far: {times}, given up after {stage.backoff_limit + 1}).",
             )
     if not pods and job.created_at is not None and now - job.created_at > NO_PODS_AFTER:
         return Obstacle(
@@ -76,10 +78,10 @@ def obstacle(stage: Stage, job: JobView, pods: Sequence[PodView], now: datetime)
     return None
 
 
-def _not_replaced_yet(pods: Sequence[PodView]) -> list[PodView]:
-    """Give the failed Pods in whose place there is no other, the last one last."""
-    filled = {pod.index for pod in pods if pod.phase != "Failed"}
-    failed = (pod for pod in pods if pod.phase == "Failed" and pod.index not in filled)
+def _not_replaced_yet(job: JobView, pods: Sequence[PodView]) -> list[PodView]:
+    """Give the failed Pods in whose place there is no other and will be one, the last one last."""
+    settled = {pod.index for pod in pods if pod.phase != "Failed"} | job.failed_indexes
+    failed = (pod for pod in pods if pod.phase == "Failed" and pod.index not in settled)
     return sorted(failed, key=_ended_at)
 
 
@@ -90,7 +92,9 @@ def _asked(stage: Stage) -> str:
 
 def failure(job: JobView, pods: Sequence[PodView]) -> Failure:
     """Say why a Job failed: in the stage's own words if it left any, else from how its Pods ended."""
-    ended = sorted((pod for pod in pods if pod.finished and pod.exit_code != 0), key=_telling)
+    ended = sorted(
+        (pod for pod in pods if pod.finished and pod.exit_code != 0), key=lambda pod: _telling(pod, job.failed_indexes)
+    )
     if not ended:
         return Failure("JobFailed", job.failure_message or f"Job {job.name} failed and its Pods are gone.")
     return _pod_failure(ended[0])
@@ -108,12 +112,16 @@ def unreadable_result(pods: Sequence[PodView]) -> Failure | None:
     return None
 
 
-def _telling(pod: PodView) -> tuple[int, float]:
-    """Order Pods by how much their end explains: the wrong input first, those that were merely ended with it last."""
+def _telling(pod: PodView, given_up: frozenset[int]) -> tuple[bool, int, float]:
+    """Order Pods by how much their end explains: the wrong input first, those that were merely ended with it last.
+
+    Where the Job gave indexes up, only their Pods can have been the cause: what the others met with, they got over.
+    """
     result = parse_result(pod)
     outcome = result.outcome if result is not None else ""
     rank = {"WrongInput": 0, "Failed": 1, "Terminated": 3}.get(outcome, 3 if pod.exit_code == SIGTERM_EXIT else 2)
-    return rank, _ended_at(pod)
+    got_over = rank > 0 and bool(given_up) and pod.index not in given_up
+    return got_over, rank, _ended_at(pod)
 
 
 def _ended_at(pod: PodView) -> float:

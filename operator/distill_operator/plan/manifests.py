@@ -131,7 +131,7 @@ def _job(metadata: Manifest, stage: Stage, name: str, settings: Settings) -> Man
             "completions": stage.pods,
             "parallelism": stage.pods,
             "completionMode": "Indexed",
-            "backoffLimit": stage.backoff_limit,
+            **_retries(stage),
             "podReplacementPolicy": "Failed",  # never two Pods of one index: they would write the same files
             "podFailurePolicy": {"rules": rules},
             "template": {
@@ -140,6 +140,18 @@ def _job(metadata: Manifest, stage: Stage, name: str, settings: Settings) -> Man
             },
         },
     }
+
+
+def _retries(stage: Stage) -> Manifest:
+    """Give how often Pods may fail before their Job does.
+
+    Counted by index: an outage that ends all shards at once is one failure of each. The first index that is given up
+    ends the Job, since there is no result without it: a person hears of it at once, and what the others have done is
+    on the claim, from which the next Job goes on.
+    """
+    if not stage.backoff_limit:
+        return {"backoffLimit": 0}
+    return {"backoffLimitPerIndex": stage.backoff_limit, "maxFailedIndexes": 0}
 
 
 def _pod_metadata(metadata: Manifest, profile: Profile | None) -> Manifest:

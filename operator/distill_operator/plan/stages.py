@@ -41,8 +41,8 @@ class SecretVariable:
 class Stage:
     """One step of a pipeline, run as one Indexed Job an attempt.
 
-    `input` is another object's artifact that it reads. `backoff_limit` is how many Pods may fail within an attempt,
-    `max_attempts` how many Jobs may be started. `credentials` is the Secret with the variables
+    `input` is another object's artifact that it reads. `backoff_limit` is how often each of its Pods may fail within an
+    attempt and be replaced, `max_attempts` how many Jobs may be started. `credentials` is the Secret with the variables
     that reading sources takes.
     """
 

@@ -5,7 +5,8 @@ operator goes through `SimulatedCluster`, which can refuse it or end the operato
 by three watches (object, Jobs, Pods), each in order, each with a delay of its own.
 """
 
-from collections import deque
+import math
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -81,7 +82,7 @@ class SimulatedJob:
     uid: str
     created_at: datetime
     deleting: bool = False
-    failures: int = 0
+    failures: Counter[int] = field(default_factory=Counter)
     failing: bool = False
     succeeded: set[int] = field(default_factory=set)
     wrong_input: bool = False
@@ -102,7 +103,20 @@ class SimulatedJob:
         metadata = {**self.manifest["metadata"], "uid": self.uid, "creationTimestamp": self.created_at.isoformat()}
         if self.deleting:
             metadata["deletionTimestamp"] = NOW.isoformat()
-        return {"metadata": metadata, "status": {"conditions": conditions}}
+        return {
+            "metadata": metadata,
+            "status": {"conditions": conditions, "failedIndexes": ",".join(map(str, self.failed_indexes()))},
+        }
+
+    def failed_indexes(self) -> list[int]:
+        limit = self.manifest["spec"].get("backoffLimitPerIndex", math.inf)
+        return sorted(index for index, failures in self.failures.items() if failures > limit)
+
+    def exceeds_its_limit(self) -> bool:
+        spec = self.manifest["spec"]
+        if "backoffLimit" in spec:
+            return self.failures.total() > int(spec["backoffLimit"])
+        return len(self.failed_indexes()) > int(spec["maxFailedIndexes"])
 
 
 class SimulatedCluster:
@@ -163,10 +177,9 @@ class SimulatedCluster:
         if exit_code == 0:
             job.succeeded.add(pod.index)
         else:
-            job.failures += 1
+            job.failures[pod.index] += 1
             job.wrong_input = job.wrong_input or exit_code == EXIT_WRONG_INPUT
-            limit = job.manifest["spec"]["backoffLimit"]
-            job.failing = job.failing or job.wrong_input or job.failures > limit
+            job.failing = job.failing or job.wrong_input or job.exceeds_its_limit()
         self._publish("pods", pod.name, pod.body())
 
     def evict_pod(self, pod: SimulatedPod) -> None:

@@ -167,6 +167,18 @@ class TestActive:
         assert found.message.startswith("no space left for the volume. Pod math-generate-a1-0-x ended with it;")
         assert "failed so far: 1, given up after 7" in found.message
 
+    def test_shards_are_given_up_each_by_its_own_failures(self) -> None:
+        pods = tuple(replace(full_volume_pod(), index=index) for index in (0, 1, 2, 3, 3))
+        found = step(jobs=(GENERATE,), pods=pods)
+        assert "failed so far: 2, given up after 7" in found.message
+
+    def test_a_shard_that_is_given_up_is_not_said_to_be_tried_again(self) -> None:
+        """The Job ends the other shards, and then has failed."""
+        given_up = replace(GENERATE, failed_indexes=frozenset({0}))
+        found = step(jobs=(given_up,), pods=(full_volume_pod(),))
+        assert found.reason == "Generating"
+        assert "waiting for what the Job makes of it" in found.message
+
     def test_a_pod_with_wrong_input_is_not_tried_again(self) -> None:
         found = step(jobs=(GENERATE,), pods=(wrong_input_pod(GENERATE),))
         assert found.reason == "Generating"

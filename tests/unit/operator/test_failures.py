@@ -120,6 +120,17 @@ class TestFailure:
         second = failed_pod(JOB, 0, finished_at=later(2), termination_message="the second")
         assert "the first" in failure(JOB, [second, first]).message
 
+    @pytest.mark.parametrize(
+        ("others", "reason"),
+        [((), "OutOfMemory"), ((wrong_input_pod(JOB, 1),), "ColumnMissing")],
+        ids=["given-up", "wrong-input"],
+    )
+    def test_what_a_shard_got_over_is_not_blamed(self, others: tuple[PodView, ...], reason: str) -> None:
+        given_up = replace(JOB, failed_indexes=frozenset({2}))
+        away = Result(outcome="Failed", reason="EndpointUnreachable", message="no endpoint answered")
+        killed = failed_pod(JOB, 2, SIGKILL, exit_reason="OOMKilled", finished_at=later(9))
+        assert failure(given_up, [failed_pod(JOB, 0, said=away), killed, *others]).reason == reason
+
     def test_pods_that_ended_well_are_not_blamed(self) -> None:
         assert failure(JOB, [succeeded_pod(JOB)]).reason == "JobFailed"
 

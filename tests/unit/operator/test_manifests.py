@@ -174,6 +174,16 @@ def test_the_job_comes_last_since_its_pods_need_the_others(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_pods_are_replaced_by_their_own_failures_and_those_that_train_together_never(name: str) -> None:
+    spec = job_of(name)["spec"]
+    limits = {
+        field: spec[field] for field in ("backoffLimit", "backoffLimitPerIndex", "maxFailedIndexes") if field in spec
+    }
+    together = name.startswith("train-") and name != "train-preflight"
+    assert limits == ({"backoffLimit": 0} if together else {"backoffLimitPerIndex": 6, "maxFailedIndexes": 0})
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_the_runtime_reads_the_contract_that_is_mounted(name: str) -> None:
     config_map = case(name)[0]
     contract = parse_contract(config_map["data"]["contract.json"])

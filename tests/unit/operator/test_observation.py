@@ -55,6 +55,14 @@ def test_a_job_has_ended_by_its_last_condition_only(condition: dict[str, str], c
     assert seen.failure_message == ("limit" if failed else "")
 
 
+@pytest.mark.parametrize(
+    ("text", "indexes"), [("", set()), ("0", {0}), ("1,3-5", {1, 3, 4, 5}), ("0,1,7-9,11", {0, 1, 7, 8, 9, 11})]
+)
+def test_indexes_that_a_job_has_given_up(text: str, indexes: set[int]) -> None:
+    """Two that follow each other are written with a comma, more as a span (Job controller, orderedIntervals)."""
+    assert job(failedIndexes=text).failed_indexes == indexes
+
+
 def test_a_job_that_is_being_deleted() -> None:
     assert view_job({"metadata": {**METADATA, "deletionTimestamp": AT}}).deleting
 

@@ -40,7 +40,7 @@ def open_example(installation: Installation) -> Iterator[Example]:
         workspace = stack.enter_context(open_workspace(installation, "e2e-arithmetic"))
         workspace.teacher(**FAULTS)
         for kind in KINDS:
-            stack.enter_context(workspace.watching_versions(kind, versions / kind))
+            stack.enter_context(workspace.watching(kind, "{.metadata.resourceVersion}", versions / kind))
         whole = {"source": {"prompts": {"limit": None}}, "teacher": {"shards": 2}}
         dataset = workspace.dataset(**whole, filter={"minAcceptanceRate": 0.7})
         training = {"training": {"maxSteps": None, "batchSize": 16}, "checkpoint": {"everySteps": 100}}

@@ -1,5 +1,7 @@
 """Suspending frees the Pods and resuming completes; deleting leaves nothing behind."""
 
+from pathlib import Path
+
 from tests.e2e.workspace import Workspace
 from tests.harness.kubectl import condition, eventually
 
@@ -53,6 +55,22 @@ def test_an_object_that_is_created_suspended_starts_nothing(workspace: Workspace
     workspace.apply(workspace.dataset(suspend=True))
     eventually(lambda: workspace.reason("distilldataset") == "Suspended", "reason Suspended", 20)
     assert workspace.jobs() == []
+
+
+def test_an_object_that_the_operator_has_not_seen_is_not_taken_for_one_that_is_done(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """kstatus takes an object without any status for Current."""
+    seen = tmp_path / "seen"
+
+    def lines(name: str) -> list[str]:
+        return [line for line in seen.read_text().splitlines() if line.startswith(f"{name} ")]
+
+    with workspace.watching("distilldataset", "{.metadata.name} {.status.observedGeneration}", seen):
+        for name in ("first", "second"):  # the watch is surely there from before the second is
+            workspace.apply(workspace.dataset(name, suspend=True))
+            eventually(lambda: f"{name} 1" in lines(name), f"{name} is looked at", 20)  # noqa: B023
+    assert lines("second")[0] == "second -1"
 
 
 def test_deleting_leaves_nothing_and_creating_again_picks_up_what_was_done(workspace: Workspace) -> None:

@@ -133,9 +133,9 @@ class Workspace:
         return eventually(running, f"a running Pod of stage {stage}", seconds, every=0.2)
 
     @contextmanager
-    def watching_versions(self, kind: str, file: Path) -> Iterator[None]:
-        """Write each resourceVersion that an object of the kind comes to have into a file, a line each."""
-        words = ["get", kind, "-n", self.namespace, "--watch", "-o", 'jsonpath={.metadata.resourceVersion}{"\\n"}']
+    def watching(self, kind: str, fields: str, file: Path) -> Iterator[None]:
+        """Write `fields` (JSONPath) of each version that objects of the kind come to have into a file, a line each."""
+        words = ["get", kind, "-n", self.namespace, "--watch", "-o", f'jsonpath={fields}{{"\\n"}}']
         with file.open("w") as lines, self.kubectl.running(*words, stdout=lines):
             yield
 

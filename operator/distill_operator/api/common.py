@@ -123,7 +123,9 @@ class Status(Model):
 
     model_config = ConfigDict(extra="ignore")
 
-    observed_generation: int | None = Field(default=None, description="metadata.generation that this status is of.")
+    observed_generation: int | None = Field(
+        default=None, description="metadata.generation that this status is of; -1 before the first."
+    )
     conditions: tuple[Condition, ...] = Field(
         default=(),
         description="Ready, Reconciling and Stalled.",

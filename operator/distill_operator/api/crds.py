@@ -23,6 +23,9 @@ _NAME_RULES = (
     ),
 )
 
+# kstatus takes an object without any status for Current; with this one it is InProgress until the operator has seen it.
+_UNSEEN = {"observedGeneration": -1}
+
 
 def custom_resource_definition(kind: type[AnyResource]) -> dict[str, Any]:
     """Give the CustomResourceDefinition of `kind`, as `kubectl apply` takes it."""
@@ -66,7 +69,7 @@ def _root_schema(kind: type[AnyResource]) -> dict[str, Any]:
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": structural_schema(_model_of(kind, "spec")),
-            "status": structural_schema(_model_of(kind, "status")),
+            "status": {**structural_schema(_model_of(kind, "status")), "default": _UNSEEN},
         },
         "x-kubernetes-validations": [rule.to_schema() for rule in _NAME_RULES],
     }

@@ -62,6 +62,7 @@ def body(kind: str, spec: dict[str, Any] | None = None, **more: Any) -> dict[str
             **more.pop("metadata", {}),
         },
         "spec": {name: value for name, value in blocks.items() if value is not None},
+        "status": {"observedGeneration": -1, "conditions": [], "stages": []},  # the API server's, before any other
         **more,
     }
 

@@ -150,6 +150,12 @@ def test_field_paths_of_rules_exist(kind: str) -> None:
             assert not field or field in node["properties"], f"{path}: {rule['rule']}"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_object_that_the_operator_has_not_seen_is_of_no_generation(kind: str) -> None:
+    """What kstatus calls InProgress; an object without any status would be Current."""
+    assert root_schema(kind)["properties"]["status"]["default"] == {"observedGeneration": -1}
+
+
 @pytest.mark.parametrize(
     ("name", "allowed"),
     [

@@ -63,9 +63,11 @@ class Profile(Model):
     volume_mounts: tuple[dict[str, Any], ...] = ()
     resources: Resources = Resources()
     pod_security_context: dict[str, Any] = Field(
-        default_factory=dict, description="Merged over the restricted default, for drivers that need more."
+        default_factory=dict, description="Merged over that of all stage Pods, for drivers that need more."
     )
-    container_security_context: dict[str, Any] = Field(default_factory=dict, description="As podSecurityContext.")
+    container_security_context: dict[str, Any] = Field(
+        default_factory=dict, description="Merged over the restricted default. In both, null removes a field."
+    )
 
 
 class Settings(Model):
@@ -74,6 +76,7 @@ class Settings(Model):
     images: Images
     progress_interval_seconds: float = Field(default=15, ge=1, le=3600)
     watch_namespaces: tuple[str, ...] = Field(default=(), description="Empty for all namespaces.")
+    stage_pod_security_context: dict[str, Any] = Field(description="Of all stage Pods, as in a PodSpec.")
     stages: dict[str, StageSettings] = Field(default_factory=dict)
     profiles: dict[str, Profile] = Field(min_length=1)
 

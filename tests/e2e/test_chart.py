@@ -1,6 +1,7 @@
 """The chart as Helm renders it: golden files for review, and what no value may break.
 
-`pytest tests/e2e/test_chart.py --update-golden` writes the golden files anew. Needs Helm, which it builds if need be, not a cluster.
+`pytest tests/e2e/test_chart.py --update-golden` writes the golden files anew. Needs Helm, which it
+builds if need be, not a cluster.
 """
 
 import subprocess
@@ -28,6 +29,10 @@ VALUES: dict[str, list[str]] = {
         "image.tag=v2",
         "imagePullSecrets={key}",
         "watchNamespaces={team-a,team-b}",
+        "podSecurityContext.runAsUser=null",
+        "podSecurityContext.runAsGroup=null",
+        "stagePodSecurityContext.runAsUser=2000",
+        "stagePodSecurityContext.fsGroup=null",
         "profiles.ascend-910=null",
         "priorityClassName=system-cluster-critical",
         "serviceMonitor.enabled=true",
@@ -87,6 +92,28 @@ def test_the_operator_can_read_its_configuration(name: str, tmp_path: Path) -> N
     assert "cpu" in settings.profiles
 
 
+RESTRICTED = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def test_users_and_groups_may_be_left_to_the_cluster(tmp_path: Path) -> None:
+    """As OpenShift's restricted-v2 wants; the rest of Pod Security restricted stays."""
+    fields = ("podSecurityContext.runAsUser", "podSecurityContext.runAsGroup")
+    stage_fields = ("runAsUser", "runAsGroup", "fsGroup", "fsGroupChangePolicy")
+    text = render(
+        [f"{field}=null" for field in (*fields, *(f"stagePodSecurityContext.{name}" for name in stage_fields))]
+    )
+    assert only("Deployment", text)["spec"]["template"]["spec"]["securityContext"] == RESTRICTED
+    assert operator_settings(text, tmp_path).stage_pod_security_context == RESTRICTED
+
+
+def test_a_user_of_ten_digits_stays_a_whole_number(tmp_path: Path) -> None:
+    """As OpenShift's are; Helm reads numbers of values as floating point."""
+    values = tmp_path / "values.yaml"
+    values.write_text("stagePodSecurityContext: {runAsUser: 1000680000}")
+    result = helm("template", "npu-distill", str(CHART), "--values", str(values))
+    assert "runAsUser: 1000680000\n" in result.stdout
+
+
 def test_a_profile_set_to_null_is_gone(tmp_path: Path) -> None:
     settings = operator_settings(render(["profiles.ascend-910=null"]), tmp_path)
     assert set(settings.profiles) == {"cpu", "ascend-910b", "ascend-a3"}
@@ -135,6 +162,9 @@ def test_with_namespaces_it_has_no_right_in_the_cluster() -> None:
         ("watchNamespaces=team-a", "want array"),
         ("stages.train.env.A=b", "invalid propertyName 'train'"),
         ("progressIntervalSeconds=0", "/progressIntervalSeconds"),
+        ("podSecurityContext.runAsUser=me", "/podSecurityContext/runAsUser"),
+        ("stagePodSecurityContext.fsGroup=-1", "/stagePodSecurityContext/fsGroup"),
+        ("profiles.ascend-910.podSecurityContext.runAsUser=me", "/profiles/ascend-910/podSecurityContext/runAsUser"),
         ("replicas=2", "'replicas' not allowed"),
     ],
 )

@@ -31,15 +31,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- printf "%s:%s" $image.repository ($image.tag | default $root.Chart.AppVersion) -}}
 {{- end -}}
 
-{{/* securityContext of a Pod and of its container at Pod Security restricted. */}}
-{{- define "npu-distill.podSecurityContext" -}}
-runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-seccompProfile:
-  type: RuntimeDefault
-{{- end -}}
-
+{{/* securityContext of the operator's container at Pod Security restricted; its Pod's is a value. */}}
 {{- define "npu-distill.containerSecurityContext" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true

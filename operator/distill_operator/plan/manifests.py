@@ -31,7 +31,6 @@ from distill_runtime.contract.stages import CONTRACT_PATH, RENDEZVOUS_PORT, VOLU
 
 Manifest = dict[str, Any]
 
-USER = 10001
 CONTAINER = "stage"
 TERMINATION_PATH = "/dev/termination-log"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
@@ -171,14 +170,7 @@ def _pod(stage: Stage, name: str, settings: Settings) -> Manifest:
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": settings.stage_pod_security_context,
         "containers": [_container(stage, settings)],
         "volumes": volumes,
     }
@@ -276,11 +268,16 @@ def _apply_profile(pod: Manifest, profile: Profile) -> None:
         "runtimeClassName": profile.runtime_class_name,
     }
     pod.update({field: value for field, value in optional.items() if value})
-    pod["securityContext"] |= profile.pod_security_context
-    container["securityContext"] |= profile.container_security_context
+    pod["securityContext"] = _merged(pod["securityContext"], profile.pod_security_context)
+    container["securityContext"] = _merged(container["securityContext"], profile.container_security_context)
     pod["volumes"] += list(profile.volumes)
     container["volumeMounts"] += list(profile.volume_mounts)
     if profile.shared_memory:
         shared_memory = {"medium": "Memory", "sizeLimit": profile.shared_memory}
         pod["volumes"].append({"name": "shared-memory", "emptyDir": shared_memory})
         container["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108
+
+
+def _merged(default: Manifest, change: Manifest) -> Manifest:
+    """Give `default` with the fields of `change` instead of its own, and without those that are null there."""
+    return {field: value for field, value in {**default, **change}.items() if value is not None}

@@ -23,7 +23,12 @@ METADATA = {"name": "arithmetic", "namespace": "distill-demo", "uid": "1", "gene
 def settings() -> Settings:
     values = yaml.safe_load(CHART_VALUES.read_text())
     return Settings.model_validate(
-        {"images": {"runtime": "runtime"}, "stages": values["stages"], "profiles": values["profiles"]}
+        {
+            "images": {"runtime": "runtime"},
+            "stagePodSecurityContext": values["stagePodSecurityContext"],
+            "stages": values["stages"],
+            "profiles": values["profiles"],
+        }
     )
 
 

@@ -27,7 +27,12 @@ def json_names(model: type[Model]) -> set[str]:
 @pytest.fixture(scope="module")
 def settings() -> Settings:
     return Settings.model_validate(
-        {"images": {"runtime": "runtime"}, "stages": VALUES["stages"], "profiles": VALUES["profiles"]}
+        {
+            "images": {"runtime": "runtime"},
+            "stagePodSecurityContext": VALUES["stagePodSecurityContext"],
+            "stages": VALUES["stages"],
+            "profiles": VALUES["profiles"],
+        }
     )
 
 

@@ -1,7 +1,10 @@
 """Values that the operator's tests are made from: objects as they come from the API server, Jobs, Pods, settings."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from distill_operator.api import KINDS, AnyResource, StageState, StageStatus
 from distill_operator.observation import JobView, Observation, PodView, ResourceKey
@@ -37,9 +40,13 @@ EVALUATION_SPEC: dict[str, Any] = {
 _SPECS = {"DistillDataset": DATASET_SPEC, "FinetuneRun": FINETUNE_SPEC, "EvalRun": EVALUATION_SPEC}
 _NAMES = {"DistillDataset": "math", "FinetuneRun": "student", "EvalRun": "score"}
 
+CHART_VALUES: dict[str, Any] = yaml.safe_load(
+    (Path(__file__).parents[3] / "helm" / "npu-distill" / "values.yaml").read_text()
+)
 SETTINGS = Settings.model_validate(
     {
         "images": {"runtime": "registry.example/runtime:1", "pullPolicy": "IfNotPresent"},
+        "stagePodSecurityContext": CHART_VALUES["stagePodSecurityContext"],
         "stages": {"generate": {"resources": {"requests": {"cpu": "250m"}, "limits": {"memory": "1Gi"}}}},
         "profiles": {
             "cpu": {"deviceTarget": "CPU", "resources": {"requests": {"cpu": 2, "memory": "3Gi"}}},

@@ -38,6 +38,7 @@ EVERYTHING = {
 FULL_SETTINGS = Settings.model_validate(
     {
         "images": {"runtime": "registry.example/runtime:1", "pullPolicy": "Always", "pullSecrets": ["registry"]},
+        "stagePodSecurityContext": SETTINGS.stage_pod_security_context,
         "stages": {"msrun": {"resources": {"requests": {"cpu": "250m"}}, "env": {"HTTPS_PROXY": "http://proxy"}}},
         "profiles": {"ascend-910b": EVERYTHING},
     }
@@ -147,6 +148,32 @@ def test_pods_without_devices_satisfy_pod_security_restricted(name: str) -> None
         assert own["capabilities"] == {"drop": ["ALL"]}
         assert not own.get("privileged")
         assert all("hostPort" not in port for port in container.get("ports", []))
+
+
+@pytest.mark.parametrize(
+    ("profile", "expected"),
+    [
+        ({}, {"runAsUser": 2000, "fsGroup": 2000}),
+        (
+            {"podSecurityContext": {"supplementalGroups": [7]}},
+            {"runAsUser": 2000, "fsGroup": 2000, "supplementalGroups": [7]},
+        ),
+        ({"podSecurityContext": {"runAsUser": 0, "fsGroup": None}}, {"runAsUser": 0}),
+    ],
+    ids=["the chart's", "added", "replaced-and-removed"],
+)
+def test_a_profile_s_security_context_is_merged_over_that_of_all_stages(
+    profile: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    settings = Settings.model_validate(
+        {
+            "images": {"runtime": "r"},
+            "stagePodSecurityContext": {"runAsUser": 2000, "fsGroup": 2000},
+            "profiles": {"cpu": {"deviceTarget": "CPU", **profile}},
+        }
+    )
+    (job,) = (item for item in manifests("FinetuneRun", "train", settings=settings) if item["kind"] == "Job")
+    assert job["spec"]["template"]["spec"]["securityContext"] == expected
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -8,6 +8,7 @@ from distill_operator.settings import Settings, SettingsError, StageSettings, lo
 
 SMALLEST = """
 images: {runtime: "runtime:1"}
+stagePodSecurityContext: {}
 profiles: {cpu: {deviceTarget: CPU}}
 """
 

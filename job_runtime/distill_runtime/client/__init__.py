@@ -3,6 +3,7 @@
 * `values`: a request and what comes of it, an answer or a failure for good.
 * `http`, `stream`, `chat`: HTTP to one server, a streamed answer put together, one exchange with an endpoint.
 * `trouble`: what can go wrong in an exchange, and what each kind calls for.
+* `refusals`: whose fault a refusal is: the request's or the endpoint's.
 * `endpoints`: which endpoint takes the next request, how many at once, and which are failing.
 * `concurrency`: how many requests at once an endpoint can make use of.
 * `ask`: the client: workers that take requests off one iterator until each has its outcome.

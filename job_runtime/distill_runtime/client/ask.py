@@ -9,6 +9,7 @@ from typing import Any
 
 from distill_runtime.client.chat import ChatTransport
 from distill_runtime.client.endpoints import Endpoint, EndpointPool, Lease, backoff
+from distill_runtime.client.refusals import Refusals, endpoint_refuses
 from distill_runtime.client.trouble import Kind, Trouble
 from distill_runtime.client.values import Answer, Failure, Outcome, Reply, Request, chat_body
 from distill_runtime.errors import Retryable, WrongInput
@@ -17,8 +18,8 @@ from distill_runtime.rows import CUT_OFF
 logger = logging.getLogger(__name__)
 
 _FIRST_BACKOFF_SECONDS = 1.0
-_REFUSALS_TO_GIVE_UP = 20
 _WATCH_SECONDS = 1.0
+_TRIVIAL_QUESTION = "What is 1 + 1?"
 _CHARGED = frozenset({Kind.SERVER_ERROR, Kind.TIMEOUT, Kind.DISCONNECTED, Kind.INVALID_RESPONSE, Kind.MISCONFIGURED})
 
 
@@ -51,14 +52,14 @@ class Client:
     An outage is told apart from a request that no endpoint can answer: a failed exchange counts against a request
     only if the endpoints answered something else meanwhile. While they answer nothing at all, requests wait, and the
     client raises EndpointUnreachable when that has lasted too long, so that no request is written off for what is not
-    its fault.
+    its fault. Nor is it for a refusal by an endpoint that answers nothing (see `refusals`).
     """
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
         self._transport: ChatTransport
         self._pool: EndpointPool
-        self._refusals = 0
+        self._refusals = Refusals(settings.max_concurrent_requests)
 
     async def __aenter__(self) -> "Client":
         self._pool = EndpointPool(self._settings.endpoints, self._settings.max_concurrent_requests)
@@ -125,13 +126,27 @@ class Client:
                 for _ in range(self._settings.max_concurrent_requests):
                     workers.create_task(self._work(requests, take))
             watcher.cancel()
+        await self._judge_refusals(take)
 
     async def _work(self, requests: Iterator[Request], take: Callable[[Outcome], None]) -> None:
         for request in requests:
             outcome = await self._settle(request, request.body)
             if request.body_if_truncated is not None and isinstance(outcome, Answer) and _is_truncated(outcome):
                 outcome = _kept(outcome, await self._settle(request, request.body_if_truncated))
-            take(outcome)
+            for settled in self._refusals.settle(outcome):
+                take(settled)
+
+    async def _judge_refusals(self, take: Callable[[Outcome], None]) -> None:
+        """Have those settled that are left of endpoints which were asked nothing else, by a question that is no reason
+        to refuse anything."""
+        for endpoint, refusals in self._refusals.held.items():
+            result = await self._transport.complete(endpoint, _trivial_instead(refusals[-1].request.body))
+            if isinstance(result, Trouble):
+                if result.kind in (Kind.REFUSED, Kind.MISCONFIGURED):
+                    raise endpoint_refuses(refusals)
+                raise Retryable("EndpointUnreachable", f"{endpoint} {result.what}, after it refused what it was asked")
+            for refusal in refusals:
+                take(refusal)
 
     async def _settle(self, request: Request, body: Mapping[str, Any]) -> Outcome:
         """Ask until there is an outcome."""
@@ -147,7 +162,6 @@ class Client:
             if isinstance(result, Reply):
                 return Answer(request, result, url, attempts, loop.time() - started)
             if result.kind is Kind.REFUSED:
-                self._count_refusal(lease.endpoint, result)
                 return Failure(request, result.kind.value, f"{url} {result.what}", url, attempts)
             if result.kind is Kind.MISCONFIGURED and not lease.endpoint.answered:
                 raise _misconfigured(lease.endpoint, result)
@@ -194,22 +208,13 @@ class Client:
         body = chat_body(
             self._settings.model,
             system_prompt="",
-            user_prompt="What is 1 + 1?",
+            user_prompt=_TRIVIAL_QUESTION,
             max_tokens=1,
             temperature=0.0,
             top_p=1.0,
             seed=None,
         )
         return await self._transport.complete(endpoint.url, body)
-
-    def _count_refusal(self, endpoint: Endpoint, trouble: Trouble) -> None:
-        """Stop when everything is refused: then it is the parameters, not the prompts."""
-        self._refusals += 1
-        if self._refusals == self._pool.answered == _REFUSALS_TO_GIVE_UP:
-            raise WrongInput(
-                "EndpointRefuses",
-                f"{endpoint.url} refused each of the first {self._refusals} requests; the last time it {trouble.what}",
-            )
 
     async def _watch_for_outage(self) -> None:
         while True:
@@ -220,6 +225,12 @@ class Client:
                     f"no endpoint has answered for {self._settings.unavailable_timeout_seconds:.0f} s: "
                     f"{self.describe_trouble()}",
                 )
+
+
+def _trivial_instead(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a request with the same parameters and system message, and a question that every model can be asked."""
+    system = [message for message in body["messages"] if message["role"] == "system"]
+    return {**body, "messages": [*system, {"role": "user", "content": _TRIVIAL_QUESTION}]}
 
 
 def _is_truncated(answer: Answer) -> bool:

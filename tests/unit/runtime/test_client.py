@@ -46,8 +46,10 @@ def requests(number: int) -> Iterator[Request]:
     return (request(f"q{index}") for index in range(number))
 
 
-def ask_all(settings: ClientSettings, requests: Iterator[Request]) -> dict[str, Outcome]:
-    outcomes: list[Outcome] = []
+def ask_all(
+    settings: ClientSettings, requests: Iterator[Request], outcomes: list[Outcome] | None = None
+) -> dict[str, Outcome]:
+    outcomes = [] if outcomes is None else outcomes
 
     async def work() -> None:
         async with Client(settings) as client:
@@ -180,12 +182,31 @@ def test_a_refused_request_fails_alone_with_the_servers_words() -> None:
     assert all(isinstance(outcome, Answer) for outcome in outcomes.values())
 
 
-def test_parameters_that_are_always_refused_stop_the_run() -> None:
-    message = r"refused each of the first 20 requests.* answers 400: scripted"
+@pytest.mark.parametrize("number", [1000, 3], ids=["many requests", "few requests"])
+def test_parameters_that_are_always_refused_stop_the_run_and_nothing_is_settled(number: int) -> None:
+    outcomes: list[Outcome] = []
+    message = rf"each of the first {min(number, 20)} requests was refused; .* answers 400: scripted"
     with teacher(lambda *_: Reaction(400)) as server, pytest.raises(WrongInput, match=message) as error:
-        ask_all(settings(server.url), requests(1000))
+        ask_all(settings(server.url), requests(number), outcomes)
     assert error.value.reason == "EndpointRefuses"
+    assert outcomes == []
     assert server.requests < 40
+
+
+def test_refusals_before_the_first_answer_stop_nothing_however_many_are_asked_at_once() -> None:
+    def script(question: str, _before: int) -> Reaction:
+        return Reaction(delay=0.3) if int(question[1:]) % 3 else Reaction(400)
+
+    with teacher(script) as server:
+        outcomes = ask_all(settings(server.url, max_concurrent_requests=60), requests(90))
+    assert sum(isinstance(outcome, Failure) for outcome in outcomes.values()) == 30
+
+
+def test_when_all_are_refused_a_trivial_question_with_the_same_parameters_tells_whose_fault_it_is() -> None:
+    with teacher(lambda question, _before: Reaction(400 if question.startswith("q") else 200)) as server:
+        outcomes = ask_all(settings(server.url), requests(3))
+    assert [isinstance(outcome, Failure) for outcome in outcomes.values()] == [True] * 3
+    assert server.bodies[-1] == {**server.bodies[0], "messages": [{"role": "user", "content": "What is 1 + 1?"}]}
 
 
 def test_a_request_that_always_fails_is_given_up_while_others_are_answered() -> None:

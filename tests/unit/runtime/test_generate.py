@@ -146,8 +146,18 @@ def test_the_first_request_waits_for_the_check_of_the_columns(volume: Path) -> N
 
 def test_nothing_answered_is_no_success(volume: Path) -> None:
     write(volume, [{"problem": "p", "answer": "1", "uuid": "a"}])
-    with teacher(lambda *_: Reaction(400)) as server, pytest.raises(WrongInput, match=r"all 2 .* \(failed\.refused\)"):
+    refuse_the_prompt = lambda question, _: Reaction(400 if question == "Solve: p" else 200)  # noqa: E731
+    with teacher(refuse_the_prompt) as server, pytest.raises(WrongInput, match=r"all 2 .* \(failed\.refused\)"):
         run(contract(server.url), volume)
+
+
+def test_what_a_server_refused_before_it_was_mended_is_asked_again(volume: Path) -> None:
+    with teacher(lambda *_: Reaction(400)) as server:
+        with pytest.raises(WrongInput, match="each of the first 20 requests was refused"):
+            run(contract(server.url), volume)
+        server.script = lambda *_: Reaction()
+        counts = run(contract(server.url), volume).counts
+    assert (counts["answered"], counts["failed"]) == (60, 0)
 
 
 def test_shards_ask_each_prompt_once_and_add_up(volume: Path) -> None:

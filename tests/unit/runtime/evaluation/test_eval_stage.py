@@ -103,9 +103,22 @@ def test_several_samples_are_averaged_over_each_problem(context: StageContext) -
 
 
 def test_a_score_of_nothing_is_no_score(context: StageContext) -> None:
-    with teacher(lambda _question, _asked: Reaction(status=400)) as server, pytest.raises(WrongInput) as refused:
+    refuse_problems = lambda question, _: Reaction(200 if question == "What is 1 + 1?" else 400)  # noqa: E731
+    with teacher(refuse_problems) as server, pytest.raises(WrongInput) as refused:
         eval_stage.run(contract(server.url), context)
     assert refused.value.reason == "NothingAnswered"
+
+
+def test_what_a_server_refused_before_it_was_mended_is_asked_again(context: StageContext) -> None:
+    def right(question: str, _asked_before: int) -> Reaction:
+        return says(f"\\boxed{{{int(question.split(maxsplit=1)[0]) + 1}}}")
+
+    with teacher(lambda *_: Reaction(status=400)) as server:
+        with pytest.raises(WrongInput) as refused:
+            eval_stage.run(contract(server.url), context)
+        assert refused.value.reason == "EndpointRefuses"
+        server.script = right
+        assert eval_stage.run(contract(server.url), context).metrics["score"] == 100.0
 
 
 def test_killed_it_asks_only_what_is_missing(context: StageContext, tmp_path: Path) -> None:

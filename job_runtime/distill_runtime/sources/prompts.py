@@ -81,7 +81,7 @@ class Prompts:
             elif position % shards == index:
                 rejected[outcome] += 1
         if not fingerprints:
-            raise self._nothing_to_ask(rejected)
+            raise self._nothing_to_ask()
         repeated = _repeated(fingerprints)
         duplicates = self._count_duplicates(repeated, index, shards) if repeated else 0
         if duplicates:
@@ -126,7 +126,9 @@ class Prompts:
         source = as_text(row.get(self._source.source_column)) if self._source.source_column else None
         return Prompt(uuid, text, answer, position, source)
 
-    def _nothing_to_ask(self, rejected: Counter[str]) -> WrongInput:
+    def _nothing_to_ask(self) -> WrongInput:
+        """Say why, of all rows: a shard's own may be none."""
+        rejected = Counter(outcome for _, outcome in self._outcomes() if isinstance(outcome, str))
         if not rejected:
             return WrongInput("EmptySource", f"{self._table.uri} has no rows")
         return WrongInput(

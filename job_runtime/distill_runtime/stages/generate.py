@@ -66,8 +66,7 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
         if budget_is_spent(contract, journal.tally) and journal.tally.outcomes < total:
             counts["notAsked"] = total - journal.tally.outcomes
     _check_answers(counts, total)
-    kept_tokens = counts["completionTokens"] - counts.get("discardedTokens", 0)
-    metrics = {"meanCompletionTokens": kept_tokens / counts["answered"]}
+    metrics = _metrics(counts)
     price = price_of_all(contract)
     return Result(
         outcome="Succeeded",
@@ -138,13 +137,22 @@ def count(survey: Survey, tally: Tally) -> dict[str, int]:
     }
 
 
+def _metrics(counts: dict[str, int]) -> dict[str, float]:
+    """Give the figures of the answers; there are none where no prompt fell to the shard."""
+    if not counts["answered"]:
+        return {}
+    kept_tokens = counts["completionTokens"] - counts.get("discardedTokens", 0)
+    return {"meanCompletionTokens": kept_tokens / counts["answered"]}
+
+
 def _check_answers(counts: dict[str, int], total: int) -> None:
     settled = counts["generations"] + counts.get("notAsked", 0)
     if settled != total:
         raise RuntimeError(f"{settled} generations are settled, {total} were to be asked")
-    if not counts["answered"]:
+    if counts["generations"] and not counts["answered"]:
         failures = ", ".join(name for name in counts if name.startswith("failed."))
         raise WrongInput(
             "NothingAnswered",
-            f"all {total} generations failed ({failures}); their messages are in {GENERATIONS_NAME}",
+            f"all {counts['generations']} generations that were asked for failed ({failures}); their messages are in "
+            f"{GENERATIONS_NAME}",
         )

@@ -18,6 +18,8 @@ from distill_runtime.cli import UNITS
 from distill_runtime.client.journal import read_records
 from distill_runtime.contract import EXIT_TERMINATED, FilterParameters, GenerateContract, Manifest, Result, shard_output
 from distill_runtime.errors import Retryable, WrongInput
+from distill_runtime.filtering.generations import Place
+from distill_runtime.filtering.shards import open_shards
 from distill_runtime.progress import Reporter
 from distill_runtime.rows import GENERATIONS_NAME
 from distill_runtime.stage import StageContext, run_stage
@@ -167,6 +169,26 @@ def test_shards_ask_each_prompt_once_and_add_up(volume: Path) -> None:
     assert set(server.asked.values()) == {2}
     uuids = [record["uuid"] for index in range(4) for record in records(volume, index=index, shards=4)]
     assert Counter(uuids) == {f"u{number}": 2 for number in range(PROMPTS)}
+
+
+def test_a_shard_without_prompts_is_complete_and_empty(volume: Path) -> None:
+    write(volume, [{"problem": f"p{number}", "answer": "1", "uuid": f"u{number}"} for number in range(2)])
+    with teacher() as server:
+        results = [run(contract(server.url, shards=4), volume, index) for index in range(4)]
+    assert [result.message for result in results[1:3]] == [
+        "the teacher answered 2 of 2 generations",
+        "the teacher answered 0 of 0 generations",
+    ]
+    assert [set(result.metrics) for result in results] == [{"meanCompletionTokens"}] * 2 + [set()] * 2
+    shards = open_shards("generated", 4, Volume(volume))
+    assert shards.total == len(list(shards.read(Place()))) == 4
+
+
+def test_a_source_without_prompts_is_wrong_input_in_every_shard(volume: Path) -> None:
+    write(volume, [{"problem": "", "answer": "1", "uuid": "a"}])
+    for index in range(2):
+        with pytest.raises(WrongInput, match=r"no row of prompts\.jsonl can be asked: 1 have no text"):
+            run(contract("http://unused/v1", shards=2), volume, index)
 
 
 def interrupt_after(

@@ -14,6 +14,14 @@ _CUT_ANSWERS = 5
 _CUT_SHARE = 0.01
 
 
+def is_cut_short(outcome: Outcome) -> bool:
+    """Tell whether an answer was cut off with fewer tokens than were asked for; False if nobody counted them."""
+    if not isinstance(outcome, Answer) or outcome.reply.completion_tokens is None:
+        return False
+    asked = outcome.request.body["max_tokens"]
+    return outcome.reply.finish_reason == CUT_OFF and outcome.reply.completion_tokens < asked
+
+
 class OutputCapDetector:
     """Looks at outcomes one by one. Answers without token counts tell it nothing."""
 
@@ -32,12 +40,12 @@ class OutputCapDetector:
             return
         reply, tokens, asked = outcome.reply, outcome.reply.completion_tokens, outcome.request.body["max_tokens"]
         self._answers += 1
-        cut_early = reply.finish_reason == CUT_OFF and tokens < asked
+        cut_short = is_cut_short(outcome)
         enough = max(_CUT_ANSWERS, self._answers * _CUT_SHARE)
-        if self._output.count(tokens, cut_early) >= enough:
+        if self._output.count(tokens, cut_short) >= enough:
             raise _capped(outcome, f"cuts answers at {tokens} tokens, although maxTokens asks for {asked}")
         context = tokens + (reply.prompt_tokens or 0)
-        if self._context.count(context, cut_early) >= enough:
+        if self._context.count(context, cut_short) >= enough:
             raise _capped(outcome, f"cuts prompt and answer at {context} tokens, although maxTokens asks for {asked}")
 
 

@@ -1,5 +1,6 @@
-"""Evaluation: from verdicts to a score that can be trusted. Pure functions.
+"""What the eval stage is made of, besides the client, the verifiers and its own server.
 
+* `asking`: asks the student what is missing.
 * `interval`: the confidence interval of a share.
 * `score`: counts, rates and the score of a benchmark's samples.
 """

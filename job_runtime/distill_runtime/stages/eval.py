@@ -6,7 +6,6 @@
 A problem that could not be answered is wrong, and counted as unanswered: a score must not rise by an outage.
 """
 
-import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,17 +15,16 @@ from typing import Any, Final
 from distill_runtime import event_loop
 from distill_runtime.artifact import ArtifactWriter, open_artifact
 from distill_runtime.child_process import make_logs_directory
-from distill_runtime.client.ask import Client, ClientSettings
+from distill_runtime.client.ask import Client
 from distill_runtime.client.journal import Journal, read_records
-from distill_runtime.client.values import Request, chat_body, request_key
+from distill_runtime.client.values import Request
 from distill_runtime.contract import ArtifactReference, EvalContract, PromptSource, Protocol, Result
-from distill_runtime.contract.parameters import PROMPT_PLACEHOLDER
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
 from distill_runtime.cpus import available_cpus
 from distill_runtime.errors import WrongInput
+from distill_runtime.evaluation.asking import ask_endpoint, ask_own_server, client_settings, sample_requests
 from distill_runtime.evaluation.score import ProblemResult, Sample, count_samples, score_metrics
-from distill_runtime.rows import CUT_OFF
-from distill_runtime.serving.process import ServerProcess, serve
+from distill_runtime.serving.process import serve
 from distill_runtime.sources.prompts import Prompt, open_prompts
 from distill_runtime.stage import StageContext
 from distill_runtime.training.architecture import read_architecture
@@ -40,10 +38,7 @@ RESULTS_NAME: Final = "results.jsonl"
 _SERVED_NAME: Final = "student"
 _LARGEST_BATCH: Final = 64
 """Rows that the server computes at once: on a CPU, more make a step longer without making a token cheaper."""
-_REPORT_SECONDS: Final = 1.0
 _VERIFY_SECONDS: Final = 30.0
-_MAX_ATTEMPTS: Final = 10
-_UNAVAILABLE_SECONDS: Final = 600.0
 _PACKAGES: Final = ("math-verify",)
 _SERVING_PACKAGES: Final = ("mindspore", "mindformers")
 
@@ -56,7 +51,7 @@ def check(contract: EvalContract, context: StageContext) -> None:
     """
     _read_problems(contract, context)
     if isinstance(contract.target, EndpointTarget):
-        settings = _settings(contract, context, contract.target.url, contract.target.model)
+        settings = client_settings(contract.protocol, context, contract.target.url, contract.target.model)
 
         async def check_endpoint() -> None:
             async with Client(settings) as client:
@@ -71,7 +66,7 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     """Ask what is not in the journal yet, verify everything, write the score.
 
     Raises:
-        WrongInput: as `check`, and NothingAnswered.
+        WrongInput: as `check`, and EndpointRefuses, EndpointCapsOutput or NothingAnswered.
         Retryable: EndpointUnreachable or ServerFailed.
     """
     problems = _read_problems(contract, context)
@@ -79,10 +74,13 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     answers = writer.directory / ANSWERS_NAME
     total = len(problems.prompts) * contract.protocol.samples_per_problem
     with Journal(answers) as journal:
-        missing = [request for request in _requests(contract, problems.prompts) if request.key not in journal]
+        model = contract.target.model if isinstance(contract.target, EndpointTarget) else _SERVED_NAME
+        requests = sample_requests(contract.protocol, model, problems.prompts)
+        missing = [request for request in requests if request.key not in journal]
         context.reporter.update(done=journal.tally.outcomes, total=total, unit="samples")
         if missing:
             _ask(contract, context, missing, journal)
+            context.reporter.update(done=journal.tally.outcomes)
     context.reporter.update(message="verifying the answers")
     results = _verify(contract.protocol, problems.prompts, answers)
     _write_results(results, writer.directory / RESULTS_NAME)
@@ -158,32 +156,12 @@ def _open_weights(target: WeightsTarget, context: StageContext) -> Path:
     return directory
 
 
-def _requests(contract: EvalContract, prompts: list[Prompt]) -> Iterator[Request]:
-    protocol = contract.protocol
-    model = contract.target.model if isinstance(contract.target, EndpointTarget) else _SERVED_NAME
-    for prompt in prompts:
-        for number in range(protocol.samples_per_problem):
-            yield Request(
-                key=request_key(prompt.uuid, number),
-                body=chat_body(
-                    model,
-                    system_prompt=protocol.system_prompt,
-                    user_prompt=protocol.prompt_template.replace(PROMPT_PLACEHOLDER, prompt.text),
-                    max_tokens=protocol.max_tokens,
-                    temperature=protocol.temperature,
-                    top_p=protocol.top_p,
-                    seed=protocol.seed + number,
-                ),
-                record={"uuid": prompt.uuid, "sample": number},
-            )
-
-
 def _ask(contract: EvalContract, context: StageContext, missing: list[Request], journal: Journal) -> None:
     """Have everything answered by the endpoint, or by a server of the stage's own while that is needed."""
     target = contract.target
     if isinstance(target, EndpointTarget):
-        settings = _settings(contract, context, target.url, target.model)
-        event_loop.run(_ask_all(settings, None, missing, journal, context))
+        settings = client_settings(contract.protocol, context, target.url, target.model)
+        event_loop.run(ask_endpoint(settings, missing, journal, context))
         return
     directory = _open_weights(target, context)
     logs = make_logs_directory(context.volume.resolve(contract.output), contract.attempt)
@@ -191,54 +169,8 @@ def _ask(contract: EvalContract, context: StageContext, missing: list[Request], 
     context.reporter.update(message="loading the model")
     with serve(directory, _SERVED_NAME, target.device_target, batch_size, logs) as server:
         server.wait_until_ready()
-        settings = _settings(contract, context, server.url, server.model)
-        event_loop.run(_ask_all(settings, server, missing, journal, context))
-
-
-async def _ask_all(
-    settings: ClientSettings,
-    server: ServerProcess | None,
-    missing: list[Request],
-    journal: Journal,
-    context: StageContext,
-) -> None:
-    async with Client(settings) as client:
-        await client.check_endpoints()
-        async with asyncio.TaskGroup() as background:
-            tasks = (
-                background.create_task(journal.keep_flushed()),
-                background.create_task(_keep_watch(client, server, journal, context)),
-            )
-            await client.ask_all(iter(missing), journal.append)
-            for task in tasks:
-                task.cancel()
-    context.reporter.update(done=journal.tally.outcomes)
-
-
-async def _keep_watch(client: Client, server: ServerProcess | None, journal: Journal, context: StageContext) -> None:
-    """Say every second how far it is, and end everything if the stage's own server is gone, until cancelled."""
-    while True:
-        if server is not None:
-            server.check()
-        tally = journal.tally
-        context.reporter.update(
-            done=tally.outcomes,
-            message=client.describe_trouble() or "asking the student",
-            counts={"truncated": tally.finish_reasons[CUT_OFF], "unanswered": tally.failures.total()},
-        )
-        await asyncio.sleep(_REPORT_SECONDS)
-
-
-def _settings(contract: EvalContract, context: StageContext, url: str, model: str) -> ClientSettings:
-    return ClientSettings(
-        endpoints=[url],
-        model=model,
-        api_key=context.api_key,
-        max_concurrent_requests=contract.protocol.max_concurrent_requests,
-        request_timeout_seconds=contract.protocol.request_timeout_seconds,
-        max_attempts=_MAX_ATTEMPTS,
-        unavailable_timeout_seconds=_UNAVAILABLE_SECONDS,
-    )
+        settings = client_settings(contract.protocol, context, server.url, server.model)
+        event_loop.run(ask_own_server(settings, missing, server.check, journal, context))
 
 
 def _verify(protocol: Protocol, prompts: list[Prompt], answers: Path) -> list[ProblemResult]:
@@ -299,7 +231,7 @@ def _describe(contract: EvalContract, counts: dict[str, int], metrics: dict[str,
     samples = contract.protocol.samples_per_problem
     text += f" x {samples} samples)" if samples > 1 else ")"
     if counts["truncated"]:
-        text += f"; {counts['truncated']} answers were cut off at maxTokens"
+        text += f"; {counts['truncated']} answers were cut off at maxTokens or at the end of the context"
     if counts["unanswered"]:
         text += f"; {counts['unanswered']} were not answered and count as wrong"
     return text

@@ -49,6 +49,10 @@ def student(question: str, _asked_before: int) -> Reaction:
     return wrong.get(number, Reaction(status=400))
 
 
+def right(question: str, _asked_before: int) -> Reaction:
+    return says(f"\\boxed{{{int(question.split(maxsplit=1)[0]) + 1}}}")
+
+
 def test_every_problem_is_accounted_for(context: StageContext, tmp_path: Path) -> None:
     with teacher(student) as server:
         result = eval_stage.run(contract(server.url), context)
@@ -65,6 +69,7 @@ def test_every_problem_is_accounted_for(context: StageContext, tmp_path: Path) -
     assert result.metrics["score"] == pytest.approx(60.0)
     assert result.metrics["truncatedRate"] == result.metrics["unansweredRate"] == 10.0
     assert "60.0 % (95 % interval 31.3 to 83.2, 10 problems)" in result.message
+    assert "1 answers were cut off at maxTokens or at the end of the context" in result.message
     assert "1 were not answered and count as wrong" in result.message
     assert result.artifact is not None
     directory, manifest = open_artifact(context.volume, result.artifact)
@@ -110,13 +115,20 @@ def test_a_score_of_nothing_is_no_score(context: StageContext) -> None:
 
 
 def test_what_a_server_refused_before_it_was_mended_is_asked_again(context: StageContext) -> None:
-    def right(question: str, _asked_before: int) -> Reaction:
-        return says(f"\\boxed{{{int(question.split(maxsplit=1)[0]) + 1}}}")
-
     with teacher(lambda *_: Reaction(status=400)) as server:
         with pytest.raises(WrongInput) as refused:
             eval_stage.run(contract(server.url), context)
         assert refused.value.reason == "EndpointRefuses"
+        server.script = right
+        assert eval_stage.run(contract(server.url), context).metrics["score"] == 100.0
+
+
+def test_what_a_server_cut_before_its_limit_was_raised_is_asked_again(context: StageContext) -> None:
+    with teacher(lambda *_: says("<think>\nlet me", "length")) as server:
+        message = "cuts answers at 7 tokens, although maxTokens asks for 32"
+        with pytest.raises(WrongInput, match=message) as capped:
+            eval_stage.run(contract(server.url), context)
+        assert capped.value.reason == "EndpointCapsOutput"
         server.script = right
         assert eval_stage.run(contract(server.url), context).metrics["score"] == 100.0
 

@@ -1,0 +1,131 @@
+"""Asking the student what is not in the journal yet."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+
+from distill_runtime.client.ask import Client, ClientSettings
+from distill_runtime.client.journal import Journal
+from distill_runtime.client.output_cap import OutputCapDetector, is_cut_short
+from distill_runtime.client.values import Outcome, Request, chat_body, request_key
+from distill_runtime.contract import Protocol
+from distill_runtime.contract.parameters import PROMPT_PLACEHOLDER
+from distill_runtime.rows import CUT_OFF
+from distill_runtime.sources.prompts import Prompt
+from distill_runtime.stage import StageContext
+
+_MAX_ATTEMPTS = 10
+_UNAVAILABLE_SECONDS = 600.0
+_REPORT_SECONDS = 1.0
+
+
+def sample_requests(protocol: Protocol, model: str, prompts: Sequence[Prompt]) -> Iterator[Request]:
+    """Give the requests for all samples of all problems."""
+    for prompt in prompts:
+        for number in range(protocol.samples_per_problem):
+            yield Request(
+                key=request_key(prompt.uuid, number),
+                body=chat_body(
+                    model,
+                    system_prompt=protocol.system_prompt,
+                    user_prompt=protocol.prompt_template.replace(PROMPT_PLACEHOLDER, prompt.text),
+                    max_tokens=protocol.max_tokens,
+                    temperature=protocol.temperature,
+                    top_p=protocol.top_p,
+                    seed=protocol.seed + number,
+                ),
+                record={"uuid": prompt.uuid, "sample": number},
+            )
+
+
+def client_settings(protocol: Protocol, context: StageContext, url: str, model: str) -> ClientSettings:
+    """Give how the student is asked."""
+    return ClientSettings(
+        endpoints=[url],
+        model=model,
+        api_key=context.api_key,
+        max_concurrent_requests=protocol.max_concurrent_requests,
+        request_timeout_seconds=protocol.request_timeout_seconds,
+        max_attempts=_MAX_ATTEMPTS,
+        unavailable_timeout_seconds=_UNAVAILABLE_SECONDS,
+    )
+
+
+async def ask_endpoint(
+    settings: ClientSettings, missing: Sequence[Request], journal: Journal, context: StageContext
+) -> None:
+    """Ask a server that is not the stage's own.
+
+    Answers that it cut short of maxTokens are recorded last: if a limit of the server's shows in them, which somebody
+    can raise, they must be asked for again, and would lower the score.
+
+    Raises:
+        WrongInput: EndpointCapsOutput, or as `client.ask.Client`.
+        Retryable: EndpointUnreachable.
+    """
+    cap = OutputCapDetector()
+    cut_short: list[Outcome] = []
+
+    def take(outcome: Outcome) -> None:
+        cap.observe(outcome)
+        if is_cut_short(outcome):
+            cut_short.append(outcome)
+        else:
+            journal.append(outcome)
+
+    await _ask(settings, missing, take, lambda: None, journal, context)
+    for outcome in cut_short:
+        journal.append(outcome)
+
+
+async def ask_own_server(
+    settings: ClientSettings,
+    missing: Sequence[Request],
+    check_server: Callable[[], None],
+    journal: Journal,
+    context: StageContext,
+) -> None:
+    """Ask the stage's own server, which cuts answers by itself only where the model's context ends.
+
+    Args:
+        check_server: raises if the server is gone.
+
+    Raises:
+        WrongInput: as `client.ask.Client`.
+        Retryable: EndpointUnreachable, or as `check_server`.
+    """
+    await _ask(settings, missing, journal.append, check_server, journal, context)
+
+
+async def _ask(
+    settings: ClientSettings,
+    missing: Sequence[Request],
+    take: Callable[[Outcome], None],
+    check_server: Callable[[], None],
+    journal: Journal,
+    context: StageContext,
+) -> None:
+    async with Client(settings) as client:
+        await client.check_endpoints()
+        async with asyncio.TaskGroup() as background:
+            tasks = (
+                background.create_task(journal.keep_flushed()),
+                background.create_task(_keep_watch(client, check_server, journal, context)),
+            )
+            await client.ask_all(iter(missing), take)
+            for task in tasks:
+                task.cancel()
+
+
+async def _keep_watch(
+    client: Client, check_server: Callable[[], None], journal: Journal, context: StageContext
+) -> None:
+    """Say every second how far it is, and end everything if the stage's own server is gone, until cancelled."""
+    while True:
+        check_server()
+        tally = journal.tally
+        context.reporter.update(
+            done=tally.outcomes,
+            message=client.describe_trouble() or "asking the student",
+            counts={"truncated": tally.finish_reasons[CUT_OFF], "unanswered": tally.failures.total()},
+        )
+        await asyncio.sleep(_REPORT_SECONDS)

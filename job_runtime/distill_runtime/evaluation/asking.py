@@ -8,13 +8,11 @@ from distill_runtime.client.journal import Journal
 from distill_runtime.client.output_cap import OutputCapDetector, is_cut_short
 from distill_runtime.client.values import Outcome, Request, chat_body, request_key
 from distill_runtime.contract import Protocol
-from distill_runtime.contract.parameters import PROMPT_PLACEHOLDER
+from distill_runtime.contract.parameters import MAX_ATTEMPTS, PROMPT_PLACEHOLDER, UNAVAILABLE_TIMEOUT_SECONDS
 from distill_runtime.rows import CUT_OFF
 from distill_runtime.sources.prompts import Prompt
 from distill_runtime.stage import StageContext
 
-_MAX_ATTEMPTS = 10
-_UNAVAILABLE_SECONDS = 600.0
 _REPORT_SECONDS = 1.0
 
 
@@ -45,8 +43,8 @@ def client_settings(protocol: Protocol, context: StageContext, url: str, model: 
         api_key=context.api_key,
         max_concurrent_requests=protocol.max_concurrent_requests,
         request_timeout_seconds=protocol.request_timeout_seconds,
-        max_attempts=_MAX_ATTEMPTS,
-        unavailable_timeout_seconds=_UNAVAILABLE_SECONDS,
+        max_attempts=MAX_ATTEMPTS,
+        unavailable_timeout_seconds=UNAVAILABLE_TIMEOUT_SECONDS,
     )
 
 

@@ -2,7 +2,12 @@
 once."""
 
 from distill_runtime.contract.parameters.evaluation import Benchmark, Protocol
-from distill_runtime.contract.parameters.fields import PROMPT_PLACEHOLDER, Uri
+from distill_runtime.contract.parameters.fields import (
+    MAX_ATTEMPTS,
+    PROMPT_PLACEHOLDER,
+    UNAVAILABLE_TIMEOUT_SECONDS,
+    Uri,
+)
 from distill_runtime.contract.parameters.filtering import Decontamination, FilterParameters, ProblemSet
 from distill_runtime.contract.parameters.packing import PackedSource, PackParameters, TokenizerSource
 from distill_runtime.contract.parameters.sources import PromptSource, RowSource
@@ -16,7 +21,9 @@ from distill_runtime.contract.parameters.training import (
 )
 
 __all__ = [
+    "MAX_ATTEMPTS",
     "PROMPT_PLACEHOLDER",
+    "UNAVAILABLE_TIMEOUT_SECONDS",
     "Benchmark",
     "Checkpoint",
     "Decontamination",

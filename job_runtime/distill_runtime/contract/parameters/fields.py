@@ -25,3 +25,5 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 BOXED_SYSTEM_PROMPT = "Please reason step by step, and put your final answer within \\boxed{}."
 PROMPT_PLACEHOLDER = "{prompt}"
+MAX_ATTEMPTS = 10
+UNAVAILABLE_TIMEOUT_SECONDS = 600

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from distill_runtime.contract.base import Parameters
 from distill_runtime.contract.identity import OPERATIONAL
-from distill_runtime.contract.parameters.fields import PROMPT_PLACEHOLDER
+from distill_runtime.contract.parameters.fields import MAX_ATTEMPTS, PROMPT_PLACEHOLDER, UNAVAILABLE_TIMEOUT_SECONDS
 
 Endpoint = Annotated[str, Field(pattern="^https?://", max_length=2048)]
 
@@ -93,14 +93,14 @@ class TeacherParameters(Parameters):
         "Default: answers come whole, and only requestTimeoutSeconds limits them.",
     )
     max_attempts: Annotated[int, OPERATIONAL] = Field(
-        default=10,
+        default=MAX_ATTEMPTS,
         ge=1,
         le=1000,
         description="Requests that may fail (5xx, time-out, broken connection) before a generation is recorded as "
         "failed. Only those count that fail while the teacher answers others: during an outage requests wait.",
     )
     unavailable_timeout_seconds: Annotated[int, OPERATIONAL] = Field(
-        default=600,
+        default=UNAVAILABLE_TIMEOUT_SECONDS,
         ge=1,
         le=86_400,
         description="Give up, keeping all answers, when no endpoint has answered anything for so long; "

@@ -18,8 +18,7 @@ def is_cut_short(outcome: Outcome) -> bool:
     """Tell whether an answer was cut off with fewer tokens than were asked for; False if nobody counted them."""
     if not isinstance(outcome, Answer) or outcome.reply.completion_tokens is None:
         return False
-    asked = outcome.request.body["max_tokens"]
-    return outcome.reply.finish_reason == CUT_OFF and outcome.reply.completion_tokens < asked
+    return outcome.reply.finish_reason == CUT_OFF and outcome.reply.completion_tokens < _tokens_asked_for(outcome)
 
 
 class OutputCapDetector:
@@ -38,15 +37,15 @@ class OutputCapDetector:
         """
         if not isinstance(outcome, Answer) or outcome.reply.completion_tokens is None:
             return
-        reply, tokens, asked = outcome.reply, outcome.reply.completion_tokens, outcome.request.body["max_tokens"]
+        reply, tokens, asked = outcome.reply, outcome.reply.completion_tokens, _tokens_asked_for(outcome)
         self._answers += 1
         cut_short = is_cut_short(outcome)
         enough = max(_CUT_ANSWERS, self._answers * _CUT_SHARE)
         if self._output.count(tokens, cut_short) >= enough:
-            raise _capped(outcome, f"cuts answers at {tokens} tokens, although maxTokens asks for {asked}")
+            raise _capped(outcome, f"cuts answers at {tokens} tokens, although {asked} are asked for")
         context = tokens + (reply.prompt_tokens or 0)
         if self._context.count(context, cut_short) >= enough:
-            raise _capped(outcome, f"cuts prompt and answer at {context} tokens, although maxTokens asks for {asked}")
+            raise _capped(outcome, f"cuts prompt and answer at {context} tokens, although {asked} are asked for")
 
 
 class _Longest:
@@ -61,6 +60,13 @@ class _Longest:
             self._tokens, self._cut = tokens, 0
         self._cut += cut and tokens == self._tokens
         return self._cut
+
+
+def _tokens_asked_for(answer: Answer) -> int:
+    """Give the max_tokens of the request that the answer is to: the first one, or that for a longer one."""
+    body = answer.request.body if answer.discarded is None else answer.request.body_if_truncated
+    assert body is not None
+    return int(body["max_tokens"])
 
 
 def _capped(answer: Answer, what: str) -> WrongInput:

@@ -333,7 +333,7 @@ def test_the_tokens_of_an_answer_that_was_cut_off_use_up_the_budget(volume: Path
 
 
 def test_a_server_that_cuts_answers_by_itself_is_found_out_early(volume: Path) -> None:
-    message = "cuts answers at 7 tokens, although maxTokens asks for 16384"
+    message = "cuts answers at 7 tokens, although 16384 are asked for"
     with teacher(lambda *_: Reaction(finish_reason="length")) as server, pytest.raises(WrongInput, match=message):
         run(contract(server.url), volume)
     assert server.requests < 30

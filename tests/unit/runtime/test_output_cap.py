@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -22,7 +23,7 @@ def observe(*answers: Answer | Failure) -> None:
 def test_answers_cut_at_one_length_below_what_was_asked_show_a_cap() -> None:
     finished = [answer(tokens, "stop") for tokens in range(100, 400)]
     with pytest.raises(
-        WrongInput, match="http://a/v1 cuts answers at 512 tokens, although maxTokens asks for 1000"
+        WrongInput, match="http://a/v1 cuts answers at 512 tokens, although 1000 are asked for"
     ) as error:
         observe(*finished, *[answer(512)] * 5)
     assert error.value.reason == "EndpointCapsOutput"
@@ -32,6 +33,13 @@ def test_a_cap_on_prompt_and_answer_together_shows_in_their_sum() -> None:
     cut = [answer(512 - prompt, prompt_tokens=prompt) for prompt in (30, 12, 45, 7, 21)]
     with pytest.raises(WrongInput, match="cuts prompt and answer at 512 tokens"):
         observe(*cut)
+
+
+def test_a_cap_between_the_first_request_and_that_for_a_longer_answer_shows() -> None:
+    request = Request("0" * 16, {"max_tokens": 100}, {}, body_if_truncated={"max_tokens": 1000})
+    longer = replace(answer(512), request=request, discarded=answer(100).reply)
+    with pytest.raises(WrongInput, match="cuts answers at 512 tokens, although 1000 are asked for"):
+        observe(*[longer] * 5)
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_what_a_server_refused_before_it_was_mended_is_asked_again(context: Stag
 
 def test_what_a_server_cut_before_its_limit_was_raised_is_asked_again(context: StageContext) -> None:
     with teacher(lambda *_: says("<think>\nlet me", "length")) as server:
-        message = "cuts answers at 7 tokens, although maxTokens asks for 32"
+        message = "cuts answers at 7 tokens, although 32 are asked for"
         with pytest.raises(WrongInput, match=message) as capped:
             eval_stage.run(contract(server.url), context)
         assert capped.value.reason == "EndpointCapsOutput"

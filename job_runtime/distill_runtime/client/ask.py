@@ -161,14 +161,12 @@ class Client:
             url = lease.endpoint.url
             if isinstance(result, Reply):
                 return Answer(request, result, url, attempts, loop.time() - started)
-            if result.kind is Kind.REFUSED:
-                return Failure(request, result.kind.value, f"{url} {result.what}", url, attempts)
             if result.kind is Kind.MISCONFIGURED and not lease.endpoint.answered:
                 raise _misconfigured(lease.endpoint, result)
             if result.kind in _CHARGED:
-                charged += await self._counts(attempts, answered_before)
-                if charged >= self._settings.max_attempts:
-                    return Failure(request, result.kind.value, f"{url} {result.what}", url, attempts)
+                charged += await self._is_its_own(attempts, answered_before)
+            if result.kind is Kind.REFUSED or charged >= self._settings.max_attempts:
+                return Failure(request, result.kind.value, f"{url} {result.what}", url, attempts)
             await asyncio.sleep(result.retry_after or backoff(_FIRST_BACKOFF_SECONDS, attempts))
 
     async def _exchange(self, lease: Lease, body: Mapping[str, Any]) -> Reply | Trouble:
@@ -186,7 +184,7 @@ class Client:
             self._pool.fail(lease, result)
         return result
 
-    async def _counts(self, attempts: int, answered_before: int) -> bool:
+    async def _is_its_own(self, attempts: int, answered_before: int) -> bool:
         """Tell whether a failure was the request's own: the endpoints answered something else at the time.
 
         The last requests of all have nothing else beside them. Once such a request has had its attempts, a trivial

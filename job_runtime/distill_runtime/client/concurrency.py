@@ -29,6 +29,8 @@ _QUEUEING = 2.0
 """Times the best seconds a token at which a queue is suspected."""
 _GROWING_ROUNDS = 0.5
 """Rounds on which throughput is measured while the number grows."""
+_GROWN = 1.2
+"""Times as many requests at once as before, on average, are enough more to compare."""
 _LEAST_ANSWERS = 32
 """Of a round, where that many requests at once are not allowed."""
 _BEST_OF = 16
@@ -99,7 +101,8 @@ class ConcurrencySearch:
     def __init__(self, most: int) -> None:
         self._most = most
         self._pause = _FIRST_PAUSE
-        self._earlier: tuple[int, _Sample] | None = None
+        self._earlier: _Sample | None = None
+        self._earlier_ceiling = 0
         self._best = _Sample()
         self._best_seconds_per_token = float("inf")
         self._answers = self._tokens = 0
@@ -144,12 +147,13 @@ class ConcurrencySearch:
         self._enough = rounds * self._round
 
     def _grow(self, sample: _Sample) -> None:
-        ceiling = self.ceiling
-        if self._earlier is None or sample.mean_in_flight > 1.2 * self._earlier[1].mean_in_flight:
-            if self._earlier is not None and not self._pays(self._earlier[1], sample, _ELASTICITY):
-                self._pause_at(round(self._earlier[1].mean_in_flight))
+        """Double the number, or end with what there was before; or wait until the last doubling shows."""
+        earlier, ceiling = self._earlier, self.ceiling
+        if earlier is None or sample.mean_in_flight > _GROWN * earlier.mean_in_flight:
+            if earlier is not None and not self._pays(earlier, sample, _ELASTICITY):
+                self._pause_at(round(earlier.mean_in_flight))
                 return
-            self._earlier = (ceiling, sample)
+            self._earlier = sample
             ceiling = max(ceiling, min(self._most, round(2 * sample.mean_in_flight)))
         if ceiling == self._most:
             self._pause_at(ceiling)
@@ -169,30 +173,30 @@ class ConcurrencySearch:
         if other == self.ceiling:
             self._pause_at(other)
             return
-        self._earlier = (self.ceiling, sample)
+        self._earlier, self._earlier_ceiling = sample, self.ceiling
         self._begin(_Phase.TRYING, other, 1)
 
     def _conclude(self, sample: _Sample) -> None:
         """Keep the number that was tried, and go on in that direction, or go back; or wait for more answers."""
         assert self._earlier is not None
-        earlier_ceiling, earlier = self._earlier
-        is_lower = self.ceiling < earlier_ceiling
+        earlier, is_lower = self._earlier, self.ceiling < self._earlier_ceiling
         fewer, more = (sample, earlier) if is_lower else (earlier, sample)
         is_clear = self._pays(fewer, more, _CLEAR_ELASTICITY)
         if not is_clear and sample.answers < _LONGEST_TRIAL * self._round:
             self._enough += self._round
             return
-        if (is_clear or self._pays(fewer, more, _ELASTICITY)) != is_lower:
-            self._pause = _FIRST_PAUSE
-            if not is_lower or self._suspects_queue(sample):
-                self._try_another(sample)
-            else:
-                self._pause_at(self.ceiling)
+        more_pays = is_clear or self._pays(fewer, more, _ELASTICITY)
+        if more_pays == is_lower:
+            if is_lower:
+                self._best_seconds_per_token = earlier.seconds_per_token  # so long it takes when there is no queue
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+            self._pause_at(self._earlier_ceiling)
             return
-        if is_lower:
-            self._best_seconds_per_token = earlier.seconds_per_token  # so long it takes when there is no queue
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-        self._pause_at(earlier_ceiling)
+        self._pause = _FIRST_PAUSE
+        if is_lower and not self._suspects_queue(sample):
+            self._pause_at(self.ceiling)
+        else:
+            self._try_another(sample)
 
     def _suspects_queue(self, sample: _Sample) -> bool:
         return sample.seconds_per_token > _QUEUEING * self._best_seconds_per_token

@@ -40,6 +40,8 @@ class StageSettings(Model):
 
     resources: Resources = Resources()
     env: dict[str, str] = Field(default_factory=dict)
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    tolerations: tuple[dict[str, Any], ...] = ()
 
 
 class Profile(Model):

@@ -161,6 +161,7 @@ def _pod_metadata(metadata: Manifest, profile: Profile | None) -> Manifest:
 
 def _pod(stage: Stage, name: str, settings: Settings) -> Manifest:
     profile = stage.profile
+    place = profile or settings.stage(stage.command)
     volumes: list[Manifest] = [
         {"name": "contract", "configMap": {"name": name}},
         {"name": "volume", "persistentVolumeClaim": {"claimName": stage.storage.claim_name}},
@@ -174,6 +175,10 @@ def _pod(stage: Stage, name: str, settings: Settings) -> Manifest:
         "containers": [_container(stage, settings)],
         "volumes": volumes,
     }
+    if place.node_selector:
+        pod["nodeSelector"] = place.node_selector
+    if place.tolerations:
+        pod["tolerations"] = list(place.tolerations)
     if settings.images.pull_secrets:
         pod["imagePullSecrets"] = [{"name": secret} for secret in settings.images.pull_secrets]
     if stage.priority_class_name:
@@ -262,8 +267,6 @@ def _apply_profile(pod: Manifest, profile: Profile) -> None:
     """Add to a Pod that is being built what its profile asks for."""
     container = pod["containers"][0]
     optional = {
-        "nodeSelector": profile.node_selector,
-        "tolerations": list(profile.tolerations),
         "schedulerName": profile.scheduler_name,
         "runtimeClassName": profile.runtime_class_name,
     }

@@ -176,6 +176,26 @@ def test_a_profile_s_security_context_is_merged_over_that_of_all_stages(
     assert job["spec"]["template"]["spec"]["securityContext"] == expected
 
 
+def test_pods_with_devices_go_where_their_profile_says_and_others_where_their_stage_says() -> None:
+    elsewhere = {"nodeSelector": {"kubernetes.io/arch": "arm64"}, "tolerations": [{"operator": "Exists"}]}
+    settings = Settings.model_validate(
+        {
+            "images": {"runtime": "r"},
+            "stagePodSecurityContext": {},
+            "stages": {"msrun": elsewhere},
+            "profiles": {"ascend-910b": EVERYTHING},
+        }
+    )
+
+    def place(stage: str) -> Manifest:
+        (job,) = (item for item in manifests("FinetuneRun", stage, NPUS, settings) if item["kind"] == "Job")
+        pod = job["spec"]["template"]["spec"]
+        return {field: pod[field] for field in ("nodeSelector", "tolerations")}
+
+    assert place("train-preflight") == elsewhere
+    assert place("train") == {field: EVERYTHING[field] for field in ("nodeSelector", "tolerations")}
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_pods_hold_no_kubernetes_credentials(name: str) -> None:
     assert pod_of(name)["automountServiceAccountToken"] is False

@@ -12,13 +12,15 @@ import uvloop
 from aiohttp import web
 
 from distill_operator.cluster import ClusterError, connect
-from distill_operator.handlers import KopfStore, build_registry, watch
+from distill_operator.handlers import build_registry, watch
 from distill_operator.metrics import Metrics
 from distill_operator.observation import ResourceKey
 from distill_operator.progress import ProgressPoller
 from distill_operator.reconcile import Reconciler
 from distill_operator.server import PORT, build_server
 from distill_operator.settings import Settings, SettingsError, load_settings
+from distill_operator.store import WatchedStore
+from distill_operator.sweep import sweep_regularly
 from distill_operator.work_queue import WorkQueue
 
 WORKERS = 16
@@ -28,7 +30,7 @@ async def run(settings: Settings, port: int) -> None:
     """Watch and reconcile until SIGTERM or SIGINT."""
     metrics = Metrics()
     async with connect() as cluster, aiohttp.ClientSession() as session:
-        store = KopfStore()
+        store = WatchedStore()
         poller = ProgressPoller(session, settings.progress_interval_seconds)
         reconciler = Reconciler(store, cluster, poller, settings, metrics, clock=lambda: datetime.now(UTC))
         queue: WorkQueue[ResourceKey] = WorkQueue(reconciler.reconcile, expected=(ClusterError,))
@@ -36,12 +38,16 @@ async def run(settings: Settings, port: int) -> None:
         server = web.AppRunner(build_server(metrics, queue.longest_busy_seconds), access_log=None)
         await server.setup()
         await web.TCPSite(server, port=port).start()
-        workers = asyncio.create_task(queue.run(WORKERS))
         try:
-            await watch(build_registry(store, queue), settings.watch_namespaces)
+            async with asyncio.TaskGroup() as group:
+                background = (
+                    group.create_task(queue.run(WORKERS)),
+                    group.create_task(sweep_regularly(store, cluster, queue, settings.watch_namespaces)),
+                )
+                await watch(build_registry(store, queue), settings.watch_namespaces)
+                for task in background:
+                    task.cancel()
         finally:
-            workers.cancel()
-            await asyncio.gather(workers, return_exceptions=True)
             await server.cleanup()
 
 

@@ -1,4 +1,6 @@
-"""The edge to the API server: server-side apply, status, deletion, Events. The only module that imports kubernetes.
+"""The edge to the API server: what it has, server-side apply, status, deletion, Events.
+
+The only module that imports kubernetes.
 
 Every refusal of the API server leaves here as a `ClusterError` with the server's own words; nothing above sees an
 HTTP status.
@@ -8,6 +10,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +18,7 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from distill_operator.api import GROUP, KINDS, VERSION
-from distill_operator.observation import ResourceKey
+from distill_operator.observation import CHILD_SELECTOR, ResourceKey
 from distill_operator.plan.events import Notice
 
 FIELD_MANAGER = "npu-distill"
@@ -23,15 +26,16 @@ REQUEST_SECONDS = 30
 NOT_FOUND, CONFLICT = 404, 409
 FIRST_ERROR = 400
 
-_PATHS = {
-    "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps/{name}",
-    "Service": "/api/v1/namespaces/{namespace}/services/{name}",
-    "Job": "/apis/batch/v1/namespaces/{namespace}/jobs/{name}",
-    **{
-        name: f"/apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/{kind.plural}/{{name}}" for name, kind in KINDS.items()
-    },
+_GROUP_PATH = f"/apis/{GROUP}/{VERSION}"
+_COLLECTIONS = {
+    # kind: API version's path, plural
+    "ConfigMap": ("/api/v1", "configmaps"),
+    "Service": ("/api/v1", "services"),
+    "Pod": ("/api/v1", "pods"),
+    "Job": ("/apis/batch/v1", "jobs"),
+    "Event": ("/apis/events.k8s.io/v1", "events"),
+    **{name: (_GROUP_PATH, kind.plural) for name, kind in KINDS.items()},
 }
-_EVENTS_PATH = "/apis/events.k8s.io/v1/namespaces/{namespace}/events"
 
 
 class ClusterError(Exception):
@@ -46,11 +50,32 @@ class ConflictError(ClusterError):
     """The object has changed since it was read, or is another one of the same name."""
 
 
+@dataclass(frozen=True)
+class Listing:
+    """The uids of the objects that there are, as of a resourceVersion."""
+
+    version: int
+    uids: frozenset[str]
+
+
 class Cluster:
-    """Writes to the API server."""
+    """Asks the API server, and writes to it."""
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
+
+    async def list_uids(self, kind: str, namespace: str | None) -> Listing:
+        """List the objects of a kind that are watched, in `namespace` or in all.
+
+        The API server answers from its watch cache, so that nothing is read from etcd; the answer may be a little old.
+        """
+        children = (("labelSelector", CHILD_SELECTOR),) if kind not in KINDS else ()
+        options = _Options("application/json", ("resourceVersion", "0"), *children, accept=_METADATA_ONLY)
+        listing = json.loads(await self._request("GET", _collection(kind, namespace), options))
+        return Listing(
+            version=int(listing["metadata"]["resourceVersion"]),
+            uids=frozenset(item["metadata"]["uid"] for item in listing["items"] or ()),  # an empty list comes as null
+        )
 
     async def apply(self, manifest: Mapping[str, Any]) -> None:
         """Create `manifest` or bring what exists to it, by server-side apply: doing it twice is doing it once."""
@@ -73,7 +98,7 @@ class Cluster:
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         """Delete a Job; it stays visible until its last Pod has ended. One that is gone, or is another, is fine."""
-        path = _PATHS["Job"].format(namespace=namespace, name=name)
+        path = f"{_collection('Job', namespace)}/{name}"
         body = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
         try:
             await self._request("DELETE", path, _JSON, body)
@@ -102,15 +127,17 @@ class Cluster:
             "reportingController": "npu-distill.io/operator",
             "reportingInstance": "npu-distill",
         }
-        await self._request("POST", _EVENTS_PATH.format(namespace=key.namespace), _JSON, body)
+        await self._request("POST", _collection("Event", key.namespace), _JSON, body)
 
-    async def _request(self, method: str, path: str, options: "_Options", body: Mapping[str, Any]) -> bytes:
+    async def _request(
+        self, method: str, path: str, options: "_Options", body: Mapping[str, Any] | None = None
+    ) -> bytes:
         call = await self._api.param_serialize(
             method,
             path,
             query_params=list(options.query),
-            header_params={"Accept": "application/json", "Content-Type": options.content_type},
-            body=dict(body),
+            header_params={"Accept": options.accept, "Content-Type": options.content_type},
+            body=dict(body) if body is not None else None,
             auth_settings=["BearerToken"],
         )
         try:
@@ -124,20 +151,27 @@ class Cluster:
 
 
 class _Options:
-    """Content type and query of a kind of request."""
+    """Content types and query of a kind of request."""
 
-    def __init__(self, content_type: str, *query: tuple[str, str]) -> None:
+    def __init__(self, content_type: str, *query: tuple[str, str], accept: str = "application/json") -> None:
         self.content_type = content_type
+        self.accept = accept
         self.query = query
 
 
 _JSON = _Options("application/json")
 _APPLY = _Options("application/apply-patch+yaml", ("fieldManager", FIELD_MANAGER), ("force", "true"))
+_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 def _path(manifest: Mapping[str, Any]) -> str:
     metadata = manifest["metadata"]
-    return _PATHS[manifest["kind"]].format(namespace=metadata["namespace"], name=metadata["name"])
+    return f"{_collection(manifest['kind'], metadata['namespace'])}/{metadata['name']}"
+
+
+def _collection(kind: str, namespace: str | None) -> str:
+    version_path, plural = _COLLECTIONS[kind]
+    return f"{version_path}/namespaces/{namespace}/{plural}" if namespace is not None else f"{version_path}/{plural}"
 
 
 def _error(method: str, path: str, status: int, text: bytes) -> ClusterError:

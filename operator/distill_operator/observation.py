@@ -15,6 +15,7 @@ STAGE_LABEL = f"{LABEL_PREFIX}/stage"
 ATTEMPT_LABEL = f"{LABEL_PREFIX}/attempt"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGER = "npu-distill"
+CHILD_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGER}"
 
 JOB_UID_LABEL = "batch.kubernetes.io/controller-uid"
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"

@@ -1,0 +1,169 @@
+"""What there is in the cluster as far as the watches have said, reduced to what reconciling reads.
+
+A uid tells an object from another of the same name. A resourceVersion tells what is newer: of two objects of a kind,
+the one that was written later has the larger number.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import ValidationError
+
+from distill_operator.api import KINDS
+from distill_operator.observation import JobView, PodView, ResourceKey, owner_key, view_job, view_pod
+from distill_operator.plan.decision import parse
+from distill_operator.plan.kinds import KIND_PLANS
+
+WATCHED_KINDS = (*KINDS, "Job", "Pod")
+KEPT_METADATA = ("name", "namespace", "uid", "generation", "resourceVersion", "deletionTimestamp")
+
+Value = TypeVar("Value")
+
+
+class WatchedStore:
+    """The objects that are known: `handlers` puts them in, `sweep` takes out the missing, `reconcile` reads them."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, _Table[Any]] = {kind: _Table() for kind in WATCHED_KINDS}
+        self._dependents: _Table[ResourceKey] = _Table()
+
+    def put(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Take in an object of `kind` as it is now; a Job or a Pod that belongs to no custom resource is left out."""
+        uid, version, key = body["metadata"]["uid"], int(body["metadata"]["resourceVersion"]), _key(kind, body)
+        if key is None:
+            self.discard(kind, uid)
+        elif kind == "Job":
+            self._tables[kind].put(uid, _Entry(key, version, view_job(body)))
+        elif kind == "Pod":
+            self._tables[kind].put(uid, _Entry(key, version, view_pod(body)))
+        else:
+            resource = _Resource(_kept(body), _dependency(kind, body))
+            self._tables[kind].put(uid, _Entry(key, version, resource))
+            if resource.dependency is not None:
+                self._dependents.put(uid, _Entry(resource.dependency, version, key))
+
+    def discard(self, kind: str, uid: str) -> None:
+        """Forget an object that is gone."""
+        self._tables[kind].discard(uid)
+        self._dependents.discard(uid)
+
+    def discard_missing(
+        self, kind: str, namespace: str | None, version: int, uids: Collection[str]
+    ) -> tuple[ResourceKey, ...]:
+        """Forget what a listing of `kind` in `namespace`, or in all, does not name. Gives whom that concerns.
+
+        `uids` are those that the listing names, and `version` is its own: what was written after it stays.
+        """
+        missing = {
+            uid: entry.key
+            for uid, entry in self._tables[kind].entries()
+            if uid not in uids and entry.version <= version and namespace in (None, entry.key.namespace)
+        }
+        for uid in missing:
+            self.discard(kind, uid)
+        return tuple(dict.fromkeys(found for key in missing.values() for found in self._concerned(kind, key)))
+
+    def concerned(self, kind: str, body: Mapping[str, Any]) -> tuple[ResourceKey, ...]:
+        """Give the custom resources to look at when this object of `kind` changes."""
+        key = _key(kind, body)
+        return self._concerned(kind, key) if key is not None else ()
+
+    def resource(self, key: ResourceKey) -> Mapping[str, Any] | None:
+        """Give the object that `key` names, if it exists."""
+        newest = self._newest(key)
+        return newest.body if newest is not None else None
+
+    def jobs(self, key: ResourceKey) -> tuple[JobView, ...]:
+        """Give the Jobs of the object, and of earlier ones of its name."""
+        return tuple(entry.value for entry in self._tables["Job"].of(key))
+
+    def pods(self, key: ResourceKey) -> tuple[PodView, ...]:
+        """Give the Pods of the object, and of earlier ones of its name."""
+        return tuple(entry.value for entry in self._tables["Pod"].of(key))
+
+    def dependency(self, key: ResourceKey) -> ResourceKey | None:
+        """Give the object that this one waits for, if any."""
+        newest = self._newest(key)
+        return newest.dependency if newest is not None else None
+
+    def _concerned(self, kind: str, key: ResourceKey) -> tuple[ResourceKey, ...]:
+        """A custom resource also concerns those that wait for it; a Job or a Pod only the one that it belongs to."""
+        return (key, *(entry.value for entry in self._dependents.of(key))) if kind in KINDS else (key,)
+
+    def _newest(self, key: ResourceKey) -> "_Resource | None":
+        """One of the same name that was deleted unnoticed may still be known."""
+        newest = max(self._tables[key.kind].of(key), key=lambda entry: entry.version, default=None)
+        return newest.value if newest is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Resource:
+    """A custom resource, and what it waits for."""
+
+    body: Mapping[str, Any]
+    dependency: ResourceKey | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[Value]):
+    """What is kept of one object: under which key, as of which resourceVersion."""
+
+    key: ResourceKey
+    version: int
+    value: Value
+
+
+class _Table(Generic[Value]):
+    """Entries by the uid of their object, and by their key, which several may share, in the order of their arrival."""
+
+    def __init__(self) -> None:
+        self._by_uid: dict[str, _Entry[Value]] = {}
+        self._by_key: dict[ResourceKey, dict[str, _Entry[Value]]] = {}
+
+    def put(self, uid: str, entry: _Entry[Value]) -> None:
+        if uid in self._by_uid and self._by_uid[uid].key != entry.key:
+            self.discard(uid)
+        self._by_uid[uid] = entry
+        self._by_key.setdefault(entry.key, {})[uid] = entry
+
+    def discard(self, uid: str) -> None:
+        entry = self._by_uid.pop(uid, None)
+        if entry is None:
+            return
+        of_key = self._by_key[entry.key]
+        del of_key[uid]
+        if not of_key:
+            del self._by_key[entry.key]
+
+    def of(self, key: ResourceKey) -> Collection[_Entry[Value]]:
+        return self._by_key.get(key, {}).values()
+
+    def entries(self) -> Collection[tuple[str, _Entry[Value]]]:
+        return self._by_uid.items()
+
+
+def _key(kind: str, body: Mapping[str, Any]) -> ResourceKey | None:
+    """Give the custom resource that an object is or belongs to."""
+    if kind in KINDS:
+        return ResourceKey(kind, body["metadata"]["namespace"], body["metadata"]["name"])
+    owner = owner_key(body)
+    return owner if owner is not None and owner.kind in KINDS else None
+
+
+def _dependency(kind: str, body: Mapping[str, Any]) -> ResourceKey | None:
+    plan = KIND_PLANS[kind]
+    try:
+        return plan.dependency(parse(plan, body))
+    except ValidationError:
+        return None  # the object's own reconciliation says what is wrong with it
+
+
+def _kept(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what reconciling reads of an object: managedFields alone are often longer than the rest."""
+    metadata = body["metadata"]
+    return {
+        "metadata": {name: metadata[name] for name in KEPT_METADATA if name in metadata},
+        "spec": dict(body.get("spec") or {}),
+        "status": dict(body.get("status") or {}),
+    }

@@ -1,0 +1,62 @@
+"""What is asked of the API server and written to it, over real HTTP."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from kubernetes.aio import client
+from unit.operator.api_server import ApiServer
+from unit.operator.builders import NAMESPACE, NOW, UID, body, key
+
+from distill_operator.cluster import Cluster, ClusterError
+from distill_operator.observation import MANAGED_BY_LABEL, MANAGER
+from distill_operator.plan.events import Notice
+
+KEY = key("DistillDataset")
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[tuple[Cluster, ApiServer]]:
+    async with ApiServer().serving() as server, client.ApiClient(client.Configuration(host=server.url)) as api:
+        yield Cluster(api), server
+
+
+def pod(uid: str, namespace: str = NAMESPACE, manager: str = MANAGER) -> dict[str, Any]:
+    return {"metadata": {"name": uid, "namespace": namespace, "uid": uid, "labels": {MANAGED_BY_LABEL: manager}}}
+
+
+async def test_lists_uids_with_the_version_that_they_are_of() -> None:
+    async with connected() as (cluster, server):
+        for name in ("a", "b"):
+            server.put("DistillDataset", body("DistillDataset", metadata={"uid": name}))
+        listing = await cluster.list_uids("DistillDataset", None)
+    assert (listing.version, listing.uids) == (2, {"a", "b"})
+
+
+async def test_a_listing_comes_from_the_watch_cache_without_the_objects_themselves() -> None:
+    async with connected() as (cluster, server):
+        await cluster.list_uids("Pod", None)
+    assert server.requests[0].query["resourceVersion"] == "0"
+    assert "PartialObjectMetadataList" in server.requests[0].headers["Accept"]
+
+
+async def test_lists_children_of_this_operator_only() -> None:
+    async with connected() as (cluster, server):
+        server.put("Pod", pod("ours"))
+        server.put("Pod", pod("another-s", manager="Helm"))
+        assert (await cluster.list_uids("Pod", None)).uids == {"ours"}
+
+
+async def test_lists_one_namespace() -> None:
+    async with connected() as (cluster, server):
+        server.put("Pod", pod("a"))
+        server.put("Pod", pod("b", namespace="team-b"))
+        assert (await cluster.list_uids("Pod", "team-b")).uids == {"b"}
+
+
+async def test_a_refusal_comes_with_the_server_s_words() -> None:
+    async with connected() as (cluster, server):
+        server.refusal = (422, "note: can have at most 1024 bytes")
+        with pytest.raises(ClusterError, match=r"note: can have at most 1024 bytes \(HTTP 422\)"):
+            await cluster.emit(KEY, UID, Notice("Normal", "Generating", "…"), NOW)

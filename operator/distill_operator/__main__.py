@@ -27,9 +27,14 @@ WORKERS = 16
 
 
 async def run(settings: Settings, port: int) -> None:
-    """Watch and reconcile until SIGTERM or SIGINT."""
+    """Watch and reconcile until SIGTERM or SIGINT.
+
+    Raises:
+        ClusterError: the API server cannot be reached, or does not serve what is to be watched.
+    """
     metrics = Metrics()
     async with connect() as cluster, aiohttp.ClientSession() as session:
+        await cluster.require_kinds()  # kopf would run on without what is missing, and never look again
         store = WatchedStore()
         poller = ProgressPoller(session, settings.progress_interval_seconds)
         reconciler = Reconciler(store, cluster, poller, settings, metrics, clock=lambda: datetime.now(UTC))
@@ -64,7 +69,11 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    uvloop.run(run(settings, arguments.port))
+    try:
+        uvloop.run(run(settings, arguments.port))
+    except ClusterError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     return 0
 
 

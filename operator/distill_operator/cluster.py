@@ -50,6 +50,10 @@ class ConflictError(ClusterError):
     """The object has changed since it was read, or is another one of the same name."""
 
 
+class NotServedError(ClusterError):
+    """The API server does not know the kinds of this group."""
+
+
 @dataclass(frozen=True)
 class Listing:
     """The uids of the objects that there are, as of a resourceVersion."""
@@ -63,6 +67,25 @@ class Cluster:
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
+
+    async def require_kinds(self) -> None:
+        """Make sure that the custom resources can be watched.
+
+        Raises:
+            NotServedError: their CustomResourceDefinitions are missing.
+        """
+        try:
+            answer = await self._request("GET", _GROUP_PATH, _JSON)
+        except ObjectGoneError:
+            served: set[str] = set()
+        else:
+            served = {resource["name"] for resource in json.loads(answer)["resources"]}
+        missing = [kind.plural for kind in KINDS.values() if kind.plural not in served]
+        if missing:
+            raise NotServedError(
+                f"The API server does not serve {', '.join(missing)} of {GROUP}/{VERSION}. Install the "
+                "CustomResourceDefinitions: kubectl apply --server-side -f crds/"
+            )
 
     async def list_uids(self, kind: str, namespace: str | None) -> Listing:
         """List the objects of a kind that are watched, in `namespace` or in all.

@@ -39,7 +39,7 @@ def _register_start(registry: kopf.OperatorRegistry) -> None:
     @kopf.on.startup(registry=registry, id="configure")
     def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.posting.enabled = False
-        settings.scanning.disabled = True
+        settings.scanning.disabled = True  # what is served was checked before, and watching for more is a right more
         for resource in CHILDREN.values():
             settings.watching.label_selectors[resource] = CHILD_SELECTOR
 

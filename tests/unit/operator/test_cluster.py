@@ -9,7 +9,7 @@ from kubernetes.aio import client
 from unit.operator.api_server import ApiServer
 from unit.operator.builders import NAMESPACE, NOW, UID, body, key
 
-from distill_operator.cluster import Cluster, ClusterError
+from distill_operator.cluster import Cluster, ClusterError, NotServedError
 from distill_operator.observation import MANAGED_BY_LABEL, MANAGER
 from distill_operator.plan.events import Notice
 
@@ -24,6 +24,33 @@ async def connected() -> AsyncIterator[tuple[Cluster, ApiServer]]:
 
 def pod(uid: str, namespace: str = NAMESPACE, manager: str = MANAGER) -> dict[str, Any]:
     return {"metadata": {"name": uid, "namespace": namespace, "uid": uid, "labels": {MANAGED_BY_LABEL: manager}}}
+
+
+async def test_the_kinds_are_there() -> None:
+    async with connected() as (cluster, _):
+        await cluster.require_kinds()
+
+
+@pytest.mark.parametrize(
+    ("served", "missing"),
+    [
+        ({"Job", "Pod"}, "distilldatasets, finetuneruns, evalruns"),
+        ({"Job", "Pod", "DistillDataset", "EvalRun"}, "finetuneruns"),
+    ],
+)
+async def test_says_which_kinds_are_missing_and_what_to_do(served: set[str], missing: str) -> None:
+    async with connected() as (cluster, server):
+        server.kinds = served
+        with pytest.raises(NotServedError, match=f"does not serve {missing} of .*kubectl apply .* -f crds/"):
+            await cluster.require_kinds()
+
+
+async def test_an_api_server_in_trouble_is_not_taken_for_one_without_the_kinds() -> None:
+    async with connected() as (cluster, server):
+        server.refusal = (503, "etcd has no leader")
+        with pytest.raises(ClusterError, match=r"etcd has no leader \(HTTP 503\)") as raised:
+            await cluster.require_kinds()
+    assert not isinstance(raised.value, NotServedError)
 
 
 async def test_lists_uids_with_the_version_that_they_are_of() -> None:

@@ -25,6 +25,8 @@ FIELD_MANAGER = "npu-distill"
 REQUEST_SECONDS = 30
 NOT_FOUND, CONFLICT = 404, 409
 FIRST_ERROR = 400
+NOTE_BYTES = 1024
+"""Longest note of an Event."""
 
 _GROUP_PATH = f"/apis/{GROUP}/{VERSION}"
 _COLLECTIONS = {
@@ -144,7 +146,7 @@ class Cluster:
             },
             "type": notice.type,
             "reason": notice.reason,
-            "note": notice.message[:1024],
+            "note": _cut(notice.message, NOTE_BYTES),
             "action": "Reconcile",
             "eventTime": now.isoformat(timespec="microseconds"),
             "reportingController": "npu-distill.io/operator",
@@ -195,6 +197,14 @@ def _path(manifest: Mapping[str, Any]) -> str:
 def _collection(kind: str, namespace: str | None) -> str:
     version_path, plural = _COLLECTIONS[kind]
     return f"{version_path}/namespaces/{namespace}/{plural}" if namespace is not None else f"{version_path}/{plural}"
+
+
+def _cut(text: str, size: int) -> str:
+    """Give `text` in at most `size` bytes of UTF-8, which is what the API server counts."""
+    encoded = text.encode()
+    if len(encoded) <= size:
+        return text
+    return f"{encoded[: size - len('…'.encode())].decode(errors='ignore')}…"
 
 
 def _error(method: str, path: str, status: int, text: bytes) -> ClusterError:

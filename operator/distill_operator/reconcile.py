@@ -11,7 +11,7 @@ from distill_operator.cluster import Cluster, ClusterError, ConflictError, Objec
 from distill_operator.metrics import Metrics
 from distill_operator.observation import JobView, Observation, PodView, ResourceKey
 from distill_operator.plan.decision import Decision, decide, recorded_status, with_apply_error
-from distill_operator.plan.events import notices
+from distill_operator.plan.events import Notice, notices
 from distill_operator.plan.status import worth_writing
 from distill_operator.progress import ProgressPoller
 from distill_operator.settings import Settings
@@ -133,9 +133,16 @@ class Reconciler:
         older = write.older if write is not None and write.version == read else frozenset()
         self._written[key] = _Write(older | {read}, version, body, self._clock())
         for notice in notices(old, status):
-            _log.info("%s: %s: %s", key, notice.reason, notice.message)
-            await self._cluster.emit(key, observation.uid, notice, self._clock())
+            await self._emit(key, observation.uid, notice)
         return None
+
+    async def _emit(self, key: ResourceKey, uid: str, notice: Notice) -> None:
+        """Post an Event. One that is refused is in the log only: what it tells is in the status, which is written."""
+        _log.info("%s: %s: %s", key, notice.reason, notice.message)
+        try:
+            await self._cluster.emit(key, uid, notice, self._clock())
+        except ClusterError as error:
+            _log.error("%s: no Event for %s: %s", key, notice.reason, error)
 
     def _with_written_status(self, key: ResourceKey, resource: Mapping[str, Any]) -> Mapping[str, Any]:
         """Put the status that was written last over an object whose own update has not come back by the watch yet."""

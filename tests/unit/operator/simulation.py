@@ -131,6 +131,7 @@ class SimulatedCluster:
         self.pods_by_name: dict[str, SimulatedPod] = {}
         self.status_writes = 0
         self.notices: list[Notice] = []
+        self.refused_notice: str | None = None
         self.writes_until: tuple[int, type[BaseException]] | None = None
         self._made = 0
         self.relist()
@@ -286,6 +287,8 @@ class SimulatedCluster:
         return str(self.body["metadata"]["resourceVersion"])
 
     async def emit(self, key: ResourceKey, uid: str, notice: Notice, now: datetime) -> None:
+        if notice.reason == self.refused_notice:
+            raise ClusterError("refused by the simulation")
         self.notices.append(notice)
 
     # Inside

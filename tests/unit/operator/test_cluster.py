@@ -9,7 +9,7 @@ from kubernetes.aio import client
 from unit.operator.api_server import ApiServer
 from unit.operator.builders import NAMESPACE, NOW, UID, body, key
 
-from distill_operator.cluster import Cluster, ClusterError, NotServedError
+from distill_operator.cluster import NOTE_BYTES, Cluster, ClusterError, NotServedError
 from distill_operator.observation import MANAGED_BY_LABEL, MANAGER
 from distill_operator.plan.events import Notice
 
@@ -80,6 +80,20 @@ async def test_lists_one_namespace() -> None:
         server.put("Pod", pod("a"))
         server.put("Pod", pod("b", namespace="team-b"))
         assert (await cluster.list_uids("Pod", "team-b")).uids == {"b"}
+
+
+@pytest.mark.parametrize("message", ["short", "x" * 1024, "x" * 1025, "数" * 400, "é" * 513, "x" + "𝒙" * 256])
+async def test_an_event_s_note_is_cut_to_the_bytes_that_it_may_have(message: str) -> None:
+    async with connected() as (cluster, server):
+        await cluster.emit(KEY, UID, Notice("Normal", "Generating", message), NOW)
+    note = server.posted[0]["note"]
+    assert len(note.encode()) <= NOTE_BYTES
+    if len(message.encode()) <= NOTE_BYTES:
+        assert note == message
+    else:
+        assert note.endswith("…")
+        assert message.startswith(note[:-1])
+        assert len(note.encode()) > NOTE_BYTES - len("𝒙".encode())
 
 
 async def test_a_refusal_comes_with_the_server_s_words() -> None:

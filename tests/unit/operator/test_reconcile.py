@@ -63,6 +63,17 @@ def test_a_refused_child_is_said_and_tried_again() -> None:
     assert [(notice.type, notice.reason) for notice in cluster.notices] == [("Warning", "ApplyFailed")]
 
 
+def test_a_refusal_that_lasts_is_said_once() -> None:
+    """As in a namespace that is being deleted: nothing can be created in it any more, but the object is still there."""
+    cluster = cluster_with()
+    for _ in range(3):
+        cluster.writes_until = (0, ClusterError)
+        with pytest.raises(ClusterError):
+            reconcile(cluster)
+        cluster.relist()
+    assert (cluster.status_writes, len(cluster.notices)) == (1, 1)
+
+
 def test_what_was_decided_on_an_old_reading_is_not_written() -> None:
     """A person has changed the object, and the watch has not said so yet."""
     cluster = cluster_with()
@@ -76,3 +87,17 @@ def test_events_follow_the_status() -> None:
     reconcile(cluster)
     assert cluster.status_writes == 1
     assert [notice.reason for notice in cluster.notices] == ["Generating"]
+
+
+def test_an_event_that_is_refused_keeps_no_other_from_being_written(caplog: pytest.LogCaptureFixture) -> None:
+    cluster = cluster_with()
+    reconcile(cluster)
+    job = cluster.jobs_by_name["math-generate-a1"]
+    cluster.run_job_controller(job)
+    cluster.end_pod(next(iter(cluster.pods_by_name.values())), 0)
+    cluster.run_job_controller(job)
+    cluster.relist()
+    cluster.refused_notice = "GenerateSucceeded"
+    reconcile(cluster)
+    assert [notice.reason for notice in cluster.notices] == ["Generating", "Filtering"]
+    assert "no Event for GenerateSucceeded: refused by the simulation" in caplog.text

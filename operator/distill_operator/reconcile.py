@@ -16,9 +16,6 @@ from distill_operator.plan.status import worth_writing
 from distill_operator.progress import ProgressPoller
 from distill_operator.settings import Settings
 
-CONFLICT_SECONDS = 1.0
-"""Until the change that a status write conflicted with has surely come by the watch."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -127,8 +124,8 @@ class Reconciler:
             _log.info("%s: deleted meanwhile", key)
             return None
         except ConflictError:
-            _log.info("%s: changed meanwhile", key)
-            return CONFLICT_SECONDS
+            _log.info("%s: changed meanwhile", key)  # the watch brings the change, and with it the next look
+            return None
         self._metrics.status_written(key.kind, key.namespace)
         older = write.older if write is not None and write.version == read else frozenset()
         self._written[key] = _Write(older | {read}, version, body, self._clock())

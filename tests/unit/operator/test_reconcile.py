@@ -9,7 +9,7 @@ from unit.operator.simulation import SimulatedCluster
 
 from distill_operator.cluster import ClusterError
 from distill_operator.metrics import Metrics
-from distill_operator.reconcile import CONFLICT_SECONDS, Reconciler
+from distill_operator.reconcile import Reconciler
 
 KEY = key("DistillDataset")
 
@@ -75,10 +75,10 @@ def test_a_refusal_that_lasts_is_said_once() -> None:
 
 
 def test_what_was_decided_on_an_old_reading_is_not_written() -> None:
-    """A person has changed the object, and the watch has not said so yet."""
+    """A person has changed the object, and the watch has not said so yet; until it does, there is nothing to do."""
     cluster = cluster_with()
     cluster.toggle_suspend(True)
-    assert reconcile(cluster) == CONFLICT_SECONDS
+    assert reconcile(cluster) is None
     assert (cluster.status_writes, cluster.notices) == (0, [])
 
 

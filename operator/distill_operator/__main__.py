@@ -49,6 +49,7 @@ async def run(settings: Settings, port: int) -> None:
                     group.create_task(queue.run(WORKERS)),
                     group.create_task(sweep_regularly(store, cluster, queue, settings.watch_namespaces)),
                 )
+                await asyncio.sleep(0)  # at its end kopf waits 5 s for whatever was started after it, so not for these
                 await watch(build_registry(store, queue), settings.watch_namespaces)
                 for task in background:
                     task.cancel()

@@ -1,8 +1,9 @@
 """What the three kinds have in common: references, storage, accelerators, conditions, stages."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import ConfigDict, Field
 
@@ -221,6 +222,19 @@ class Resource(Model, Generic[Spec, KindStatus]):
     metadata: Metadata
     spec: Spec
     status: KindStatus
+
+    @classmethod
+    def from_api(cls, body: Mapping[str, Any]) -> Self:
+        """Read an object as the API server has it, without the fields that this version does not know.
+
+        A person's mistake never gets here, since the API server refuses or prunes what the CRD does not declare. What
+        does are the fields of newer CRDs, which are applied before the operator is upgraded and stay when it is
+        rolled back.
+
+        Raises:
+            ValidationError: a field is missing, or has a value that this version does not take.
+        """
+        return cls.model_validate(body, extra="ignore")
 
 
 AnyResource = Resource[Any, Any]

@@ -59,7 +59,7 @@ def parse(kind: KindPlan, body: Mapping[str, Any]) -> AnyResource:
         ValidationError: the spec is not what the API promises.
     """
     status = recorded_status(kind.model.__name__, body)
-    return kind.model.model_validate({**body, "status": status})
+    return kind.model.from_api({**body, "status": status})
 
 
 def recorded_status(kind: str, body: Mapping[str, Any]) -> Status:
@@ -68,7 +68,7 @@ def recorded_status(kind: str, body: Mapping[str, Any]) -> Status:
     assert isinstance(status_type, type)
     assert issubclass(status_type, Status)
     try:
-        return status_type.model_validate(body.get("status") or {})
+        return status_type.model_validate(body.get("status") or {}, extra="ignore")
     except ValidationError:
         return status_type()
 

@@ -32,7 +32,7 @@ def _ready_artifact(
     if body is None:
         return Waiting(reason, f"{key.kind} {key.name!r} does not exist in this namespace; waiting for it.")
     try:
-        resource = kind.model_validate(body)
+        resource = kind.from_api(body)
     except ValidationError:
         return Waiting(reason, f"{key.kind} {key.name!r} is not valid; see its own conditions.")
     claim = resource.spec.storage.claim_name

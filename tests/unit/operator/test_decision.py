@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from unit.operator.builders import NOW, SETTINGS, body, key, later, ready
+from unit.operator.builders import DIGEST, NOW, SETTINGS, body, key, later, ready
 
 from distill_operator.observation import Observation
 from distill_operator.plan.decision import Decision, decide, recorded_status, with_apply_error
@@ -24,7 +24,6 @@ def said(decision: Decision, name: str) -> tuple[str, str, str]:
     [
         ("DistillDataset", {"storage": None}, "spec.storage: Field required"),
         ("DistillDataset", {"pack": {"tokenizer": {"uri": "m"}}}, "spec.pack.sequenceLength: Field required"),
-        ("DistillDataset", {"surprise": 1}, "spec.surprise: Extra inputs are not permitted"),
         ("FinetuneRun", {"training": {"epochs": 0}}, "spec.training.epochs: Input should be greater than"),
         ("EvalRun", {"benchmark": {"name": "x"}}, "spec.benchmark.uri: Field required"),
     ],
@@ -49,9 +48,18 @@ def test_a_status_that_cannot_be_read_is_written_anew() -> None:
     assert decision.create
 
 
+def test_fields_of_a_newer_crd_do_not_hinder() -> None:
+    """CRDs are upgraded before the operator, and stay when it is rolled back: their defaults are in every object."""
+    source = {"prompts": {"uri": "math/prompts.jsonl", "novelty": {"deep": True}}}
+    newer = decided("DistillDataset", {"source": source, "novelty": 1})
+    assert newer == decided("DistillDataset")
+    assert newer.create
+
+
 def test_fields_of_a_newer_status_do_not_hinder() -> None:
-    status = {"stages": [{"name": "generate", "state": "Running", "attempt": 2, "novelty": 1}], "novelty": {}}
-    recorded = recorded_status("DistillDataset", {"status": status})
+    artifact = {"uri": "npu-distill/x", "digest": DIGEST, "novelty": 1}
+    stage = {"name": "generate", "state": "Running", "attempt": 2, "artifact": artifact, "novelty": 1}
+    recorded = recorded_status("DistillDataset", {"status": {"stages": [stage], "novelty": {}}})
     assert recorded.stages[0].attempt == 2
 
 

@@ -33,6 +33,11 @@ def test_a_ready_object_gives_its_artifact() -> None:
     assert artifact(ready("DistillDataset")) == ArtifactReference(uri="npu-distill/DistillDataset", digest=DIGEST)
 
 
+def test_fields_of_a_newer_crd_do_not_hinder() -> None:
+    newer = ready("DistillDataset", spec={"storage": {"claimName": "distill", "novelty": 1}})
+    assert isinstance(artifact(newer), ArtifactReference)
+
+
 @pytest.mark.parametrize(
     ("dependency", "message"),
     [

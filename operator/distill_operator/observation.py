@@ -68,7 +68,9 @@ class PodView:
     index: int
     phase: str = "Pending"
     ip: str = ""
-    deleting: bool = False
+    node: str = ""
+    deletion_timestamp: datetime | None = None
+    """When it must have ended: the API server adds the grace period to the time of the deletion."""
     created_at: datetime | None = None
     finished_at: datetime | None = None
     unschedulable: str = ""
@@ -84,6 +86,11 @@ class PodView:
     def finished(self) -> bool:
         """Whether its container has ended for good."""
         return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def deleting(self) -> bool:
+        """Whether it has been told to end."""
+        return self.deletion_timestamp is not None
 
     @property
     def running(self) -> bool:
@@ -161,7 +168,8 @@ def view_pod(body: Mapping[str, Any]) -> PodView:
         index=int(annotations.get(INDEX_ANNOTATION, "0")),
         phase=status.get("phase", "Pending"),
         ip=status.get("podIP", ""),
-        deleting="deletionTimestamp" in metadata,
+        node=body.get("spec", {}).get("nodeName", ""),
+        deletion_timestamp=_time(metadata.get("deletionTimestamp")),
         created_at=_time(metadata.get("creationTimestamp")),
         finished_at=_time(terminated.get("finishedAt")),
         unschedulable=unschedulable,

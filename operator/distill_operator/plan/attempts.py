@@ -8,7 +8,15 @@ from typing import Any
 from distill_operator.api import StageState, StageStatus
 from distill_operator.api.common import Artifact
 from distill_operator.observation import JobView, Observation, PodView, ResourceKey
-from distill_operator.plan.failures import NO_PODS_AFTER, Failure, failure, obstacle, unreadable_result
+from distill_operator.plan.failures import (
+    NO_PODS_AFTER,
+    Failure,
+    failure,
+    obstacle,
+    stuck_terminating,
+    unreadable_result,
+    until_stuck,
+)
 from distill_operator.plan.manifests import attempt_manifests, job_name
 from distill_operator.plan.reports import merge_progress, merge_results
 from distill_operator.plan.stages import Stage, Teamwork
@@ -69,12 +77,19 @@ def _unless_failed(
 ) -> Step | None:
     """Give the step of a Job that is active, complete or being deleted; None of one that has failed."""
     if job.deleting:
-        return Step(before, stage.reason, f"Job {job.name} is being deleted; waiting for its Pods to end.")
+        return _wait_for_end(stage, before, f"Job {job.name} is being deleted; waiting for its Pods to end.", pods, now)
     if not job.finished:
         return _active(stage, job, pods, before, observation, now)
     if job.complete:
         return _complete(stage, job, pods, before, now)
     return None
+
+
+def _wait_for_end(stage: Stage, status: StageStatus, message: str, pods: Sequence[PodView], now: datetime) -> Step:
+    """Wait for Pods that have been told to end; one that does not is what there is to say."""
+    stuck = stuck_terminating(pods, now)
+    reason, said = (stuck.reason, stuck.message) if stuck is not None else (stage.reason, message)
+    return Step(status, reason, said, look_again_after=until_stuck(pods, now))
 
 
 def _start(
@@ -102,13 +117,10 @@ def _start(
         reason=cause.reason if cause is not None else None,
         **_figures(recorded),
     )
-    leftover = [pod.name for pod in observation.pods if pod.owner_uid == observation.uid and not pod.finished]
+    leftover = [pod for pod in observation.pods if pod.owner_uid == observation.uid and not pod.finished]
     if leftover:  # a Job deleted by hand is gone before its Pods are: two Pods of one index would write the same files
-        message = (
-            f"Waiting for Pod {leftover[0]} of an earlier Job to end. If its node is gone for good, "
-            f"`kubectl delete pod --force {leftover[0]}`."
-        )
-        return Step(status, stage.reason, message)
+        waiting = f"Waiting for Pod {leftover[0].name} of an earlier Job to end."
+        return _wait_for_end(stage, status, waiting, leftover, now)
     manifests = attempt_manifests(key, observation.uid, stage, attempt, settings)
     return Step(status, stage.reason, message, create=tuple(manifests))
 
@@ -146,7 +158,7 @@ def _active(
         if hindrance is not None:  # the other shards go on meanwhile
             update["message"] = hindrance.message
         status = before.model_copy(update=update)
-        return Step(status, stage.reason, describe(stage, status))
+        return Step(status, stage.reason, describe(stage, status), look_again_after=until_stuck(pods, now))
     if hindrance is None and pods and all(pod.finished for pod in pods):
         return Step(
             before, stage.reason, f"The Pods of Job {job.name} have ended; waiting for what the Job makes of it."
@@ -155,7 +167,8 @@ def _active(
     if hindrance is not None:
         reason, message = hindrance.reason, hindrance.message
     update = {"state": StageState.PENDING, "message": message, "rate": None, "eta_seconds": None}
-    return Step(before.model_copy(update=update), reason, message, look_again_after=None if pods else NO_PODS_AFTER)
+    look_again_after = until_stuck(pods, now) if pods else NO_PODS_AFTER
+    return Step(before.model_copy(update=update), reason, message, look_again_after=look_again_after)
 
 
 def _reported(progress: Progress | None) -> dict[str, Any]:

@@ -22,10 +22,13 @@ NO_IMAGE = {"ErrImagePull", "ImagePullBackOff"}
 """The kubelet alternates between the two, every few seconds and with other words: to a person they are one state."""
 APPLY_FAILED = "ApplyFailed"
 RETRYING = "Retrying"
-HINDRANCES = NOT_STARTING | NO_IMAGE | {"Unschedulable", "NoPods", RETRYING, APPLY_FAILED}
+STUCK_TERMINATING = "PodStuckTerminating"
+HINDRANCES = NOT_STARTING | NO_IMAGE | {"Unschedulable", "NoPods", RETRYING, STUCK_TERMINATING, APPLY_FAILED}
 """Reasons of an object that should make progress and does not."""
 
 NO_PODS_AFTER = timedelta(seconds=10)
+STUCK_AFTER = timedelta(seconds=60)
+"""A kubelet kills what its grace period has not ended and says so within moments; one that is silent is gone."""
 SIGKILL_EXIT, SIGTERM_EXIT = 137, 143
 
 
@@ -48,6 +51,10 @@ class Failure:
 
 def obstacle(stage: Stage, job: JobView, pods: Sequence[PodView], now: datetime) -> Obstacle | None:
     """Say what keeps the Pods of an active Job from running, if something does."""
+    return stuck_terminating(pods, now) or _not_starting(stage, pods) or _not_replaced(stage, job, pods, now)
+
+
+def _not_starting(stage: Stage, pods: Sequence[PodView]) -> Obstacle | None:
     for pod in pods:
         if pod.finished:
             continue
@@ -61,6 +68,11 @@ def obstacle(stage: Stage, job: JobView, pods: Sequence[PodView], now: datetime)
         if pod.waiting_reason in NOT_STARTING:
             remedy = ". Create it, and the Pod starts." if pod.waiting_reason == CONFIGURATION_MISSING else ""
             return Obstacle(pod.waiting_reason, f"Pod {pod.name} cannot start: {pod.waiting_message}{remedy}")
+    return None
+
+
+def _not_replaced(stage: Stage, job: JobView, pods: Sequence[PodView], now: datetime) -> Obstacle | None:
+    """Say why a Job has no Pod where it should have one."""
     if (ended := _not_replaced_yet(job, pods)) and stage.backoff_limit:
         last = ended[-1]
         cause = _pod_failure(last)
@@ -76,6 +88,34 @@ def obstacle(stage: Stage, job: JobView, pods: Sequence[PodView], now: datetime)
             "NoPods", f"Job {job.name} has no Pods yet; `kubectl describe job {job.name}` says why (quota, policy)."
         )
     return None
+
+
+def stuck_terminating(pods: Sequence[PodView], now: datetime) -> Obstacle | None:
+    """Say which Pod should have ended and has not, if one has: no Job goes on before it has."""
+    stuck = next((pod for pod in pods if (due := _stuck_at(pod)) is not None and now >= due), None)
+    if stuck is None:
+        return None
+    # Not `kubectl delete pod --force`: the Pod keeps its Job's finalizer until its phase is Failed (Job controller,
+    # canRemoveFinalizer), and where the kubelet is gone only the Pod garbage collector sets that, for these two.
+    return Obstacle(
+        STUCK_TERMINATING,
+        f"Pod {stuck.name} was told to end and has not: its node {stuck.node} is down, or hangs. It ends when the node "
+        f"is back. Once the node is surely off, `kubectl taint node {stuck.node} "
+        f"node.kubernetes.io/out-of-service=nodeshutdown:NoExecute` ends it, or `kubectl delete node {stuck.node}` if "
+        "the node will not come back.",
+    )
+
+
+def until_stuck(pods: Sequence[PodView], now: datetime) -> timedelta | None:
+    """Give the time after which a Pod that is being deleted will count as stuck, if there is one that does not yet."""
+    ahead = (due - now for pod in pods if (due := _stuck_at(pod)) is not None and due > now)
+    return min(ahead, default=None)
+
+
+def _stuck_at(pod: PodView) -> datetime | None:
+    if pod.finished or pod.deletion_timestamp is None or not pod.node:
+        return None
+    return pod.deletion_timestamp + STUCK_AFTER
 
 
 def _not_replaced_yet(job: JobView, pods: Sequence[PodView]) -> list[PodView]:

@@ -8,6 +8,7 @@ from typing import Any
 from distill_operator.api import AnyResource, StageState, StageStatus
 from distill_operator.observation import JobView, Observation
 from distill_operator.plan.attempts import Step, step_stage
+from distill_operator.plan.failures import stuck_terminating, until_stuck
 from distill_operator.plan.kinds import KindPlan
 from distill_operator.plan.stages import Invalid, Stage, Waiting, key_of
 from distill_operator.settings import Settings
@@ -61,11 +62,13 @@ def plan_resource(
     kind: KindPlan, resource: AnyResource, observation: Observation, settings: Settings, now: datetime
 ) -> Plan:
     """Decide the next step of one object from its spec, its recorded status and what is in the cluster."""
-    if earlier := _earlier_object(observation):
-        return Plan(Verdict(Phase.PROGRESSING, earlier.reason, earlier.message), resource.status.stages)
+    if earlier := _earlier_object(observation, now):
+        look_again_after = until_stuck(observation.pods, now)
+        verdict = Verdict(Phase.PROGRESSING, earlier.reason, earlier.message)
+        return Plan(verdict, resource.status.stages, look_again_after=look_again_after)
     plan = _walk(kind, resource, observation, settings, now)
     if resource.spec.suspend and plan.verdict.phase is Phase.PROGRESSING:
-        return _suspend(plan, resource, observation)
+        return _suspend(plan, resource, observation, now)
     return plan
 
 
@@ -111,19 +114,19 @@ def _with_pending(
     return (*statuses, *(old or new for old, new in zip(recorded, pending, strict=True)))
 
 
-def _suspend(plan: Plan, resource: AnyResource, observation: Observation) -> Plan:
+def _suspend(plan: Plan, resource: AnyResource, observation: Observation, now: datetime) -> Plan:
     """Stop what runs instead of going on. Artifacts and checkpoints stay, so nothing that was done is lost."""
     running = tuple(
         job for job in observation.jobs if job.owner_uid == observation.uid and not job.finished and not job.deleting
     )
-    ending = any(not pod.finished for pod in observation.pods)
-    message = (
-        "Suspended; its Pods are ending."
-        if running or ending
-        else "Suspended; no Pods run. Set spec.suspend to false to go on where it was."
-    )
+    message = "Suspended; no Pods run. Set spec.suspend to false to go on where it was."
+    if stuck := stuck_terminating(observation.pods, now):
+        message = f"Suspended. {stuck.message}"
+    elif running or any(not pod.finished for pod in observation.pods):
+        message = "Suspended; its Pods are ending."
     stages = tuple(_paused(stage, resource.status.stage(stage.name)) for stage in plan.stages)
-    return Plan(Verdict(Phase.SUSPENDED, "Suspended", message), stages, delete=running, input=plan.input)
+    verdict, look_again_after = Verdict(Phase.SUSPENDED, "Suspended", message), until_stuck(observation.pods, now)
+    return Plan(verdict, stages, delete=running, look_again_after=look_again_after, input=plan.input)
 
 
 def _paused(stage: StageStatus, recorded: StageStatus | None) -> StageStatus:
@@ -135,7 +138,7 @@ def _paused(stage: StageStatus, recorded: StageStatus | None) -> StageStatus:
     return stage.model_copy(update={"state": StageState.PENDING, "rate": None, "eta_seconds": None, "message": None})
 
 
-def _earlier_object(observation: Observation) -> Waiting | None:
+def _earlier_object(observation: Observation, now: datetime) -> Waiting | None:
     """Say when a deleted object of the same name has left children that would be in the way.
 
     A Pod that runs writes to the same directory. A Job, ended or not, has the name that the new object's would have.
@@ -144,6 +147,8 @@ def _earlier_object(observation: Observation) -> Waiting | None:
     pods = [f"pod {pod.name}" for pod in observation.pods if pod.owner_uid != observation.uid and not pod.finished]
     if not jobs and not pods:
         return None
+    if stuck := stuck_terminating(observation.pods, now):
+        return Waiting(stuck.reason, stuck.message)
     first = (jobs + pods)[0]
     return Waiting(
         "EarlierObjectEnding",

@@ -114,6 +114,11 @@ def running_pod(of: JobView, index: int = 0, **fields: Any) -> PodView:
     return pod(of, index, phase="Running", ip="10.0.0.1", **fields)
 
 
+def dead_pod(of: JobView, index: int = 0, **fields: Any) -> PodView:
+    """A Pod that was evicted, to end by NOW, from a node that does not answer any more."""
+    return running_pod(of, index, **{"node": "node-7", "deletion_timestamp": NOW, **fields})
+
+
 def result(counts: dict[str, int] | None = None, **fields: Any) -> Result:
     artifact = ArtifactReference(uri="npu-distill/out", digest=DIGEST)
     return Result(

@@ -34,6 +34,8 @@ from distill_runtime.contract import EXIT_TERMINATED, EXIT_WRONG_INPUT, Artifact
 
 DIGEST = f"sha256:{'a' * 64}"
 
+GRACE_PERIOD = timedelta(seconds=30)
+
 Stream = Literal["object", "jobs", "pods"]
 STREAMS: tuple[Stream, ...] = ("object", "jobs", "pods")
 T = TypeVar("T")
@@ -54,22 +56,27 @@ class SimulatedPod:
     phase: str = "Pending"
     exit_code: int | None = None
     words: str = ""
-    deleting: bool = False
+    deletion_timestamp: datetime | None = None
     done: int = 0
 
     @property
     def finished(self) -> bool:
         return self.phase in ("Succeeded", "Failed")
 
+    @property
+    def deleting(self) -> bool:
+        return self.deletion_timestamp is not None
+
     def body(self) -> dict[str, Any]:
         terminated = {"exitCode": self.exit_code, "message": self.words, "finishedAt": self.created_at.isoformat()}
         state = {"terminated": terminated} if self.finished else {}
-        deletion = {"deletionTimestamp": NOW.isoformat()} if self.deleting else {}
+        deletion = {"deletionTimestamp": self.deletion_timestamp.isoformat()} if self.deletion_timestamp else {}
         labels = {**self.job.manifest["spec"]["template"]["metadata"]["labels"], JOB_UID_LABEL: self.job.uid}
         annotations = {INDEX_ANNOTATION: str(self.index)}
         status = {"phase": self.phase, "podIP": "10.0.0.1", "containerStatuses": [{"state": state}]}
         return {
             "metadata": {"name": self.name, "labels": labels, "annotations": annotations, **deletion},
+            "spec": {"nodeName": "node-1"},
             "status": status,
         }
 
@@ -336,7 +343,7 @@ class SimulatedCluster:
 
     def _delete_pod(self, pod: SimulatedPod) -> None:
         if not pod.deleting:
-            pod.deleting = True
+            pod.deletion_timestamp = self.now + GRACE_PERIOD
             self._publish("pods", pod.name, pod.body())
 
     def _end_job(self, job: SimulatedJob, condition: str) -> None:

@@ -1,7 +1,7 @@
 """One stage's attempts: what is done next, for everything that can be seen of its Jobs and Pods."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +9,7 @@ from unit.operator.builders import (
     NOW,
     SETTINGS,
     complete,
+    dead_pod,
     failed_pod,
     job,
     key,
@@ -100,9 +101,14 @@ class TestStart:
 
     def test_waits_for_pods_that_a_deleted_job_has_left(self) -> None:
         """A Job deleted in the background is gone before its Pods: new ones would write beside them."""
-        found = step(pods=(running_pod(GENERATE, deleting=True),))
+        found = step(pods=(dead_pod(GENERATE),), now=NOW)
         assert created(found) == []
-        assert "Waiting for Pod math-generate-a1-0-x of an earlier Job to end" in found.message
+        assert found.message == "Waiting for Pod math-generate-a1-0-x of an earlier Job to end."
+        assert found.look_again_after == timedelta(seconds=60)
+
+    def test_says_when_such_a_pod_does_not_end(self) -> None:
+        found = step(pods=(dead_pod(GENERATE),))
+        assert (created(found), found.reason) == ([], "PodStuckTerminating")
 
     def test_does_not_wait_for_pods_that_have_ended(self) -> None:
         assert created(step(pods=(failed_pod(GENERATE),))) == ["math-generate-a1"]
@@ -209,6 +215,28 @@ class TestActive:
         old = failed_pod(replace(GENERATE, uid="earlier"))
         found = step(jobs=(GENERATE,), pods=(old, running_pod(GENERATE)))
         assert found.status.state is StageState.RUNNING
+
+    def test_pods_that_work_together_wait_for_one_that_a_dead_node_holds(self) -> None:
+        """The Job does not fail before it has ended, so that nothing else would say anything."""
+        recorded = stage_status("train", StageState.RUNNING, done=40, unit="steps", rate=2.0)
+        pods, spec = (running_pod(TRAIN), dead_pod(TRAIN, 1)), {"accelerator": {"profile": "cpu", "nodes": 2}}
+        before = step("FinetuneRun", recorded, jobs=(TRAIN,), pods=pods, spec=spec, now=NOW)
+        assert (before.reason, before.look_again_after) == ("Training", timedelta(seconds=60))
+        found = step("FinetuneRun", recorded, jobs=(TRAIN,), pods=pods, spec=spec)
+        assert (found.status.state, found.reason) == (StageState.PENDING, "PodStuckTerminating")
+        assert (found.status.done, found.status.rate) == (40, None)
+        assert found.message == found.status.message
+
+    def test_a_shard_that_a_dead_node_holds_does_not_hide_the_others(self) -> None:
+        pods = (running_pod(GENERATE), dead_pod(GENERATE, 1))
+        found = step(jobs=(GENERATE,), pods=pods)
+        assert (found.status.state, found.reason) == (StageState.RUNNING, "Generating")
+        assert "math-generate-a1-1-x was told to end and has not" in found.message
+
+    def test_a_job_that_is_being_deleted_says_when_a_pod_of_it_does_not_end(self) -> None:
+        deleted = replace(GENERATE, deleting=True)
+        assert step(jobs=(deleted,), pods=(dead_pod(GENERATE),), now=NOW).look_again_after == timedelta(seconds=60)
+        assert step(jobs=(deleted,), pods=(dead_pod(GENERATE),)).reason == "PodStuckTerminating"
 
     def test_a_job_that_is_being_deleted_is_waited_for(self) -> None:
         found = step(jobs=(replace(GENERATE, deleting=True),), pods=(running_pod(GENERATE),))

@@ -37,6 +37,7 @@ def test_a_new_number_is_no_event() -> None:
         (Verdict(Phase.PROGRESSING, "Unschedulable", "0/2 nodes"), "Warning"),
         (Verdict(Phase.PROGRESSING, "ImagePullBackOff", "no image"), "Warning"),
         (Verdict(Phase.PROGRESSING, "ApplyFailed", "quota"), "Warning"),
+        (Verdict(Phase.PROGRESSING, "PodStuckTerminating", "node-7 is down"), "Warning"),
     ],
 )
 def test_a_new_reason_is_an_event(verdict: Verdict, event_type: str) -> None:

@@ -1,22 +1,33 @@
 """What Kubernetes says of Pods, in words that say what to do."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from unit.operator.builders import (
+    NOW,
     SETTINGS,
+    dead_pod,
     failed_pod,
     job,
     later,
     pod,
     ready,
     resource,
+    running_pod,
     succeeded_pod,
     wrong_input_pod,
 )
 
 from distill_operator.observation import PodView
-from distill_operator.plan.failures import Failure, failure, obstacle, unreadable_result
+from distill_operator.plan.failures import (
+    Failure,
+    failure,
+    obstacle,
+    stuck_terminating,
+    unreadable_result,
+    until_stuck,
+)
 from distill_operator.plan.kinds import KIND_PLANS
 from distill_operator.plan.stages import Stage
 from distill_runtime.contract import Result
@@ -66,6 +77,39 @@ def test_a_secret_that_is_missing_is_named_with_what_to_do() -> None:
 )
 def test_a_pod_that_is_on_its_way_or_has_ended_is_no_obstacle(waits: PodView) -> None:
     assert obstacle(stage(), JOB, [waits], later(3600)) is None
+
+
+class TestStuckTerminating:
+    def test_names_the_pod_and_its_node_and_what_ends_it(self) -> None:
+        found = obstacle(stage(), JOB, [running_pod(JOB, 1), dead_pod(JOB)], later(60))
+        assert found is not None
+        assert found.reason == "PodStuckTerminating"
+        assert found.message == (
+            "Pod student-train-a1-0-x was told to end and has not: its node node-7 is down, or hangs. It ends when the "
+            "node is back. Once the node is surely off, "
+            "`kubectl taint node node-7 node.kubernetes.io/out-of-service=nodeshutdown:NoExecute` ends it, or "
+            "`kubectl delete node node-7` if the node will not come back."
+        )
+
+    @pytest.mark.parametrize(
+        ("pods", "seconds", "ahead"),
+        [
+            ([dead_pod(JOB)], 59, 1),
+            ([dead_pod(JOB)], -30, 90),
+            ([dead_pod(JOB), dead_pod(JOB, 1, deletion_timestamp=later(10))], 59, 1),
+            ([running_pod(JOB)], 3600, None),
+            ([failed_pod(JOB, node="node-7", deletion_timestamp=NOW)], 3600, None),
+            ([pod(JOB, deletion_timestamp=NOW)], 3600, None),
+        ],
+        ids=["nearly", "grace-period", "first-of-two", "not-deleted", "ended", "on-no-node"],
+    )
+    def test_is_not_said_of_others(self, pods: list[PodView], seconds: float, ahead: float | None) -> None:
+        now = later(seconds)
+        assert stuck_terminating(pods, now) is None
+        assert until_stuck(pods, now) == (timedelta(seconds=ahead) if ahead is not None else None)
+
+    def test_needs_no_second_look(self) -> None:
+        assert until_stuck([dead_pod(JOB)], later(60)) is None
 
 
 class TestFailure:

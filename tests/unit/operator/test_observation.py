@@ -89,6 +89,11 @@ def test_a_pod_that_waits() -> None:
     assert (seen.waiting_reason, seen.waiting_message) == ("ImagePullBackOff", "Back-off")
 
 
+def test_a_pod_that_is_being_deleted() -> None:
+    seen = view_pod({"metadata": {**METADATA, "deletionTimestamp": AT}, "spec": {"nodeName": "node-7"}})
+    assert (seen.deleting, seen.deletion_timestamp, seen.node) == (True, TIME, "node-7")
+
+
 def test_a_pod_that_has_ended() -> None:
     terminated = {"exitCode": 78, "reason": "Error", "message": "{}", "finishedAt": AT}
     seen = pod(phase="Failed", containerStatuses=[{"state": {"terminated": terminated}}])

@@ -1,7 +1,7 @@
 """Which stage is next, and how the object stands: order, waiting, suspension, children of an earlier object."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
@@ -11,6 +11,7 @@ from unit.operator.builders import (
     SETTINGS,
     body,
     complete,
+    dead_pod,
     failed_pod,
     job,
     later,
@@ -132,6 +133,14 @@ class TestSuspend:
         found = plan(spec=self.suspended, jobs=(replace(GENERATE, deleting=True),), pods=(running_pod(GENERATE),))
         assert found.delete == ()
 
+    def test_says_when_one_of_its_pods_does_not_end(self) -> None:
+        deleted = replace(GENERATE, deleting=True)
+        first = plan(spec=self.suspended, jobs=(deleted,), pods=(dead_pod(GENERATE),))
+        assert first.look_again_after == timedelta(seconds=60)
+        found = plan(spec=self.suspended, jobs=(deleted,), pods=(dead_pod(GENERATE),), now=later(60))
+        assert found.verdict.reason == "Suspended"
+        assert found.verdict.message.startswith("Suspended. Pod math-generate-a1-0-x was told to end and has not")
+
     def test_says_when_its_pods_have_ended(self) -> None:
         found = plan(spec=self.suspended)
         assert found.verdict.message == "Suspended; no Pods run. Set spec.suspend to false to go on where it was."
@@ -183,6 +192,12 @@ class TestEarlierObject:
         assert (created(found), found.delete) == ([], ())
         assert found.verdict.reason == "EarlierObjectEnding"
         assert f"`kubectl delete {named}`" in found.verdict.message
+
+    def test_a_pod_of_it_that_does_not_end_is_said(self) -> None:
+        first = plan(pods=(dead_pod(self.earlier),))
+        assert (first.verdict.reason, first.look_again_after) == ("EarlierObjectEnding", timedelta(seconds=60))
+        found = plan(pods=(dead_pod(self.earlier),), now=later(60))
+        assert (created(found), found.verdict.reason) == ([], "PodStuckTerminating")
 
     def test_its_ended_pods_are_in_nobody_s_way(self) -> None:
         assert created(plan(pods=(succeeded_pod(self.earlier),))) == ["math-generate-a1"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import aiohttp
 import pytest
 from aiohttp import web
-from unit.operator.builders import job, key, pod, progress
+from unit.operator.builders import NOW, job, key, pod, progress
 
 from distill_operator import progress as progress_module
 from distill_operator.observation import PodView
@@ -77,7 +77,7 @@ async def test_asks_again_when_the_interval_is_over(serve: Start, session: aioht
 
 
 @pytest.mark.parametrize(
-    "changed", [{"phase": "Pending"}, {"phase": "Succeeded"}, {"deleting": True}, {"ip": ""}], ids=str
+    "changed", [{"phase": "Pending"}, {"phase": "Succeeded"}, {"deletion_timestamp": NOW}, {"ip": ""}], ids=str
 )
 async def test_does_not_ask_a_pod_that_cannot_answer(
     changed: dict[str, object], serve: Start, session: aiohttp.ClientSession

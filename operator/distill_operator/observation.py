@@ -18,6 +18,8 @@ MANAGER = "npu-distill"
 CHILD_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGER}"
 
 JOB_UID_LABEL = "batch.kubernetes.io/controller-uid"
+DISRUPTION = "DisruptionTarget"
+"""Condition of a Pod that is taken off its node: by a drain, a preemption, a lost node or the kubelet."""
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 
 
@@ -57,6 +59,11 @@ class JobView:
         """Whether it will run no more Pods."""
         return self.complete or self.failed
 
+    @property
+    def disrupted(self) -> bool:
+        """Whether it failed by the rule for disrupted Pods of its podFailurePolicy, which its message quotes."""
+        return f"has condition {DISRUPTION}" in self.failure_message
+
 
 @dataclass(frozen=True)
 class PodView:
@@ -81,6 +88,7 @@ class PodView:
     termination_message: str = ""
     pod_reason: str = ""
     pod_message: str = ""
+    disruption: str = ""
 
     @property
     def finished(self) -> bool:
@@ -91,6 +99,11 @@ class PodView:
     def deleting(self) -> bool:
         """Whether it has been told to end."""
         return self.deletion_timestamp is not None
+
+    @property
+    def disrupted(self) -> bool:
+        """Whether it ends since it is taken off its node; the condition alone may come to nothing."""
+        return bool(self.disruption) and (self.deleting or self.finished)
 
     @property
     def running(self) -> bool:
@@ -153,14 +166,6 @@ def view_pod(body: Mapping[str, Any]) -> PodView:
     containers = status.get("containerStatuses", [])
     state = containers[0].get("state", {}) if containers else {}
     terminated, waiting = state.get("terminated", {}), state.get("waiting", {})
-    unschedulable = next(
-        (
-            item.get("message", "")
-            for item in status.get("conditions", [])
-            if item["type"] == "PodScheduled" and item["status"] == "False"
-        ),
-        "",
-    )
     return PodView(
         name=metadata["name"],
         owner_uid=labels.get(UID_LABEL, ""),
@@ -172,7 +177,7 @@ def view_pod(body: Mapping[str, Any]) -> PodView:
         deletion_timestamp=_time(metadata.get("deletionTimestamp")),
         created_at=_time(metadata.get("creationTimestamp")),
         finished_at=_time(terminated.get("finishedAt")),
-        unschedulable=unschedulable,
+        unschedulable=_said(status, "PodScheduled", "False"),
         waiting_reason=waiting.get("reason", ""),
         waiting_message=waiting.get("message", ""),
         exit_code=terminated.get("exitCode"),
@@ -180,6 +185,7 @@ def view_pod(body: Mapping[str, Any]) -> PodView:
         termination_message=terminated.get("message", ""),
         pod_reason=status.get("reason", ""),
         pod_message=status.get("message", ""),
+        disruption=_said(status, DISRUPTION, "True"),
     )
 
 
@@ -187,6 +193,12 @@ def _indexes(text: str) -> frozenset[int]:
     """Read indexes as a Job's status has them, such as `1,3-5`."""
     spans = (span.partition("-") for span in text.split(",") if span)
     return frozenset(index for first, _, last in spans for index in range(int(first), int(last or first) + 1))
+
+
+def _said(status: Mapping[str, Any], name: str, value: str) -> str:
+    """Give what the condition `name` says, if it has this value."""
+    conditions = (item for item in status.get("conditions", []) if (item["type"], item["status"]) == (name, value))
+    return next((item.get("message") or item.get("reason", "") for item in conditions), "")
 
 
 def _time(text: str | None) -> datetime | None:

@@ -91,6 +91,10 @@ class StageStatus(Model):
     name: str = Field(description="Name of the stage.")
     state: StageState = Field(description="Pending, Running, Succeeded or Failed.")
     attempt: int = Field(default=1, description="Counts the Jobs started for this stage.")
+    disrupted: tuple[int, ...] = Field(
+        default=(),
+        description="Attempts that ended since a Pod of them was taken off its node. They use up none of restarts.max.",
+    )
     job: str | None = Field(default=None, description="Job of the latest attempt.")
     started_at: datetime | None = Field(default=None, description="When the first attempt started.")
     finished_at: datetime | None = Field(default=None, description="When the stage ended.")
@@ -146,8 +150,8 @@ class Status(Model):
     artifact: Artifact | None = Field(default=None, description="The final artifact.")
 
     def to_json(self) -> dict[str, object]:
-        """Give the JSON form without what is not known yet: no nulls, no empty maps."""
-        return {name: _without_empty_maps(value) for name, value in super().to_json().items() if value != {}}
+        """Give the JSON form without what is not known yet: no nulls, no empty maps or lists."""
+        return {name: _without_empty(value) for name, value in super().to_json().items() if value not in ({}, [])}
 
     def condition(self, name: str) -> Condition | None:
         """Give the condition of type `name`, if it has been set."""
@@ -158,10 +162,10 @@ class Status(Model):
         return next((stage for stage in self.stages if stage.name == name), None)
 
 
-def _without_empty_maps(value: Any) -> Any:
+def _without_empty(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _without_empty_maps(child) for name, child in value.items() if child != {}}
-    return [_without_empty_maps(item) for item in value] if isinstance(value, list) else value
+        return {name: _without_empty(child) for name, child in value.items() if child not in ({}, [])}
+    return [_without_empty(item) for item in value] if isinstance(value, list) else value
 
 
 class Metadata(Model):

@@ -23,7 +23,11 @@ class Restarts(Model):
     """What happens when an attempt fails."""
 
     max: int = Field(
-        default=3, ge=0, le=100, description="New attempts after failed ones, each from the last checkpoint."
+        default=3,
+        ge=0,
+        le=100,
+        description="New attempts after failed ones, each from the last checkpoint. Those after drains, preemptions "
+        "and lost nodes do not count.",
     )
 
 
@@ -104,6 +108,10 @@ class FinetuneRunStatus(Status):
     loss: float | None = Field(default=None, description="Latest training loss.")
     tokens_per_second: float | None = Field(default=None, description="Tokens trained on, a second.")
     restarts: int = Field(default=0, description="Attempts that failed and were followed by another.")
+    disruptions: int = Field(
+        default=0,
+        description="Attempts that ended since a Pod was taken off its node, and were followed by another.",
+    )
     lost_steps: int | None = Field(
         default=None, description="Steps that were done again, since the failed attempts had not saved them."
     )

@@ -11,6 +11,7 @@ from distill_operator.observation import JobView, Observation, PodView, Resource
 from distill_operator.plan.failures import (
     NO_PODS_AFTER,
     Failure,
+    disruption,
     failure,
     obstacle,
     stuck_terminating,
@@ -56,10 +57,11 @@ def step_stage(
         attempt = recorded.attempt if recorded is not None else 1
         return _start(key, stage, attempt, recorded, observation, settings, now)
     job = max(jobs, key=lambda job: job.attempt)
-    pods = [pod for pod in observation.pods if pod.job_uid == job.uid]
+    pods = _pods_of(job, observation)
     if recorded is not None and _is_failure_of(recorded, job):
         return _failed(recorded)  # said once: the Pods that told why may be gone by now
     before = _continued(stage, job, recorded, now)
+    before = before.model_copy(update={"disrupted": _disrupted(stage, jobs, before, observation)})
     step = _unless_failed(stage, job, pods, before, observation, now)
     if step is not None:
         return step
@@ -67,9 +69,21 @@ def step_stage(
     if not told and not _heard(job, pods, now):
         return Step(before, stage.reason, f"Job {job.name} has failed; reading why.", look_again_after=HEARD_AFTER)
     cause = failure(job, pods)
-    if not cause.final and job.attempt < stage.max_attempts:
+    if not cause.final:
+        cause = disruption(stage, job, pods) or cause
+    if not cause.final and job.attempt - len(before.disrupted) < stage.max_attempts:
         return _start(key, stage, job.attempt + 1, before, observation, settings, now, cause)
     return _failed(_with_failure(before, job, cause))
+
+
+def _pods_of(job: JobView, observation: Observation) -> list[PodView]:
+    return [pod for pod in observation.pods if pod.job_uid == job.uid]
+
+
+def _disrupted(stage: Stage, jobs: Sequence[JobView], before: StageStatus, observation: Observation) -> tuple[int, ...]:
+    """Give the attempts that were disrupted: those that are recorded, and those that Jobs and Pods still tell of."""
+    told = {job.attempt for job in jobs if disruption(stage, job, _pods_of(job, observation)) is not None}
+    return tuple(sorted({*before.disrupted, *told}))
 
 
 def _unless_failed(
@@ -115,6 +129,7 @@ def _start(
         started_at=started,
         message=message,
         reason=cause.reason if cause is not None else None,
+        disrupted=tuple(earlier for earlier in _recorded_disruptions(recorded) if earlier < attempt),
         **_figures(recorded),
     )
     leftover = [pod for pod in observation.pods if pod.owner_uid == observation.uid and not pod.finished]
@@ -135,8 +150,13 @@ def _continued(stage: Stage, job: JobView, recorded: StageStatus | None, now: da
         attempt=job.attempt,
         job=job.name,
         started_at=(recorded.started_at if recorded is not None else None) or job.created_at or now,
+        disrupted=_recorded_disruptions(recorded),
         **_figures(recorded),
     )
+
+
+def _recorded_disruptions(recorded: StageStatus | None) -> tuple[int, ...]:
+    return recorded.disrupted if recorded is not None else ()
 
 
 def _figures(recorded: StageStatus | None) -> dict[str, Any]:

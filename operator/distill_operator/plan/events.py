@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from distill_operator.api import StageState, Status
 from distill_operator.plan.failures import HINDRANCES
 
+_FAILED = ("Warning", "AttemptFailed")
+
 
 @dataclass(frozen=True)
 class Notice:
@@ -25,7 +27,8 @@ def notices(old: Status, new: Status) -> list[Notice]:
     for stage in new.stages:
         before = old.stage(stage.name)
         if before is not None and stage.attempt > before.attempt:
-            found.append(Notice("Warning", "AttemptFailed", stage.message or f"Attempt {before.attempt} failed."))
+            kind, reason = ("Normal", "AttemptDisrupted") if before.attempt in stage.disrupted else _FAILED
+            found.append(Notice(kind, reason, stage.message or f"Attempt {before.attempt} ended."))
     ready, before_ready, stalled = new.condition("Ready"), old.condition("Ready"), new.condition("Stalled")
     if ready is not None and (before_ready is None or before_ready.reason != ready.reason):
         failed = stalled is not None and stalled.status == "True"

@@ -140,6 +140,16 @@ def failure(job: JobView, pods: Sequence[PodView]) -> Failure:
     return _pod_failure(ended[0])
 
 
+def disruption(stage: Stage, job: JobView, pods: Sequence[PodView]) -> Failure | None:
+    """Say what took a Pod off its node and thereby ended the attempt: nobody's mistake."""
+    if stage.backoff_limit:
+        return None  # the Job puts another Pod in its place
+    disrupted = next((pod for pod in pods if pod.disrupted), None)
+    if disrupted is not None:
+        return Failure("Disrupted", f"Pod {disrupted.name} was taken off its node: {disrupted.disruption}")
+    return Failure("Disrupted", job.failure_message) if job.disrupted else None
+
+
 def unreadable_result(pods: Sequence[PodView]) -> Failure | None:
     """Say which Pod of a complete Job left a result that is none; running it again would leave the same."""
     for pod in pods:

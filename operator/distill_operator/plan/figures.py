@@ -37,12 +37,14 @@ def finetune_figures(_: FinetuneRun, stages: Mapping[str, StageStatus]) -> dict[
     if train is None:
         return {}
     metrics = train.metrics
+    disruptions = sum(attempt < train.attempt for attempt in train.disrupted)
     return {
         "step": train.done,
         "total_steps": train.total,
         "loss": _rounded(metrics.get("loss"), 4),
         "tokens_per_second": _rounded(metrics.get("tokensPerSecond"), 1),
-        "restarts": max(0, train.attempt - 1),
+        "restarts": train.attempt - 1 - disruptions,
+        "disruptions": disruptions,
         "lost_steps": _whole(metrics.get("lostSteps")),
     }
 

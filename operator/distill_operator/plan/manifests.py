@@ -5,6 +5,7 @@ from typing import Any
 
 from distill_operator.observation import (
     ATTEMPT_LABEL,
+    DISRUPTION,
     KIND_LABEL,
     MANAGED_BY_LABEL,
     MANAGER,
@@ -120,8 +121,9 @@ def _job(metadata: Manifest, stage: Stage, name: str, settings: Settings) -> Man
             "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [EXIT_WRONG_INPUT]},
         }
     ]
-    if stage.backoff_limit:  # a drained or preempted Pod is nobody's mistake
-        rules.append({"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]})
+    # A drained or preempted Pod is nobody's mistake. Where it is not replaced, the Job's message tells of it for good.
+    action = "Ignore" if stage.backoff_limit else "FailJob"
+    rules.append({"action": action, "onPodConditions": [{"type": DISRUPTION, "status": "True"}]})
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

@@ -42,7 +42,7 @@ class Stage:
     """One step of a pipeline, run as one Indexed Job an attempt.
 
     `input` is another object's artifact that it reads. `backoff_limit` is how often each of its Pods may fail within an
-    attempt and be replaced, `max_attempts` how many Jobs may be started. `credentials` is the Secret with the variables
+    attempt and be replaced, `max_attempts` how many attempts may fail. `credentials` is the Secret with the variables
     that reading sources takes.
     """
 

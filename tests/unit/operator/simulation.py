@@ -17,6 +17,7 @@ from unit.operator.builders import NOW, SETTINGS
 from distill_operator.cluster import ClusterError, ConflictError
 from distill_operator.metrics import Metrics
 from distill_operator.observation import (
+    DISRUPTION,
     INDEX_ANNOTATION,
     JOB_UID_LABEL,
     STAGE_LABEL,
@@ -57,6 +58,7 @@ class SimulatedPod:
     exit_code: int | None = None
     words: str = ""
     deletion_timestamp: datetime | None = None
+    disrupted: bool = False
     done: int = 0
 
     @property
@@ -73,7 +75,14 @@ class SimulatedPod:
         deletion = {"deletionTimestamp": self.deletion_timestamp.isoformat()} if self.deletion_timestamp else {}
         labels = {**self.job.manifest["spec"]["template"]["metadata"]["labels"], JOB_UID_LABEL: self.job.uid}
         annotations = {INDEX_ANNOTATION: str(self.index)}
-        status = {"phase": self.phase, "podIP": "10.0.0.1", "containerStatuses": [{"state": state}]}
+        disruption = {"type": DISRUPTION, "status": "True", "message": "Eviction API: evicting"}
+        conditions = [disruption] if self.disrupted else []
+        status = {
+            "phase": self.phase,
+            "podIP": "10.0.0.1",
+            "containerStatuses": [{"state": state}],
+            "conditions": conditions,
+        }
         return {
             "metadata": {"name": self.name, "labels": labels, "annotations": annotations, **deletion},
             "spec": {"nodeName": "node-1"},
@@ -94,6 +103,7 @@ class SimulatedJob:
     succeeded: set[int] = field(default_factory=set)
     wrong_input: bool = False
     condition: str = ""
+    message: str = ""
     finished_at: datetime | None = None
 
     @property
@@ -106,7 +116,8 @@ class SimulatedJob:
 
     def body(self) -> dict[str, Any]:
         at = self.finished_at.isoformat() if self.finished_at else None
-        conditions = [{"type": self.condition, "status": "True", "lastTransitionTime": at}] if self.condition else []
+        condition = {"type": self.condition, "status": "True", "lastTransitionTime": at, "message": self.message}
+        conditions = [condition] if self.condition else []
         metadata = {**self.manifest["metadata"], "uid": self.uid, "creationTimestamp": self.created_at.isoformat()}
         if self.deleting:
             metadata["deletionTimestamp"] = NOW.isoformat()
@@ -187,10 +198,13 @@ class SimulatedCluster:
         else:
             job.failures[pod.index] += 1
             job.wrong_input = job.wrong_input or exit_code == EXIT_WRONG_INPUT
+            if pod.disrupted and not job.failing and job.manifest["spec"].get("backoffLimit") == 0:
+                job.message = f"Pod {pod.name} has condition {DISRUPTION} matching FailJob rule at index 1"
             job.failing = job.failing or job.wrong_input or job.exceeds_its_limit()
         self._publish("pods", pod.name, pod.body())
 
     def evict_pod(self, pod: SimulatedPod) -> None:
+        pod.disrupted = True
         self._delete_pod(pod)
 
     def remove_pod(self, pod: SimulatedPod) -> None:

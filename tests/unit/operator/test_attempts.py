@@ -36,6 +36,8 @@ from distill_runtime.contract import Progress, Result
 TRAIN = job("FinetuneRun", "train")
 GENERATE = job()
 ENDED = later(60)
+SIGTERM = 143
+DRAINED = "Eviction API: evicting"
 
 
 def stage(kind: str, spec: dict[str, Any] | None = None) -> Stage:
@@ -306,6 +308,56 @@ class TestFailed:
         assert found.message.endswith(
             "When the cause is mended, `kubectl delete job student-train-a4` runs the stage again, from where it was."
         )
+
+    @pytest.mark.parametrize(
+        ("pods", "failure_message", "recorded"),
+        [
+            ((failed_pod(TRAIN, 0, SIGTERM, disruption=DRAINED),), "", ()),
+            ((failed_pod(TRAIN), failed_pod(TRAIN, 1, SIGTERM, disruption=DRAINED)), "", ()),
+            ((), "Pod team-a/x has condition DisruptionTarget matching FailJob rule at index 1", ()),
+            ((), "backoff limit", (1,)),
+        ],
+        ids=["its-pod", "another-pod", "its-job", "recorded-before-its-pods-were-gone"],
+    )
+    def test_a_disrupted_attempt_uses_up_no_restart(
+        self, pods: tuple[PodView, ...], failure_message: str, recorded: tuple[int, ...]
+    ) -> None:
+        before = stage_status("train", StageState.RUNNING, job=TRAIN.name, disrupted=recorded)
+        ended = failed_job(failure_message=failure_message)
+        found = step("FinetuneRun", before, (ended,), pods, later(3600), {"restarts": {"max": 0}})
+        assert (created(found), found.status.disrupted) == (["student-train-a2"], (1,))
+
+    def test_a_disruption_is_recorded_while_its_pod_can_be_seen(self) -> None:
+        drained = dead_pod(TRAIN, disruption=DRAINED)
+        assert step("FinetuneRun", jobs=(TRAIN,), pods=(drained,), now=NOW).status.disrupted == (1,)
+
+    def test_the_next_attempt_says_what_disrupted_the_last(self) -> None:
+        found = step("FinetuneRun", jobs=(failed_job(),), pods=(failed_pod(TRAIN, 0, SIGTERM, disruption=DRAINED),))
+        assert found.message == (
+            "Attempt 1 failed (Disrupted: Pod student-train-a1-0-x was taken off its node: Eviction API: evicting); "
+            "attempt 2 goes on from it."
+        )
+
+    def test_disruptions_do_not_hide_failures(self) -> None:
+        """Three failures and one disruption, with two restarts."""
+        last = job("FinetuneRun", "train", attempt=4)
+        before = stage_status("train", StageState.RUNNING, attempt=4, disrupted=(2,))
+        found = step("FinetuneRun", before, (failed_job(last),), (failed_pod(last),), spec={"restarts": {"max": 2}})
+        assert (created(found), found.status.state) == ([], StageState.FAILED)
+
+    def test_wrong_input_is_not_tried_again_since_a_pod_was_drained(self) -> None:
+        pods = (wrong_input_pod(TRAIN), failed_pod(TRAIN, 1, SIGTERM, disruption=DRAINED))
+        assert created(step("FinetuneRun", jobs=(failed_job(),), pods=pods)) == []
+
+    def test_an_attempt_that_starts_again_is_not_disrupted_yet(self) -> None:
+        """Suspended while it was drained: its Job is started anew, and may fail by itself."""
+        before = stage_status("train", StageState.PENDING, attempt=2, disrupted=(1, 2))
+        assert step("FinetuneRun", before).status.disrupted == (1,)
+
+    def test_a_job_that_replaces_drained_pods_is_not_ended_by_them(self) -> None:
+        drained = failed_pod(GENERATE, 0, SIGTERM, disruption=DRAINED)
+        found = step(jobs=(failed_job(GENERATE),), pods=(drained, failed_pod(GENERATE)))
+        assert (found.status.state, found.status.disrupted) == (StageState.FAILED, ())
 
     def test_a_failed_job_that_is_deleted_runs_again(self) -> None:
         recorded = step("FinetuneRun", jobs=(failed_job(),), pods=(wrong_input_pod(TRAIN),)).status

@@ -66,3 +66,11 @@ def test_a_failed_attempt_is_a_warning_with_its_cause() -> None:
     assert notices(status(GENERATING, first), status(GENERATING, second)) == [
         Notice("Warning", "AttemptFailed", "Attempt 1 failed (PodKilled: …)")
     ]
+
+
+def test_a_disrupted_attempt_is_no_warning() -> None:
+    first = stage_status("train", StageState.RUNNING, disrupted=(1,))
+    second = stage_status("train", StageState.PENDING, attempt=2, disrupted=(1,), message="Attempt 1 failed (…)")
+    assert notices(status(GENERATING, first), status(GENERATING, second)) == [
+        Notice("Normal", "AttemptDisrupted", "Attempt 1 failed (…)")
+    ]

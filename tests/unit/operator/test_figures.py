@@ -123,8 +123,16 @@ def test_of_a_training_that_was_restarted() -> None:
         "loss": 1.2346,
         "tokens_per_second": 5120.0,
         "restarts": 2,
+        "disruptions": 0,
         "lost_steps": 7,
     }
+
+
+def test_of_a_training_that_was_disrupted() -> None:
+    """The fourth attempt ends now: it is counted once another follows."""
+    train = stage_status("train", StageState.RUNNING, attempt=4, disrupted=(1, 3, 4))
+    figures = finetune_figures(resource("FinetuneRun"), by_name(train))
+    assert (figures["restarts"], figures["disruptions"]) == (1, 2)
 
 
 def test_of_an_evaluation() -> None:

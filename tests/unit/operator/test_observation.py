@@ -94,6 +94,34 @@ def test_a_pod_that_is_being_deleted() -> None:
     assert (seen.deleting, seen.deletion_timestamp, seen.node) == (True, TIME, "node-7")
 
 
+def disrupted_pod(status: str = "True", metadata: dict[str, Any] | None = None, **more: Any) -> PodView:
+    condition = {"type": "DisruptionTarget", "status": status, "message": "Eviction API: evicting"}
+    return view_pod({"metadata": {**METADATA, **(metadata or {})}, "status": {"conditions": [condition], **more}})
+
+
+@pytest.mark.parametrize(
+    ("seen", "disrupted"),
+    [
+        (disrupted_pod(metadata={"deletionTimestamp": AT}), True),
+        (disrupted_pod(phase="Failed"), True),
+        (disrupted_pod(phase="Running"), False),
+        (disrupted_pod("False", phase="Failed"), False),
+        (pod(phase="Failed"), False),
+    ],
+    ids=["being-deleted", "ended", "came-to-nothing-yet", "came-to-nothing", "not-disrupted"],
+)
+def test_a_pod_is_disrupted_once_it_ends(seen: PodView, disrupted: bool) -> None:
+    assert seen.disrupted is disrupted
+
+
+def test_a_job_quotes_the_rule_for_disrupted_pods_by_which_it_failed() -> None:
+    words = "{} matching FailJob rule at index 1"
+    by_disruption = words.format("Pod team-a/x has condition DisruptionTarget")
+    by_exit_code = words.format("Container stage for pod team-a/x failed with exit code 78")
+    for message, disrupted in ((by_disruption, True), (by_exit_code, False)):
+        assert job(conditions=[{"type": "Failed", "status": "True", "message": message}]).disrupted is disrupted
+
+
 def test_a_pod_that_has_ended() -> None:
     terminated = {"exitCode": 78, "reason": "Error", "message": "{}", "finishedAt": AT}
     seen = pod(phase="Failed", containerStatuses=[{"state": {"terminated": terminated}}])

@@ -71,11 +71,15 @@ def go_on(operator: SimulatedOperator, seconds: float = 1.0) -> None:
     cluster = operator.cluster
     catch_up(operator)
     operator.step()
+    cluster_goes_on(cluster)
+    cluster.pass_time(seconds)
+
+
+def cluster_goes_on(cluster: SimulatedCluster) -> None:
     for job in list(cluster.jobs_by_name.values()):
         cluster.run_job_controller(job)
     for pod in list(cluster.pods_by_name.values()):
         move_on(cluster, pod)
-    cluster.pass_time(seconds)
 
 
 def settle(operator: SimulatedOperator, seconds_a_step: float = 1.0) -> None:
@@ -97,6 +101,16 @@ def move_on(cluster: SimulatedCluster, pod: SimulatedPod) -> None:
         pod.done += 50
     elif pod.phase == "Running":
         cluster.end_pod(pod, 0)
+
+
+def running_training_pod(operator: SimulatedOperator, attempt: int) -> SimulatedPod:
+    """Let everything go on until a Pod of this attempt runs."""
+    for _ in range(ENOUGH_STEPS):
+        for pod in operator.cluster.pods_by_name.values():
+            if pod.phase == "Running" and not pod.deleting and pod.job.name == f"student-train-a{attempt}":
+                return pod
+        go_on(operator)
+    raise AssertionError(f"attempt {attempt} does not start: {operator.cluster.body['status']}")
 
 
 def snapshot(cluster: SimulatedCluster) -> Any:
@@ -302,6 +316,25 @@ def test_an_undisturbed_life_warns_of_nothing(make: Make) -> None:
     operator = SimulatedOperator(make())
     settle(operator, seconds_a_step=10)
     assert [notice for notice in operator.cluster.notices if notice.type == "Warning"] == []
+
+
+@pytest.mark.parametrize("steps_away", [0, 1, 12], ids=["there", "killed", "away-until-the-pods-are-gone"])
+def test_drains_use_up_no_restarts(steps_away: int) -> None:
+    """More of them than restarts.max. Drained itself, the operator finds only what the failed Jobs say."""
+    operator = SimulatedOperator(finetune())
+    cluster, drains = operator.cluster, 5
+    for attempt in range(1, drains + 1):
+        cluster.evict_pod(running_training_pod(operator, attempt))
+        for _ in range(steps_away):
+            cluster_goes_on(cluster)
+        for pod in list(cluster.pods_by_name.values()) if steps_away > 1 else []:
+            cluster.remove_pod(pod)
+        if steps_away:
+            operator.start()
+    settle(operator)
+    assert is_ready(cluster)
+    assert (cluster.body["status"]["restarts"], cluster.body["status"]["disruptions"]) == (0, drains)
+    assert {notice.type for notice in cluster.notices} == {"Normal"}
 
 
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)

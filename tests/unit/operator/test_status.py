@@ -123,9 +123,10 @@ class TestWorthWriting:
             {"conditions": conditions(Verdict(Phase.PROGRESSING, "Filtering", ""), Status(), 1, NOW)},
             {"conditions": conditions(Verdict(Phase.FAILED, "Generating", ""), Status(), 1, NOW)},
             {"stages": (stage_status("train", StageState.RUNNING, done=1, attempt=2),)},
+            {"stages": (stage_status("train", StageState.RUNNING, done=1, disrupted=(1,)),)},
             {"artifact": succeeded_stage("train").artifact},
         ],
-        ids=["generation", "reason", "condition", "attempt", "artifact"],
+        ids=["generation", "reason", "condition", "attempt", "disruption", "artifact"],
     )
     def test_a_change_of_state_is_at_once(self, fields: dict[str, Any]) -> None:
         assert worth_writing(self.base, self.changed(**fields), 0, 15)

@@ -20,7 +20,7 @@ from distill_operator.plan.failures import (
 )
 from distill_operator.plan.manifests import attempt_manifests, job_name
 from distill_operator.plan.reports import merge_progress, merge_results
-from distill_operator.plan.stages import Stage, Teamwork
+from distill_operator.plan.stages import Blocked, Invalid, Outline, Stage, Teamwork, Waiting
 from distill_operator.settings import Settings
 from distill_runtime.contract import Progress, Result
 
@@ -32,7 +32,8 @@ HEARD_AFTER = timedelta(seconds=10)
 class Step:
     """Where a stage stands now, why, and what is to be done for it.
 
-    `look_again_after` is set where time alone, without any event, changes what is to be done.
+    `look_again_after` is set where time alone, without any event, changes what is to be done; `blocked` where a Job
+    should be started and cannot be.
     """
 
     status: StageStatus
@@ -41,11 +42,12 @@ class Step:
     create: tuple[dict[str, Any], ...] = ()
     delete: tuple[JobView, ...] = ()
     look_again_after: timedelta | None = None
+    blocked: Waiting | Invalid | None = None
 
 
 def step_stage(
     key: ResourceKey,
-    stage: Stage,
+    stage: Stage | Blocked,
     recorded: StageStatus | None,
     observation: Observation,
     settings: Settings,
@@ -80,14 +82,16 @@ def _pods_of(job: JobView, observation: Observation) -> list[PodView]:
     return [pod for pod in observation.pods if pod.job_uid == job.uid]
 
 
-def _disrupted(stage: Stage, jobs: Sequence[JobView], before: StageStatus, observation: Observation) -> tuple[int, ...]:
+def _disrupted(
+    stage: Outline, jobs: Sequence[JobView], before: StageStatus, observation: Observation
+) -> tuple[int, ...]:
     """Give the attempts that were disrupted: those that are recorded, and those that Jobs and Pods still tell of."""
     told = {job.attempt for job in jobs if disruption(stage, job, _pods_of(job, observation)) is not None}
     return tuple(sorted({*before.disrupted, *told}))
 
 
 def _unless_failed(
-    stage: Stage, job: JobView, pods: Sequence[PodView], before: StageStatus, observation: Observation, now: datetime
+    stage: Outline, job: JobView, pods: Sequence[PodView], before: StageStatus, observation: Observation, now: datetime
 ) -> Step | None:
     """Give the step of a Job that is active, complete or being deleted; None of one that has failed."""
     if job.deleting:
@@ -99,7 +103,7 @@ def _unless_failed(
     return None
 
 
-def _wait_for_end(stage: Stage, status: StageStatus, message: str, pods: Sequence[PodView], now: datetime) -> Step:
+def _wait_for_end(stage: Outline, status: StageStatus, message: str, pods: Sequence[PodView], now: datetime) -> Step:
     """Wait for Pods that have been told to end; one that does not is what there is to say."""
     stuck = stuck_terminating(pods, now)
     reason, said = (stuck.reason, stuck.message) if stuck is not None else (stage.reason, message)
@@ -108,7 +112,7 @@ def _wait_for_end(stage: Stage, status: StageStatus, message: str, pods: Sequenc
 
 def _start(
     key: ResourceKey,
-    stage: Stage,
+    stage: Stage | Blocked,
     attempt: int,
     recorded: StageStatus | None,
     observation: Observation,
@@ -116,6 +120,8 @@ def _start(
     now: datetime,
     cause: Failure | None = None,
 ) -> Step:
+    if isinstance(stage, Blocked):
+        return _not_started(stage, recorded, cause)
     name = job_name(key.name, stage.name, attempt)
     started = recorded.started_at if recorded is not None and recorded.started_at is not None else now
     message = f"Job {name} starts."
@@ -140,7 +146,15 @@ def _start(
     return Step(status, stage.reason, message, create=tuple(manifests))
 
 
-def _continued(stage: Stage, job: JobView, recorded: StageStatus | None, now: datetime) -> StageStatus:
+def _not_started(stage: Blocked, recorded: StageStatus | None, cause: Failure | None) -> Step:
+    status = recorded or StageStatus(name=stage.name, state=StageState.PENDING)
+    if cause is not None:
+        said = {"message": f"Attempt {status.attempt} failed ({cause.reason}: {cause.message}).", "rate": None}
+        status = status.model_copy(update={"state": StageState.PENDING, "eta_seconds": None, **said})
+    return Step(status, stage.by.reason, stage.by.message, blocked=stage.by)
+
+
+def _continued(stage: Outline, job: JobView, recorded: StageStatus | None, now: datetime) -> StageStatus:
     """Give the recorded status of the same attempt, or a fresh one for a Job that is not recorded yet."""
     if recorded is not None and recorded.attempt == job.attempt and recorded.state is not StageState.FAILED:
         return recorded.model_copy(update={"job": job.name})
@@ -168,7 +182,7 @@ def _figures(recorded: StageStatus | None) -> dict[str, Any]:
 
 
 def _active(
-    stage: Stage, job: JobView, pods: Sequence[PodView], before: StageStatus, observation: Observation, now: datetime
+    stage: Outline, job: JobView, pods: Sequence[PodView], before: StageStatus, observation: Observation, now: datetime
 ) -> Step:
     """Say how the Pods of a Job that has not ended are doing."""
     hindrance = obstacle(stage, job, pods, now)
@@ -206,7 +220,7 @@ def _reported(progress: Progress | None) -> dict[str, Any]:
     }
 
 
-def describe(stage: Stage, status: StageStatus) -> str:
+def describe(stage: Outline, status: StageStatus) -> str:
     """Say in one line how a running stage is doing."""
     parts = [stage.reason]
     if status.done is not None and status.unit:
@@ -222,7 +236,7 @@ def describe(stage: Stage, status: StageStatus) -> str:
     return f"{text}. {status.message}" if status.message else f"{text}."
 
 
-def _complete(stage: Stage, job: JobView, pods: Sequence[PodView], before: StageStatus, now: datetime) -> Step:
+def _complete(stage: Outline, job: JobView, pods: Sequence[PodView], before: StageStatus, now: datetime) -> Step:
     result = merge_results(pods, stage.pods, stage.teamwork)
     if result is not None:
         return Step(_succeeded(before, job, result))

@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from distill_operator.api import DistillDataset, StageStatus
-from distill_operator.plan.stages import UNPLACED, Invalid, SecretVariable, Stage, credentials_of, owner_of, placed
+from distill_operator.plan.stages import (
+    UNPLACED,
+    Invalid,
+    Outline,
+    SecretVariable,
+    Stage,
+    credentials_of,
+    owner_of,
+    placed,
+)
 from distill_operator.settings import Settings
 from distill_runtime.contract import (
     ArtifactReference,
@@ -18,6 +27,8 @@ from distill_runtime.contract import (
 )
 from distill_runtime.contract.stages import API_KEY_VARIABLE
 
+_REASONS = {"generate": "Generating", "filter": "Filtering", "pack": "Packing"}
+
 
 def stage_names(dataset: DistillDataset, settings: Settings) -> tuple[str, ...]:
     """Give the stages in their order: rows have been generated, packed sequences filtered as well."""
@@ -29,6 +40,13 @@ def stage_names(dataset: DistillDataset, settings: Settings) -> tuple[str, ...]:
 
 def dependency(dataset: DistillDataset) -> None:
     """A data set waits for no other object."""
+
+
+def outline(dataset: DistillDataset, name: str) -> Outline:
+    """Give what the stage `name` is by the object alone."""
+    teacher = dataset.spec.teacher
+    pods = teacher.shards if name == "generate" and teacher is not None else 1
+    return Outline(name=name, reason=_REASONS[name], pods=pods)
 
 
 def plan_stage(
@@ -50,13 +68,11 @@ def _generate(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage | 
         return contract
     secret = spec.teacher.api_key_secret_ref if spec.teacher else None
     return Stage(
-        name="generate",
-        reason="Generating",
+        **vars(outline(dataset, "generate")),
         command="generate",
         contract=contract,
         storage=spec.storage,
         profile=None,
-        pods=contract.shards,
         secret=SecretVariable(API_KEY_VARIABLE, secret.name, secret.key) if secret else None,
         credentials=credentials_of(dataset),
         priority_class_name=spec.priority_class_name,
@@ -81,8 +97,7 @@ def _filter(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage | In
             filter=parameters,
         )
     return Stage(
-        name="filter",
-        reason="Filtering",
+        **vars(outline(dataset, "filter")),
         command="filter",
         contract=placed(contract, dataset, "filter"),
         storage=spec.storage,
@@ -108,8 +123,7 @@ def _pack(dataset: DistillDataset, finished: Mapping[str, StageStatus]) -> Stage
             pack=PackParameters.model_validate(spec.pack.model_dump()),
         )
     return Stage(
-        name="pack",
-        reason="Packing",
+        **vars(outline(dataset, "pack")),
         command="pack",
         contract=placed(contract, dataset, "pack"),
         storage=spec.storage,

@@ -11,7 +11,7 @@ from distill_operator.api import AnyResource, Status
 from distill_operator.observation import JobView, Observation, ResourceKey
 from distill_operator.plan.failures import APPLY_FAILED
 from distill_operator.plan.kinds import KIND_PLANS, KindPlan
-from distill_operator.plan.pipeline import Phase, Verdict, plan_resource
+from distill_operator.plan.pipeline import Phase, Verdict, plan_resource, unfinished_jobs
 from distill_operator.plan.status import conditions, summarize
 from distill_operator.settings import Settings
 
@@ -36,7 +36,9 @@ def decide(key: ResourceKey, observation: Observation, settings: Settings, now: 
         resource = parse(kind, observation.resource)
     except ValidationError as error:
         verdict = Verdict(Phase.FAILED, "InvalidSpec", invalid_spec_message(error))
-        return Decision(_status_without_stages(key, observation, verdict, now))
+        suspended = (observation.resource.get("spec") or {}).get("suspend") is True
+        delete = unfinished_jobs(observation) if suspended else ()
+        return Decision(_status_without_stages(key, observation, verdict, now), delete=delete)
     plan = plan_resource(kind, resource, observation, settings, now)
     return Decision(summarize(kind, resource, plan, now), plan.create, plan.delete, plan.look_again_after)
 

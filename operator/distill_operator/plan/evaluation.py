@@ -9,6 +9,7 @@ from distill_operator.plan.dependencies import input_artifact
 from distill_operator.plan.stages import (
     UNPLACED,
     Invalid,
+    Outline,
     Stage,
     Waiting,
     credentials_of,
@@ -36,6 +37,11 @@ def dependency(run: EvalRun) -> ResourceKey | None:
     return ResourceKey("FinetuneRun", run.metadata.namespace, reference.name) if reference is not None else None
 
 
+def outline(run: EvalRun, name: str) -> Outline:
+    """Give what the stage `name` is by the object alone."""
+    return Outline(name=name, reason="Checking" if name == PREFLIGHT else "Evaluating")
+
+
 def plan_stage(
     run: EvalRun,
     name: str,
@@ -60,8 +66,7 @@ def plan_stage(
     )
     preflight = name == PREFLIGHT
     return Stage(
-        name=name,
-        reason="Checking" if preflight else "Evaluating",
+        **vars(outline(run, name)),
         command="eval",
         contract=placed(contract, run, "eval"),
         storage=run.spec.storage,

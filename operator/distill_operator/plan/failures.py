@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from distill_operator.observation import JobView, PodView
 from distill_operator.plan.reports import parse_result
-from distill_operator.plan.stages import Stage
+from distill_operator.plan.stages import Outline, Stage
 
 CONFIGURATION_MISSING = "CreateContainerConfigError"
 """What the kubelet says of a Secret, or a key of it, that is not there; it looks again every few seconds."""
@@ -49,12 +49,12 @@ class Failure:
     final: bool = False
 
 
-def obstacle(stage: Stage, job: JobView, pods: Sequence[PodView], now: datetime) -> Obstacle | None:
+def obstacle(stage: Outline, job: JobView, pods: Sequence[PodView], now: datetime) -> Obstacle | None:
     """Say what keeps the Pods of an active Job from running, if something does."""
     return stuck_terminating(pods, now) or _not_starting(stage, pods) or _not_replaced(stage, job, pods, now)
 
 
-def _not_starting(stage: Stage, pods: Sequence[PodView]) -> Obstacle | None:
+def _not_starting(stage: Outline, pods: Sequence[PodView]) -> Obstacle | None:
     for pod in pods:
         if pod.finished:
             continue
@@ -71,7 +71,7 @@ def _not_starting(stage: Stage, pods: Sequence[PodView]) -> Obstacle | None:
     return None
 
 
-def _not_replaced(stage: Stage, job: JobView, pods: Sequence[PodView], now: datetime) -> Obstacle | None:
+def _not_replaced(stage: Outline, job: JobView, pods: Sequence[PodView], now: datetime) -> Obstacle | None:
     """Say why a Job has no Pod where it should have one."""
     if (ended := _not_replaced_yet(job, pods)) and stage.backoff_limit:
         last = ended[-1]
@@ -125,9 +125,10 @@ def _not_replaced_yet(job: JobView, pods: Sequence[PodView]) -> list[PodView]:
     return sorted(failed, key=_ended_at)
 
 
-def _asked(stage: Stage) -> str:
-    resource = stage.profile.resource if stage.profile is not None else None
-    return f" It asks for {stage.devices} {resource} on one node." if resource and stage.devices else ""
+def _asked(stage: Outline) -> str:
+    if not isinstance(stage, Stage) or stage.profile is None or not stage.profile.resource or not stage.devices:
+        return ""
+    return f" It asks for {stage.devices} {stage.profile.resource} on one node."
 
 
 def failure(job: JobView, pods: Sequence[PodView]) -> Failure:
@@ -140,7 +141,7 @@ def failure(job: JobView, pods: Sequence[PodView]) -> Failure:
     return _pod_failure(ended[0])
 
 
-def disruption(stage: Stage, job: JobView, pods: Sequence[PodView]) -> Failure | None:
+def disruption(stage: Outline, job: JobView, pods: Sequence[PodView]) -> Failure | None:
     """Say what took a Pod off its node and thereby ended the attempt: nobody's mistake."""
     if stage.backoff_limit:
         return None  # the Job puts another Pod in its place

@@ -9,6 +9,7 @@ from distill_operator.plan.dependencies import input_artifact
 from distill_operator.plan.stages import (
     UNPLACED,
     Invalid,
+    Outline,
     Stage,
     Teamwork,
     Waiting,
@@ -33,6 +34,20 @@ def dependency(run: FinetuneRun) -> ResourceKey:
     return ResourceKey("DistillDataset", run.metadata.namespace, run.spec.dataset_ref.name)
 
 
+def outline(run: FinetuneRun, name: str) -> Outline:
+    """Give what the stage `name` is by the object alone."""
+    if name == PREFLIGHT:
+        return Outline(name=name, reason="Checking")
+    return Outline(
+        name=name,
+        reason="Training",
+        pods=run.spec.accelerator.nodes,
+        teamwork=Teamwork.TOGETHER,
+        backoff_limit=0,  # a Pod that is replaced cannot rejoin MindSpore's cluster: the attempt ends, the next resumes
+        max_attempts=1 + run.spec.restarts.max,
+    )
+
+
 def plan_stage(
     run: FinetuneRun,
     name: str,
@@ -50,8 +65,7 @@ def plan_stage(
     contract = _contract(run, packed, profile)
     if name == PREFLIGHT:
         return Stage(
-            name=name,
-            reason="Checking",
+            **vars(outline(run, name)),
             command="msrun",
             contract=contract,
             storage=run.spec.storage,
@@ -61,18 +75,13 @@ def plan_stage(
             priority_class_name=run.spec.priority_class_name,
         )
     return Stage(
-        name=name,
-        reason="Training",
+        **vars(outline(run, name)),
         command="msrun",
         contract=contract,
         storage=run.spec.storage,
         profile=profile,
         input=packed,
-        pods=run.spec.accelerator.nodes,
         devices=run.spec.accelerator.devices_per_node,
-        teamwork=Teamwork.TOGETHER,
-        backoff_limit=0,  # a Pod that is replaced cannot rejoin MindSpore's cluster: the attempt ends, the next resumes
-        max_attempts=1 + run.spec.restarts.max,
         priority_class_name=run.spec.priority_class_name,
     )
 

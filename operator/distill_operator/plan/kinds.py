@@ -7,7 +7,7 @@ from typing import Any
 from distill_operator.api import AnyResource, DistillDataset, EvalRun, FinetuneRun, StageStatus
 from distill_operator.observation import ResourceKey
 from distill_operator.plan import dataset, evaluation, figures, finetune
-from distill_operator.plan.stages import Invalid, Stage, Waiting
+from distill_operator.plan.stages import Invalid, Outline, Stage, Waiting
 from distill_operator.settings import Settings
 
 
@@ -23,6 +23,7 @@ class KindPlan:
     done_reason: str
     stage_names: Callable[[Any, Settings], tuple[str, ...]]
     dependency: Callable[[Any], ResourceKey | None]
+    outline: Callable[[Any, str], Outline]
     plan_stage: Callable[
         [Any, str, Mapping[str, StageStatus], Mapping[str, Any] | None, Settings], Stage | Waiting | Invalid
     ]
@@ -35,6 +36,7 @@ KIND_PLANS: dict[str, KindPlan] = {
         done_reason="Packed",
         stage_names=dataset.stage_names,
         dependency=dataset.dependency,
+        outline=dataset.outline,
         plan_stage=dataset.plan_stage,
         figures=figures.dataset_figures,
     ),
@@ -43,6 +45,7 @@ KIND_PLANS: dict[str, KindPlan] = {
         done_reason="Trained",
         stage_names=finetune.stage_names,
         dependency=finetune.dependency,
+        outline=finetune.outline,
         plan_stage=finetune.plan_stage,
         figures=figures.finetune_figures,
     ),
@@ -51,6 +54,7 @@ KIND_PLANS: dict[str, KindPlan] = {
         done_reason="Scored",
         stage_names=evaluation.stage_names,
         dependency=evaluation.dependency,
+        outline=evaluation.outline,
         plan_stage=evaluation.plan_stage,
         figures=figures.evaluation_figures,
     ),

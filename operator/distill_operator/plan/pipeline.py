@@ -1,6 +1,6 @@
 """The engine that all kinds share: which stage is next, what it needs, and how the object stands."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -10,7 +10,7 @@ from distill_operator.observation import JobView, Observation
 from distill_operator.plan.attempts import Step, step_stage
 from distill_operator.plan.failures import stuck_terminating, until_stuck
 from distill_operator.plan.kinds import KindPlan
-from distill_operator.plan.stages import Invalid, Stage, Waiting, key_of
+from distill_operator.plan.stages import Blocked, Invalid, Stage, Waiting, key_of
 from distill_operator.settings import Settings
 from distill_runtime.contract import ArtifactReference
 
@@ -67,25 +67,27 @@ def plan_resource(
         verdict = Verdict(Phase.PROGRESSING, earlier.reason, earlier.message)
         return Plan(verdict, resource.status.stages, look_again_after=look_again_after)
     plan = _walk(kind, resource, observation, settings, now)
-    if resource.spec.suspend and plan.verdict.phase is Phase.PROGRESSING:
+    if resource.spec.suspend and plan.verdict.phase is not Phase.DONE:
         return _suspend(plan, resource, observation, now)
     return plan
 
 
 def _walk(kind: KindPlan, resource: AnyResource, observation: Observation, settings: Settings, now: datetime) -> Plan:
     """Go through the stages in their order up to the first that has not succeeded."""
-    names = kind.stage_names(resource, settings)
+    names = _stage_names(kind, resource, settings)
     walk = _Walk()
     for position, name in enumerate(names):
         recorded = resource.status.stage(name)
+        stage: Stage | Blocked
         if recorded is not None and recorded.state is StageState.SUCCEEDED:
             step = Step(recorded)
         else:
             planned = kind.plan_stage(resource, name, walk.finished, observation.dependency, settings)
-            if not isinstance(planned, Stage):
-                return Plan(_blocked(planned), _with_pending(walk.statuses, names[position:], resource))
-            walk.input = planned.input
-            step = step_stage(key_of(resource), planned, recorded, observation, settings, now)
+            if isinstance(planned, Stage):
+                walk.input, stage = planned.input, planned
+            else:
+                stage = Blocked(**vars(kind.outline(resource, name)), by=planned)
+            step = step_stage(key_of(resource), stage, recorded, observation, settings, now)
         walk.statuses.append(step.status)
         if step.status.state is not StageState.SUCCEEDED:
             rest = _with_pending(walk.statuses, names[position + 1 :], resource)
@@ -96,14 +98,17 @@ def _walk(kind: KindPlan, resource: AnyResource, observation: Observation, setti
     return Plan(done, tuple(walk.statuses), input=walk.input)
 
 
+def _stage_names(kind: KindPlan, resource: AnyResource, settings: Settings) -> tuple[str, ...]:
+    """Give the stages. Those that an object has begun with stay: a profile that is changed meanwhile changes none."""
+    recorded = resource.status.stages
+    if any(stage.job is not None for stage in recorded):
+        return tuple(stage.name for stage in recorded)
+    return kind.stage_names(resource, settings)
+
+
 def _verdict(step: Step) -> Verdict:
-    phase = Phase.FAILED if step.status.state is StageState.FAILED else Phase.PROGRESSING
-    return Verdict(phase, step.reason, step.message)
-
-
-def _blocked(planned: Waiting | Invalid) -> Verdict:
-    phase = Phase.FAILED if isinstance(planned, Invalid) else Phase.PROGRESSING
-    return Verdict(phase, planned.reason, planned.message)
+    failed = isinstance(step.blocked, Invalid) or (step.blocked is None and step.status.state is StageState.FAILED)
+    return Verdict(Phase.FAILED if failed else Phase.PROGRESSING, step.reason, step.message)
 
 
 def _with_pending(
@@ -114,11 +119,17 @@ def _with_pending(
     return (*statuses, *(old or new for old, new in zip(recorded, pending, strict=True)))
 
 
+def unfinished_jobs(observation: Observation) -> tuple[JobView, ...]:
+    """Give the object's Jobs that run and have not been told to end."""
+    owned = (job for job in observation.jobs if job.owner_uid == observation.uid)
+    return tuple(job for job in owned if not job.finished and not job.deleting)
+
+
 def _suspend(plan: Plan, resource: AnyResource, observation: Observation, now: datetime) -> Plan:
     """Stop what runs instead of going on. Artifacts and checkpoints stay, so nothing that was done is lost."""
-    running = tuple(
-        job for job in observation.jobs if job.owner_uid == observation.uid and not job.finished and not job.deleting
-    )
+    running = unfinished_jobs(observation)
+    if plan.verdict.phase is Phase.FAILED:  # what is wrong is still what there is to say
+        return replace(plan, create=(), delete=running)
     message = "Suspended; no Pods run. Set spec.suspend to false to go on where it was."
     if stuck := stuck_terminating(observation.pods, now):
         message = f"Suspended. {stuck.message}"

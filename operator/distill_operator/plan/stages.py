@@ -37,28 +37,37 @@ class SecretVariable:
     key: str
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One step of a pipeline, run as one Indexed Job an attempt.
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What a stage is by its object alone, whatever this operator is configured with: enough to follow its Jobs.
 
-    `input` is another object's artifact that it reads. `backoff_limit` is how often each of its Pods may fail within an
-    attempt and be replaced, `max_attempts` how many attempts may fail. `credentials` is the Secret with the variables
-    that reading sources takes.
+    `backoff_limit` is how often each of its Pods may fail within an attempt and be replaced, `max_attempts` how many
+    attempts may fail.
     """
 
     name: str
     reason: str
+    pods: int = 1
+    teamwork: Teamwork = Teamwork.SHARDS
+    backoff_limit: int = 6
+    max_attempts: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Outline):
+    """One step of a pipeline, run as one Indexed Job an attempt.
+
+    `input` is another object's artifact that it reads. `credentials` is the Secret with the variables that reading
+    sources takes.
+    """
+
     command: StageName
     contract: Contract
     storage: Storage
     profile: Profile | None
     input: ArtifactReference | None = None
-    pods: int = 1
     devices: int = 0
     check_only: bool = False
-    teamwork: Teamwork = Teamwork.SHARDS
-    backoff_limit: int = 6
-    max_attempts: int = 1
     secret: SecretVariable | None = None
     credentials: str | None = None
     priority_class_name: str | None = None
@@ -78,6 +87,13 @@ class Invalid:
 
     reason: str
     message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocked(Outline):
+    """A stage of which no Job can be started; one that has been is followed to its end all the same."""
+
+    by: Waiting | Invalid
 
 
 def key_of(resource: AnyResource) -> ResourceKey:

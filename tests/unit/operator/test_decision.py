@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from unit.operator.builders import DIGEST, NOW, SETTINGS, body, key, later, ready
+from unit.operator.builders import DIGEST, NOW, SETTINGS, body, job, key, later, ready
 
 from distill_operator.observation import Observation
 from distill_operator.plan.decision import Decision, decide, recorded_status, with_apply_error
@@ -35,6 +35,14 @@ def test_an_invalid_spec_is_stalled_with_the_field_s_name(kind: str, spec: dict[
     assert (status, reason) == ("True", "InvalidSpec")
     assert field in message
     assert message.endswith("Create the object again with the input corrected.")
+
+
+def test_suspending_ends_what_runs_under_an_invalid_spec() -> None:
+    """A newer operator has started it, before it was rolled back to this one."""
+    runs = job()
+    for suspend, delete in ((True, (runs,)), (False, ())):
+        invalid = body("DistillDataset", {"storage": None, "suspend": suspend})
+        assert decide(key("DistillDataset"), Observation(invalid, jobs=(runs,)), SETTINGS, NOW).delete == delete
 
 
 def test_an_invalid_spec_is_said_once() -> None:

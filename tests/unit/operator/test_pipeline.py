@@ -105,6 +105,53 @@ class TestWaiting:
         assert (found.verdict.phase, found.verdict.reason) == (Phase.FAILED, "UnknownProfile")
 
 
+class TestProfileThatIsRemoved:
+    """By `helm upgrade`, while a run goes on."""
+
+    train = job("FinetuneRun", "train")
+    spec: ClassVar = {"accelerator": {"profile": "removed", "nodes": 2, "devicesPerNode": 8}}
+    status: ClassVar = {
+        "input": {"uri": "npu-distill/x", "digest": DIGEST},
+        "stages": [
+            succeeded_stage("train-preflight", job="student-train-preflight-a1").to_json(),
+            StageStatus(name="train", state=StageState.RUNNING, job="student-train-a1", done=40).to_json(),
+        ],
+    }
+
+    def plan(self, jobs: tuple[JobView, ...], pods: tuple[PodView, ...] = (), **spec: Any) -> Plan:
+        return plan("FinetuneRun", {**self.spec, **spec}, self.status, jobs, pods, now=later(60))
+
+    def test_a_job_that_runs_goes_on(self) -> None:
+        found = self.plan((self.train,), (running_pod(self.train), running_pod(self.train, 1)))
+        assert (found.verdict.phase, found.verdict.reason) == (Phase.PROGRESSING, "Training")
+        assert states(found) == {"train-preflight": "Succeeded", "train": "Running"}
+        assert (found.create, found.delete) == ((), ())
+
+    def test_what_it_made_is_taken(self) -> None:
+        done = replace(self.train, **complete(self.train))
+        found = self.plan((done,), (succeeded_pod(done), succeeded_pod(done, 1)))
+        assert (found.verdict.phase, found.verdict.reason) == (Phase.DONE, "Trained")
+
+    def test_another_attempt_cannot_start(self) -> None:
+        failed = replace(self.train, failed=True, finished_at=NOW)
+        found = self.plan((failed,), (failed_pod(failed),))
+        assert (created(found), found.verdict.phase, found.verdict.reason) == ([], Phase.FAILED, "UnknownProfile")
+        stage = found.stages[1]
+        assert (stage.state, stage.attempt, stage.done) == (StageState.PENDING, 1, 40)
+        assert stage.message is not None
+        assert stage.message.startswith("Attempt 1 failed (StageFailed: ")
+
+    def test_suspending_ends_what_runs(self) -> None:
+        found = self.plan((self.train,), (running_pod(self.train),), suspend=True)
+        assert (found.verdict.phase, found.delete) == (Phase.SUSPENDED, (self.train,))
+
+    def test_suspending_ends_a_job_of_which_nothing_is_recorded(self) -> None:
+        """Killed between the Job and the status, the operator came back without the profile: which stages are there?"""
+        preflight = job("FinetuneRun", "train-preflight")
+        found = plan("FinetuneRun", {**self.spec, "suspend": True}, jobs=(preflight,))
+        assert (found.verdict.reason, found.delete) == ("UnknownProfile", (preflight,))
+
+
 class TestInput:
     def test_is_what_a_stage_is_planned_with(self) -> None:
         found = plan("FinetuneRun", dependency=ready("DistillDataset"))

@@ -23,7 +23,7 @@ from distill_operator.plan.events import Notice
 
 FIELD_MANAGER = "npu-distill"
 REQUEST_SECONDS = 30
-NOT_FOUND, CONFLICT = 404, 409
+NOT_FOUND, CONFLICT, INVALID = 404, 409, 422
 FIRST_ERROR = 400
 NOTE_BYTES = 1024
 """Longest note of an Event."""
@@ -50,6 +50,10 @@ class ObjectGoneError(ClusterError):
 
 class ConflictError(ClusterError):
     """The object has changed since it was read, or is another one of the same name."""
+
+
+class InvalidError(ClusterError):
+    """What was sent is wrong, and will be the next time."""
 
 
 class NotServedError(ClusterError):
@@ -213,7 +217,7 @@ def _error(method: str, path: str, status: int, text: bytes) -> ClusterError:
     except (ValueError, KeyError, TypeError):
         message = text.decode(errors="replace")[:500]
     name = path.split("/namespaces/", 1)[-1]
-    kind = {NOT_FOUND: ObjectGoneError, CONFLICT: ConflictError}.get(status, ClusterError)
+    kind = {NOT_FOUND: ObjectGoneError, CONFLICT: ConflictError, INVALID: InvalidError}.get(status, ClusterError)
     return kind(f"{method} {name}: {message} (HTTP {status})")
 
 

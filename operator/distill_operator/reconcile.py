@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from distill_operator.api import Status
-from distill_operator.cluster import Cluster, ClusterError, ConflictError, ObjectGoneError
+from distill_operator.cluster import Cluster, ClusterError, ConflictError, InvalidError, ObjectGoneError
 from distill_operator.metrics import Metrics
 from distill_operator.observation import JobView, Observation, PodView, ResourceKey
-from distill_operator.plan.decision import Decision, decide, recorded_status, with_apply_error
+from distill_operator.plan.decision import Decision, decide, recorded_status, with_apply_error, with_invalid_child
 from distill_operator.plan.events import Notice, notices
 from distill_operator.plan.status import worth_writing
 from distill_operator.progress import ProgressPoller
@@ -59,7 +59,8 @@ class Reconciler:
         """Take the next step of one object. Gives the seconds after which to look again, or None.
 
         Raises:
-            ClusterError: the API server refused a child; the status says so, and the caller should try again.
+            ClusterError: the API server refused a child; the status says so, and the caller should try again. Not
+                raised for one that is not valid, which time does not mend.
         """
         resource = self._store.resource(key)
         if resource is None:
@@ -84,10 +85,12 @@ class Reconciler:
         now = self._clock().replace(microsecond=0)
         decision = decide(key, observation, self._settings, now)
         error = await self._carry_out(key, decision)
+        invalid = isinstance(error, InvalidError)
         if error is not None:
-            decision = with_apply_error(key, observation, decision, str(error), now)
+            said = with_invalid_child if invalid else with_apply_error
+            decision = said(key, observation, decision, str(error), now)
         deferred = await self._report(key, observation, decision.status, now)
-        if error is not None:
+        if error is not None and not invalid:
             raise error
         return self._next_look(key, decision, deferred)
 

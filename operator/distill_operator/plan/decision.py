@@ -48,6 +48,24 @@ def with_apply_error(
 ) -> Decision:
     """Give the decision again, its status saying that the API server refused a child."""
     verdict = Verdict(Phase.PROGRESSING, APPLY_FAILED, f"The API server refused: {message} Trying again.")
+    return _with_verdict(key, observation, decision, verdict, now)
+
+
+def with_invalid_child(
+    key: ResourceKey, observation: Observation, decision: Decision, message: str, now: datetime
+) -> Decision:
+    """Give the decision again, its status saying that a child is not valid, so that trying again would not help."""
+    remedy = (
+        "Correct the accelerator profile or the stages in the chart's values, upon which the operator starts and tries "
+        "again, or create the object again with its spec corrected."
+    )
+    verdict = Verdict(Phase.FAILED, "InvalidChild", f"The API server calls it invalid: {message}. {remedy}")
+    return _with_verdict(key, observation, decision, verdict, now)
+
+
+def _with_verdict(
+    key: ResourceKey, observation: Observation, decision: Decision, verdict: Verdict, now: datetime
+) -> Decision:
     generation = observation.resource["metadata"].get("generation", 1)
     previous = recorded_status(key.kind, observation.resource)
     said = conditions(verdict, previous, generation, now)

@@ -9,7 +9,15 @@ from kubernetes.aio import client
 from unit.operator.api_server import ApiServer
 from unit.operator.builders import NAMESPACE, NOW, UID, body, key
 
-from distill_operator.cluster import NOTE_BYTES, Cluster, ClusterError, NotServedError
+from distill_operator.cluster import (
+    NOTE_BYTES,
+    Cluster,
+    ClusterError,
+    ConflictError,
+    InvalidError,
+    NotServedError,
+    ObjectGoneError,
+)
 from distill_operator.observation import MANAGED_BY_LABEL, MANAGER
 from distill_operator.plan.events import Notice
 
@@ -96,8 +104,20 @@ async def test_an_event_s_note_is_cut_to_the_bytes_that_it_may_have(message: str
         assert len(note.encode()) > NOTE_BYTES - len("𝒙".encode())
 
 
-async def test_a_refusal_comes_with_the_server_s_words() -> None:
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (403, ClusterError),
+        (404, ObjectGoneError),
+        (409, ConflictError),
+        (422, InvalidError),
+        (429, ClusterError),
+        (500, ClusterError),
+    ],
+)
+async def test_a_refusal_is_an_error_of_its_kind_with_the_server_s_words(status: int, kind: type[ClusterError]) -> None:
     async with connected() as (cluster, server):
-        server.refusal = (422, "note: can have at most 1024 bytes")
-        with pytest.raises(ClusterError, match=r"note: can have at most 1024 bytes \(HTTP 422\)"):
+        server.refusal = (status, "note: can have at most 1024 bytes")
+        with pytest.raises(ClusterError, match=rf"note: can have at most 1024 bytes \(HTTP {status}\)") as raised:
             await cluster.emit(KEY, UID, Notice("Normal", "Generating", "…"), NOW)
+    assert type(raised.value) is kind

@@ -7,7 +7,7 @@ import pytest
 from unit.operator.builders import NOW, SETTINGS, body, key
 from unit.operator.simulation import SimulatedCluster
 
-from distill_operator.cluster import ClusterError
+from distill_operator.cluster import ClusterError, InvalidError
 from distill_operator.metrics import Metrics
 from distill_operator.reconcile import Reconciler
 
@@ -72,6 +72,36 @@ def test_a_refusal_that_lasts_is_said_once() -> None:
             reconcile(cluster)
         cluster.relist()
     assert (cluster.status_writes, len(cluster.notices)) == (1, 1)
+
+
+def test_an_invalid_child_is_said_and_not_tried_again_for_no_reason() -> None:
+    cluster = cluster_with()
+    cluster.writes_until = (1, InvalidError)
+    assert reconcile(cluster) is None
+    stalled = next(item for item in cluster.body["status"]["conditions"] if item["type"] == "Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "InvalidChild")
+    assert [(notice.type, notice.reason) for notice in cluster.notices] == [("Warning", "InvalidChild")]
+
+
+def test_an_invalid_child_that_stays_so_is_said_once() -> None:
+    """The write of the status comes back by the watch, and is an event like any other."""
+    cluster = cluster_with()
+    for _ in range(2):
+        cluster.writes_until = (1, InvalidError)
+        reconcile(cluster)
+        cluster.relist()
+    assert cluster.status_writes == 1
+
+
+def test_a_child_that_was_invalid_is_tried_when_the_operator_starts() -> None:
+    cluster = cluster_with()
+    cluster.writes_until = (1, InvalidError)
+    reconcile(cluster)
+    cluster.relist()
+    reconcile(cluster)
+    assert list(cluster.jobs_by_name) == ["math-generate-a1"]
+    stalled = next(item for item in cluster.body["status"]["conditions"] if item["type"] == "Stalled")
+    assert stalled["status"] == "False"
 
 
 def test_what_was_decided_on_an_old_reading_is_not_written() -> None:

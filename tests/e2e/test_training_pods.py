@@ -1,5 +1,6 @@
 """Training over two nodes, its faults, and devices that the cluster does not have."""
 
+import json
 import time
 
 from tests.e2e.workspace import Workspace
@@ -29,6 +30,25 @@ def test_two_pods_on_two_nodes_train_together_and_a_lost_one_ends_the_attempt_in
     assert metrics["resumedFromStep"] >= 4
     events = [event["reason"] for event in workspace.kubectl.list("events", workspace.namespace)]
     assert "AttemptFailed" in events
+
+
+def test_a_drained_pod_uses_up_no_restart(workspace: Workspace) -> None:
+    workspace.teacher()
+    run = workspace.finetune(training={"maxSteps": 40, "batchSize": 1}, restarts={"max": 0})
+    workspace.apply(workspace.dataset(), run)
+    eventually(lambda: (workspace.status("finetunerun").get("step") or 0) >= 6, "6 steps", 180)
+    (drained,) = (pod["metadata"]["name"] for pod in workspace.pods("train"))
+    names = {"name": drained, "namespace": workspace.namespace}
+    eviction = json.dumps({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": names})  # as `kubectl drain` does
+    path = f"/api/v1/namespaces/{workspace.namespace}/pods/{drained}/eviction"
+    workspace.kubectl("create", "--raw", path, "-f", "-", stdin=eviction)
+    done = workspace.wait_for("finetunerun", seconds=240)["status"]
+    assert (done["restarts"], done["disruptions"]) == (0, 1)
+    (first,) = (job for job in workspace.jobs() if job["metadata"]["name"].endswith("-train-a1"))
+    failed = next(item for item in first["status"]["conditions"] if item["type"] == "Failed")
+    assert "has condition DisruptionTarget" in failed["message"]  # what an operator that was away goes by
+    events = [event["reason"] for event in workspace.kubectl.list("events", workspace.namespace)]
+    assert "AttemptDisrupted" in events
 
 
 def test_a_run_that_asks_for_more_devices_than_a_node_has_says_why_it_is_pending(workspace: Workspace) -> None:

@@ -1,13 +1,15 @@
 """Artifacts on the volume: written under a temporary name, described by a manifest, renamed last.
 
 `contract.artifact` says what an artifact is; this module writes, finds and opens them. A directory whose name lacks
-the suffix `.partial` is complete, because nothing but the final rename creates it.
+the suffix `.partial` is complete, because nothing but the final rename creates it. What a stage needs only while it
+works, such as its checkpoint, is in `<output>.work` beside it, and goes when the artifact is complete.
 """
 
 import hashlib
 import importlib.metadata
 import os
 import platform
+import shutil
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +28,7 @@ from distill_runtime.errors import WrongInput
 from distill_runtime.volume import Volume
 
 _HASHING_THREADS = min(8, os.cpu_count() or 1)
+_WORK_SUFFIX = ".work"
 _CONTRACT_NAME = "contract.json"
 """Kept in a partial directory to tell which parameters it was begun with."""
 
@@ -39,6 +42,7 @@ class ArtifactWriter:
 
     Attributes:
         directory: `<output>.partial`. It exists, and it holds what an earlier Pod of the same stage left there.
+        work: `<output>.work`, which a stage makes if it needs it; no part of the artifact.
 
     Raises:
         WrongInput: OutputTaken, if the directory holds work that was begun with other parameters.
@@ -49,6 +53,9 @@ class ArtifactWriter:
         self._contract = contract
         self._complete = volume.resolve(contract.output)
         self.directory = partial_directory(self._complete)
+        self.work = work_directory(self._complete)
+        if not self.directory.exists():
+            discard_work(self._complete)  # of a partial artifact that was removed to start over
         self.directory.mkdir(parents=True, exist_ok=True)
         begun_with = partial_parameters(self.directory)
         if begun_with is None or not _is_same_work(contract, begun_with):
@@ -63,7 +70,9 @@ class ArtifactWriter:
         inputs: Iterable[ArtifactReference] = (),
         packages: Iterable[str] = (),
     ) -> ArtifactReference:
-        """Make the artifact complete, durably, with every file that is in `directory` now.
+        """Make the artifact complete, durably, with every file that is in `directory` now, and remove `work`.
+
+        Until then `work` stays: who is killed while tens of gigabytes are hashed finds its checkpoint again.
 
         Args:
             counts: what went in, what came out, what was rejected, by reason.
@@ -71,12 +80,12 @@ class ArtifactWriter:
             inputs: the artifacts that were read.
             packages: installed distributions whose versions matter to the content.
         """
-        (self.directory / _CONTRACT_NAME).unlink()
+        contract_path = self.directory / _CONTRACT_NAME
         manifest_path = self.directory / MANIFEST_NAME
         # An earlier attempt to finish may have been killed half-way through the manifest.
         manifest_path.unlink(missing_ok=True)
         _temporary(manifest_path).unlink(missing_ok=True)
-        paths = sorted(path for path in self.directory.rglob("*") if path.is_file())
+        paths = sorted(path for path in self.directory.rglob("*") if path.is_file() and path != contract_path)
         with ThreadPoolExecutor(_HASHING_THREADS) as threads:
             files = tuple(threads.map(self._describe, paths))
         manifest = Manifest(
@@ -94,15 +103,17 @@ class ArtifactWriter:
         )
         content = manifest.model_dump_json(by_alias=True, exclude_none=True, indent=2).encode()
         write_durably(manifest_path, content)
+        contract_path.unlink()
         for directory in (*(path for path in self.directory.rglob("*") if path.is_dir()), self.directory):
             _fsync_directory(directory)
         self.directory.rename(self._complete)
         _fsync_directory(self._complete.parent)
+        discard_work(self._complete)
         return ArtifactReference(uri=self._volume.relative(self._complete), digest=_digest(content))
 
     def _holds_work(self) -> bool:
-        files = (path for path in self.directory.rglob("*") if path.is_file() and path.name != _CONTRACT_NAME)
-        return any(path.stat().st_size for path in files)
+        files = (path for directory in (self.directory, self.work) for path in directory.rglob("*") if path.is_file())
+        return any(path.stat().st_size for path in files if path.name != _CONTRACT_NAME)
 
     def _describe(self, path: Path) -> ArtifactFile:
         with path.open("rb") as file:
@@ -115,6 +126,18 @@ class ArtifactWriter:
 def partial_directory(complete: Path) -> Path:
     """Give the directory in which the artifact `complete` is written."""
     return complete.with_name(complete.name + PARTIAL_SUFFIX)
+
+
+def work_directory(complete: Path) -> Path:
+    """Give the directory of what is needed only until the artifact `complete` is."""
+    return complete.with_name(complete.name + _WORK_SUFFIX)
+
+
+def discard_work(complete: Path) -> None:
+    """Remove what is of no use any more, now that the artifact `complete` is, or is begun anew."""
+    work = work_directory(complete)
+    if work.exists():
+        shutil.rmtree(work)
 
 
 def partial_parameters(directory: Path) -> bytes | None:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from distill_runtime.artifact import find_complete
+from distill_runtime.artifact import discard_work, find_complete
 from distill_runtime.contract import (
     EXIT_DONE,
     EXIT_RETRY,
@@ -100,6 +100,8 @@ def run_stage(stage: Stage, contract: Contract, context: StageContext) -> Result
     if complete is None:
         return stage.run(contract, context)
     reference, manifest = complete
+    if context.index == 0:  # a Pod that was killed between the rename and this leaves it; one is enough to remove it
+        discard_work(context.volume.resolve(reference.uri))
     return Result(
         outcome="Succeeded",
         reason="AlreadyComplete",

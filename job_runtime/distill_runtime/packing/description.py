@@ -42,6 +42,11 @@ class PackedDataset(Model):
         default=None, ge=0, description="Largest token id, where the tokenizer is not known."
     )
 
+    @property
+    def fill(self) -> float:
+        """Part of the sequences' positions that samples take."""
+        return self.tokens / (self.sequences * self.sequence_length)
+
     def write(self, artifact: Path) -> None:
         """Write it into an artifact's directory."""
         (artifact / _NAME).write_text(

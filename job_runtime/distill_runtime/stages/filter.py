@@ -8,10 +8,11 @@ The generations are those of the generate stage, or those that a table of rows h
 * `dataset/`: the kept rows as parquet, with a card, for others (see `filtering.release`).
 * `report.html`, `report.json`: the same for people (see `filtering.summary`).
 
+Accepted rows before the selection, and the checkpoint, are in `<output>.work` until the artifact is complete.
+
 The counts close: generations = kept + every `rejected.…`. With rows, `rows` says how many were read.
 """
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,9 +36,6 @@ from distill_runtime.rows import KEPT_NAME, REJECTS_NAME
 from distill_runtime.stage import StageContext
 from distill_runtime.verification import open_verifier
 
-_WORK_DIRECTORY = "work"
-"""Accepted rows before the selection, and the checkpoint: there while the stage works, not in the artifact."""
-
 
 def check(contract: FilterContract, context: StageContext) -> None:
     """Check that the generations are there, complete or with all their columns, and so are verifier and benchmarks.
@@ -58,9 +56,13 @@ def run(contract: FilterContract, context: StageContext) -> Result:
     """
     source = _open_generations(contract, context)
     writer = ArtifactWriter(context.volume, contract)
-    work = writer.directory / _WORK_DIRECTORY
-    work.mkdir(exist_ok=True)
-    files = Files(work / "accepted.jsonl", work / "keys", writer.directory / REJECTS_NAME, work / "checkpoint.json")
+    writer.work.mkdir(exist_ok=True)
+    files = Files(
+        accepted=writer.work / "accepted.jsonl",
+        keys=writer.work / "keys",
+        rejects=writer.directory / REJECTS_NAME,
+        checkpoint=writer.work / "checkpoint.json",
+    )
     rows = {"rows": source.total} if source.unit == "rows" else {}
     context.reporter.update(total=source.total, unit=source.unit, message="verifying", counts=rows)
     verified = verify_generations(source, files, contract.filter, _read_benchmarks(contract, context), context.reporter)
@@ -87,7 +89,6 @@ def run(contract: FilterContract, context: StageContext) -> Result:
     )
     card = write_card(contract.subject, contract.filter.license, counts, source.origin, contract.filter.to_json())
     write_release(kept, writer.directory / RELEASE_DIRECTORY, card)
-    shutil.rmtree(work)
     context.reporter.update(message="making the artifact complete", counts=counts, metrics=metrics)
     return Result(
         outcome="Succeeded",

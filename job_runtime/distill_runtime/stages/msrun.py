@@ -79,8 +79,6 @@ def run(contract: TrainContract, context: StageContext) -> Result:
 def _run_first_node(contract: TrainContract, context: StageContext, inputs: TrainingInputs) -> Result:
     writer = ArtifactWriter(context.volume, contract)
     paths = make_paths(contract, context.volume)
-    if not paths.attempts.exists():
-        shutil.rmtree(paths.work, ignore_errors=True)  # of a run whose partial artifact was removed to start over
     checkpoint = _latest(paths, inputs)
     resumed = 0 if checkpoint is None else checkpoint.step
     lost = cut_log(paths.training_log, resumed)
@@ -103,7 +101,6 @@ def _run_first_node(contract: TrainContract, context: StageContext, inputs: Trai
     weights = _whole_weights(contract, paths, last)
     export_model(weights, inputs.model, inputs.architecture, writer.directory)
     artifact = writer.finish(counts, metrics, inputs=[contract.dataset], packages=_PACKAGES)
-    shutil.rmtree(paths.work)
     return Result(
         outcome="Succeeded",
         reason="Trained",

@@ -8,11 +8,13 @@ Or check and register sequences that somebody else has packed. The artifact:
 * `rejects.jsonl`: the rows that are not in it, with reasons; of registered sequences none is left out.
 * `report.html`, `report.json`: the same for people (see `packing.summary`).
 
+Tokenised samples and the checkpoint are in `<output>.work` until the artifact is complete.
+
 The counts close: rows = samples + every `rejected.…`.
 """
 
 import hashlib
-import shutil
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -30,8 +32,7 @@ from distill_runtime.resumable import GrowingFile, load_checkpoint, read_lines, 
 from distill_runtime.rows import KEPT_NAME, REJECTS_NAME
 from distill_runtime.stage import StageContext
 
-_WORK_DIRECTORY = "work"
-"""Tokenised samples and the checkpoint: there while the stage works, not in the artifact."""
+_CHECKPOINT_NAME = "checkpoint.json"
 
 
 def check(contract: PackContract, context: StageContext) -> None:
@@ -74,11 +75,8 @@ def _pack_kept(
     writer = ArtifactWriter(context.volume, contract)
     layout = Layout(parameters.sequence_length, tokenizer.pad_token_id)
     context.reporter.update(total=manifest.counts["kept"], message="tokenising and packing")
-    done = _pack(directory / KEPT_NAME, writer.directory, layout, tokenizer, parameters, context)
+    done = _pack(directory / KEPT_NAME, writer, layout, tokenizer, parameters, context)
     content = (kept.digest, parameters.model_dump_json(), tokenizer.fingerprint())
-    fingerprint = hashlib.sha256("".join(content).encode()).hexdigest()[:16]
-    write_index(writer.directory / SEQUENCES_DIRECTORY, done.files, fingerprint)
-
     description = PackedDataset(
         sequences=done.sequences,
         sequence_length=layout.sequence_length,
@@ -88,40 +86,36 @@ def _pack_kept(
         pad_token_id=layout.pad_token_id,
         tokenizer=tokenizer.fingerprint(),
     )
-    description.write(writer.directory)
-    tokenizer.copy_to(writer.directory / TOKENIZER_DIRECTORY)
-    shutil.rmtree(writer.directory / _WORK_DIRECTORY)
-    counts = {
-        "rows": done.rows,
-        "samples": done.samples,
-        f"rejected.{TOO_LONG}": done.rejected,
-        "sequences": done.sequences,
-        "tokens": done.tokens,
-        "trainedTokens": done.trained_tokens,
-    }
-    metrics = {"fill": done.tokens / (done.sequences * layout.sequence_length)}
-    summarise(contract.subject, counts, metrics, done.lengths, writer.directory / REJECTS_NAME).write(writer.directory)
-    context.reporter.update(message="making the artifact complete", counts=counts, metrics=metrics)
-    return Result(
-        outcome="Succeeded",
+    made = _Made(
+        files=done.files,
+        fingerprint=hashlib.sha256("".join(content).encode()).hexdigest(),
+        description=description,
+        tokenizer=tokenizer,
+        counts={
+            "rows": done.rows,
+            "samples": done.samples,
+            f"rejected.{TOO_LONG}": done.rejected,
+            "sequences": done.sequences,
+            "tokens": done.tokens,
+            "trainedTokens": done.trained_tokens,
+        },
+        lengths=done.lengths,
+        rejects=writer.directory / REJECTS_NAME,
         reason="Packed",
         message=f"packed {done.samples} samples of {done.tokens} tokens into {done.sequences} sequences of "
-        f"{layout.sequence_length} tokens, {100 * metrics['fill']:.2f} % full; {done.rejected} rows were too long",
-        artifact=writer.finish(counts, metrics, [kept], ["tokenizers", "tiktoken", "pyarrow"]),
-        counts=counts,
-        metrics=metrics,
+        f"{layout.sequence_length} tokens, {100 * description.fill:.2f} % full; {done.rejected} rows were too long",
+        inputs=(kept,),
+        packages=("tokenizers", "tiktoken", "pyarrow"),
     )
+    return _finish(contract, writer, made, context)
 
 
 def _register(contract: PackContract, source: PackedSource, context: StageContext) -> Result:
     packed = open_packed(source, context.volume)
     writer = ArtifactWriter(context.volume, contract)
-    work = writer.directory / _WORK_DIRECTORY
-    work.mkdir(exist_ok=True)
+    writer.work.mkdir(exist_ok=True)
     context.reporter.update(total=packed.count(), unit="sequences", message="checking")
-    done = register(packed, writer.directory, work / "checkpoint.json", context.reporter)
-    write_index(writer.directory / SEQUENCES_DIRECTORY, done.files, done.fingerprint[:16])
-
+    done = register(packed, writer.directory, writer.work / _CHECKPOINT_NAME, context.reporter)
     tokenizer = packed.tokenizer
     description = PackedDataset(
         sequences=done.sequences,
@@ -133,29 +127,63 @@ def _register(contract: PackContract, source: PackedSource, context: StageContex
         tokenizer=tokenizer.fingerprint() if tokenizer else None,
         largest_token_id=None if tokenizer else done.largest_token_id,
     )
-    description.write(writer.directory)
-    if tokenizer:
-        tokenizer.copy_to(writer.directory / TOKENIZER_DIRECTORY)
-    shutil.rmtree(work)
-    counts = {
-        "sequences": done.sequences,
-        "samples": done.samples,
-        "tokens": done.tokens,
-        "trainedTokens": done.trained_tokens,
-        "paddingLabels": done.padding_labels,
-    }
-    metrics = {"fill": done.tokens / (done.sequences * packed.sequence_length)}
-    summarise(contract.subject, counts, metrics, done.lengths, None).write(writer.directory)
-    context.reporter.update(message="making the artifact complete", counts=counts, metrics=metrics)
-    return Result(
-        outcome="Succeeded",
+    made = _Made(
+        files=done.files,
+        fingerprint=done.fingerprint,
+        description=description,
+        tokenizer=tokenizer,
+        counts={
+            "sequences": done.sequences,
+            "samples": done.samples,
+            "tokens": done.tokens,
+            "trainedTokens": done.trained_tokens,
+            "paddingLabels": done.padding_labels,
+        },
+        lengths=done.lengths,
+        rejects=None,
         reason="Registered",
         message=f"checked {done.sequences} sequences of {packed.sequence_length} tokens, which hold {done.samples} "
-        f"samples of {done.tokens} tokens and are {100 * metrics['fill']:.2f} % full"
+        f"samples of {done.tokens} tokens and are {100 * description.fill:.2f} % full"
         + (f"; {done.padding_labels} labels teach the pad token" if done.padding_labels else "")
         + ("" if tokenizer else "; of which tokenizer is not known"),
-        artifact=writer.finish(counts, metrics, packages=["pyarrow"]),
-        counts=counts,
+        inputs=(),
+        packages=("pyarrow",),
+    )
+    return _finish(contract, writer, made, context)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Sequences that are written, and what is to be said of them."""
+
+    files: tuple[str, ...]
+    fingerprint: str
+    description: PackedDataset
+    tokenizer: SampleTokenizer | None
+    counts: dict[str, int]
+    lengths: tuple[int, ...]
+    rejects: Path | None
+    reason: str
+    message: str
+    inputs: tuple[ArtifactReference, ...]
+    packages: tuple[str, ...]
+
+
+def _finish(contract: PackContract, writer: ArtifactWriter, made: _Made, context: StageContext) -> Result:
+    """Write what goes beside the sequences, and make the artifact complete."""
+    write_index(writer.directory / SEQUENCES_DIRECTORY, made.files, made.fingerprint[:16])
+    made.description.write(writer.directory)
+    if made.tokenizer:
+        made.tokenizer.copy_to(writer.directory / TOKENIZER_DIRECTORY)
+    metrics = {"fill": made.description.fill}
+    summarise(contract.subject, made.counts, metrics, made.lengths, made.rejects).write(writer.directory)
+    context.reporter.update(message="making the artifact complete", counts=made.counts, metrics=metrics)
+    return Result(
+        outcome="Succeeded",
+        reason=made.reason,
+        message=made.message,
+        artifact=writer.finish(made.counts, metrics, made.inputs, made.packages),
+        counts=made.counts,
         metrics=metrics,
     )
 
@@ -173,22 +201,21 @@ def _open_tokenizer(parameters: PackParameters, context: StageContext) -> Sample
 
 def _pack(
     rows: Path,
-    output: Path,
+    writer: ArtifactWriter,
     layout: Layout,
     tokenizer: SampleTokenizer,
     parameters: PackParameters,
     context: StageContext,
 ) -> Packed:
     """Tokenise and pack all rows that are left, block by block; give the state at the end."""
-    work = output / _WORK_DIRECTORY
-    work.mkdir(exist_ok=True)
-    checkpoint = work / "checkpoint.json"
+    writer.work.mkdir(exist_ok=True)
+    checkpoint = writer.work / _CHECKPOINT_NAME
     done = load_checkpoint(checkpoint, Packed())
     _report(done, context)
-    sequences = SequenceWriter(output / SEQUENCES_DIRECTORY, done.files)
-    with GrowingFile(output / REJECTS_NAME, done.rejects_size) as rejects:
+    sequences = SequenceWriter(writer.directory / SEQUENCES_DIRECTORY, done.files)
+    with GrowingFile(writer.directory / REJECTS_NAME, done.rejects_size) as rejects:
         while done.offset < rows.stat().st_size or done.waiting:
-            with SampleStore(work, done.waiting) as store:
+            with SampleStore(writer.work, done.waiting) as store:
 
                 def save(state: Packed, store: SampleStore = store) -> None:
                     store.sync()

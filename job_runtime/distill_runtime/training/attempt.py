@@ -1,10 +1,10 @@
 """One attempt at a run: where it starts, what its workers are told, and what came of it.
 
-<output>.partial/checkpoints/        see `checkpoints`
 <output>.partial/training-log.jsonl  a line a step; becomes part of the artifact
 <output>.partial/attempts.jsonl      a line an attempt; becomes part of the artifact
-<output>.partial/initial/            base weights, where each worker needs its own copy of the names
-<output>.partial/mindformers/        what MindFormers writes for itself
+<output>.work/checkpoints/           see `checkpoints`
+<output>.work/initial/               base weights, where each worker needs its own copy of the names
+<output>.work/mindformers/           what MindFormers writes for itself
 <output>.logs/attempt-<n>-<host>/    the workers' output, this node's YAML and assignment
 """
 
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import yaml
 
-from distill_runtime.artifact import partial_directory
+from distill_runtime.artifact import partial_directory, work_directory
 from distill_runtime.child_process import make_logs_directory
 from distill_runtime.contract import Model, TrainContract
 from distill_runtime.cpus import available_cpus
@@ -95,7 +95,7 @@ def make_paths(contract: TrainContract, volume: Volume) -> RunPaths:
     complete = volume.resolve(contract.output)
     return RunPaths(
         partial=partial_directory(complete),
-        work=complete.with_name(complete.name + ".work"),
+        work=work_directory(complete),
         logs=make_logs_directory(complete, contract.attempt),
     )
 

@@ -1,11 +1,13 @@
 import hashlib
+import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from distill_runtime.artifact import ArtifactWriter, find_artifact, find_complete, open_artifact, verify_content
 from distill_runtime.contract import ArtifactReference, FilterContract, FilterParameters, Owner
-from distill_runtime.errors import WrongInput
+from distill_runtime.errors import Terminated, WrongInput
 from distill_runtime.volume import Volume
 
 CONTRACT = FilterContract(output="runs/kept", input="runs/generated", filter=FilterParameters())
@@ -91,6 +93,47 @@ def test_finishing_that_was_killed_before_the_rename_can_be_repeated(volume: Vol
     (directory / "contract.json").unlink()
     _, manifest = open_artifact(volume, write(volume))
     assert [file.path for file in manifest.files] == ["deep/more", "rows.jsonl"]
+
+
+def test_killed_while_it_hashes_it_still_has_its_work(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = begin_with_work(volume)
+    with monkeypatch.context() as patch:
+        patch.setattr(hashlib, "file_digest", interrupt)
+        with pytest.raises(Terminated):
+            writer.finish({}, {})
+    other = CONTRACT.model_copy(update={"filter": FilterParameters(keep="first")})
+    with pytest.raises(WrongInput, match="other parameters"):
+        ArtifactWriter(volume, other)
+    again = ArtifactWriter(volume, CONTRACT)
+    assert (again.work / "checkpoint.json").read_text() == "{}"
+    _, manifest = open_artifact(volume, again.finish({}, {}))
+    assert [file.path for file in manifest.files] == ["rows.jsonl"]
+    assert not again.work.exists()
+
+
+def test_work_is_not_continued_when_the_partial_artifact_was_removed(volume: Volume) -> None:
+    writer = begin_with_work(volume)
+    shutil.rmtree(writer.directory)
+    assert not ArtifactWriter(volume, CONTRACT).work.exists()
+
+
+def test_work_counts_as_begun(volume: Volume) -> None:
+    writer = begin_with_work(volume)
+    (writer.directory / "rows.jsonl").unlink()
+    with pytest.raises(WrongInput, match="other parameters"):
+        ArtifactWriter(volume, CONTRACT.model_copy(update={"filter": FilterParameters(keep="first")}))
+
+
+def begin_with_work(volume: Volume) -> ArtifactWriter:
+    writer = ArtifactWriter(volume, CONTRACT)
+    (writer.directory / "rows.jsonl").write_text("rows")
+    writer.work.mkdir()
+    (writer.work / "checkpoint.json").write_text("{}")
+    return writer
+
+
+def interrupt(*_arguments: object) -> NoReturn:
+    raise Terminated
 
 
 def test_a_file_called_manifest_deeper_down_is_a_file_like_any_other(volume: Volume) -> None:

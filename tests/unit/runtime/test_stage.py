@@ -159,6 +159,17 @@ def test_a_stage_that_is_complete_is_reported_and_not_run_again(tmp_path: Path) 
     assert (second.counts, second.metrics) == ({"rows": 3}, {"rate": 1.0})
 
 
+def test_what_a_stage_left_that_was_killed_after_the_rename_is_removed(tmp_path: Path) -> None:
+    contract = FilterContract(output="kept", input="generated", filter=FilterParameters())
+    volume, reporter = Volume(tmp_path), Reporter("filter", "rows")
+    stage.run_stage(OneFile(), contract, StageContext(volume, reporter))
+    (tmp_path / "kept.work" / "checkpoints").mkdir(parents=True)
+    stage.run_stage(OneFile(), contract, StageContext(volume, reporter, index=1))
+    assert (tmp_path / "kept.work").exists()
+    stage.run_stage(OneFile(), contract, StageContext(volume, reporter))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept"]
+
+
 def test_the_api_key_is_not_shown() -> None:
     assert "secret" not in repr(StageContext(Volume(Path()), Reporter("eval", "problems"), api_key="secret"))
 

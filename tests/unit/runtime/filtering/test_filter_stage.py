@@ -9,12 +9,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from support.generate_artifacts import Generation, write_generate_artifacts
+from support.interrupting import InterruptingEnd, Recording
 from support.stage_process import end_stage
 
 from distill_runtime.artifact import open_artifact, verify_content
 from distill_runtime.contract import EXIT_TERMINATED, Decontamination, FilterContract, FilterParameters
 from distill_runtime.contract.parameters import ProblemSet
-from distill_runtime.errors import WrongInput
+from distill_runtime.errors import Terminated, WrongInput
 from distill_runtime.progress import Reporter
 from distill_runtime.stage import StageContext
 from distill_runtime.stages import filter as filter_stage
@@ -258,3 +259,13 @@ def test_a_stage_that_was_ended_goes_on_to_the_same_artifact(tmp_path: Path) -> 
     assert end_stage(tmp_path, contract(1), rejects, 250_000, signal.SIGKILL) == -signal.SIGKILL
     assert filter_stage.run(contract(1), context) == undisturbed
     assert not (tmp_path / "filter.partial").exists()
+    assert not (tmp_path / "filter.work").exists()
+
+
+def test_ended_before_its_artifact_is_complete_it_verifies_nothing_again(context: StageContext) -> None:
+    with pytest.raises(Terminated):
+        filter_stage.run(contract(), StageContext(context.volume, InterruptingEnd()))
+    resumed = Recording()
+    result = filter_stage.run(contract(), StageContext(context.volume, resumed))
+    assert result.counts["kept"] == 5
+    assert set(resumed.done) == {11}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import chat_tokenizers
-from support.interrupting import Interrupting
+from support.interrupting import Interrupting, InterruptingEnd, Recording
 from support.stage_process import end_stage
 
 from distill_runtime.artifact import ArtifactWriter, open_artifact, verify_content
@@ -190,7 +190,18 @@ def test_a_killed_stage_goes_on_to_the_same_artifact(context: StageContext, tmp_
     stage = contract(filter_artifact(context.volume, texts(3000)))
     undisturbed = pack.run(stage, context)
     shutil.rmtree(tmp_path / "pack")
-    tokens = tmp_path / "pack.partial" / "work" / "tokens"
+    tokens = tmp_path / "pack.work" / "tokens"
     assert end_stage(tmp_path, stage, tokens, 200_000, signal.SIGKILL) == -signal.SIGKILL
     assert pack.run(stage, context) == undisturbed
     assert not (tmp_path / "pack.partial").exists()
+    assert not (tmp_path / "pack.work").exists()
+
+
+def test_ended_before_its_artifact_is_complete_it_packs_nothing_again(context: StageContext) -> None:
+    stage = contract(filter_artifact(context.volume, texts(30)))
+    with pytest.raises(Terminated):
+        pack.run(stage, StageContext(context.volume, InterruptingEnd()))
+    resumed = Recording()
+    result = pack.run(stage, StageContext(context.volume, resumed))
+    assert result.counts["samples"] == 30
+    assert set(resumed.done) == {30}

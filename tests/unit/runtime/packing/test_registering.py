@@ -14,7 +14,7 @@ import pytest
 from datasets import Dataset, load_from_disk
 from pydantic import ValidationError
 from support import chat_tokenizers
-from support.interrupting import Interrupting
+from support.interrupting import Interrupting, InterruptingEnd, Recording
 from support.stage_process import end_stage
 from support.student import pack_samples
 
@@ -318,6 +318,16 @@ def test_a_killed_stage_goes_on_to_the_same_artifact(context: StageContext, tmp_
     assert end_stage(tmp_path, contract(), written, 1_000_000, signal.SIGKILL) == -signal.SIGKILL
     assert pack.run(contract(), context) == undisturbed
     assert not (tmp_path / "out.partial").exists()
+    assert not (tmp_path / "out.work").exists()
+
+
+def test_ended_before_its_artifact_is_complete_it_checks_nothing_again(context: StageContext, tmp_path: Path) -> None:
+    save(tmp_path / "packed", many(20))
+    with pytest.raises(Terminated):
+        pack.run(contract(), StageContext(context.volume, InterruptingEnd()))
+    resumed = Recording()
+    assert pack.run(contract(), StageContext(context.volume, resumed)).counts["sequences"] == 20
+    assert set(resumed.done) == {20}
 
 
 @pytest.mark.parametrize(

@@ -270,7 +270,7 @@ def _digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def write_durably(path: Path, content: bytes) -> None:
+def write_durably(path: Path, content: bytes | bytearray) -> None:
     """Write a file that is either absent or whole, also after a power failure."""
     temporary = _temporary(path)
     with temporary.open("wb") as file:

@@ -80,31 +80,57 @@ def _run_first_node(contract: TrainContract, context: StageContext, inputs: Trai
     writer = ArtifactWriter(context.volume, contract)
     paths = make_paths(contract, context.volume)
     checkpoint = _latest(paths, inputs)
-    resumed = 0 if checkpoint is None else checkpoint.step
-    lost = cut_log(paths.training_log, resumed)
-    attempts = record_attempt(
-        paths.attempts, AttemptRecord(attempt=contract.attempt, resumed_from_step=resumed, lost_steps=lost)
-    )
-    if resumed:
-        logger.info("resuming from step %s of %s; %s steps are lost", resumed, inputs.schedule.total_steps, lost)
+    attempts = _begin_attempt(contract, inputs, paths, checkpoint)
     if not _is_trained(checkpoint, inputs):
         _train(contract, context, inputs, paths, checkpoint)
     last = _await_last_checkpoint(paths, inputs)
     context.reporter.update(message="exporting the model")
-    records = list(TrainingLogFollower(paths.training_log).read_new())
-    metrics = training_metrics(records, attempts, inputs)
-    counts = {
-        "steps": len(records),
-        "sequences": inputs.sequences,
-        "overflowSteps": sum(record.overflow for record in records),
-    }
     weights = _whole_weights(contract, paths, last)
     export_model(weights, inputs.model, inputs.architecture, writer.directory)
+    return _finish(contract, inputs, paths, attempts, writer)
+
+
+def _begin_attempt(
+    contract: TrainContract, inputs: TrainingInputs, paths: RunPaths, checkpoint: Checkpoint | None
+) -> list[AttemptRecord]:
+    """Cut the log back to the checkpoint and note the attempt; gives all attempts."""
+    resumed = 0 if checkpoint is None else checkpoint.step
+    lost = cut_log(paths.training_log, resumed)
+    if resumed:
+        logger.info("resuming from step %s of %s; %s steps are lost", resumed, inputs.schedule.total_steps, lost)
+    attempt = AttemptRecord(attempt=contract.attempt, resumed_from_step=resumed, lost_steps=lost)
+    return record_attempt(paths.attempts, attempt)
+
+
+def _finish(
+    contract: TrainContract,
+    inputs: TrainingInputs,
+    paths: RunPaths,
+    attempts: list[AttemptRecord],
+    writer: ArtifactWriter,
+) -> Result:
+    """Make the artifact of the exported model complete, and sum the run up.
+
+    The last checkpoint says how many steps were done. The log should have them all; what a volume lost of it, for all
+    that it was synced, is counted.
+    """
+    steps = inputs.schedule.total_steps
+    records = list(TrainingLogFollower(paths.training_log).read_new())
+    unlogged = steps - len(records)
+    metrics = training_metrics(records, attempts, inputs)
+    counts = {
+        "steps": steps,
+        "sequences": inputs.sequences,
+        "overflowSteps": sum(record.overflow for record in records),
+        **({"unloggedSteps": unlogged} if unlogged else {}),
+    }
     artifact = writer.finish(counts, metrics, inputs=[contract.dataset], packages=_PACKAGES)
+    loss = f"loss {metrics['loss']:.4g}" if records else "loss unknown"
+    gap = f" (the training log lacks {unlogged} of them)" if unlogged else ""
     return Result(
         outcome="Succeeded",
         reason="Trained",
-        message=f"trained {len(records)} steps, loss {metrics['loss']:.4g}; the model is in {artifact.uri}",
+        message=f"trained {steps} steps{gap}, {loss}; the model is in {artifact.uri}",
         artifact=artifact,
         counts=counts,
         metrics=metrics,

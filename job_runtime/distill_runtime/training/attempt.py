@@ -190,20 +190,25 @@ def record_attempt(path: Path, record: AttemptRecord) -> list[AttemptRecord]:
 def training_metrics(
     records: list[StepRecord], attempts: list[AttemptRecord], inputs: TrainingInputs
 ) -> dict[str, float]:
-    """Sum a run up in figures.
+    """Sum a run up in figures: of all its steps, and of those that the log has, if it has any.
 
     Args:
-        records: all steps, in order.
+        records: the steps that are in the log, in order.
         attempts: all attempts, in order.
     """
     schedule = inputs.schedule
-    sequences = schedule.global_batch_size * len(records)
+    sequences = schedule.global_batch_size * schedule.total_steps
     tokens_per_step = schedule.global_batch_size * inputs.data.sequence_length
+    logged = {}
+    if records:
+        logged = {
+            "loss": statistics.fmean(record.loss for record in records[-_LOSS_STEPS:]),
+            # The median, because the first step of an attempt compiles and others save checkpoints.
+            "tokensPerSecond": tokens_per_step / statistics.median(record.seconds for record in records),
+        }
     return {
-        "loss": statistics.fmean(record.loss for record in records[-_LOSS_STEPS:]),
-        "steps": len(records),
-        # The median, because the first step of an attempt compiles and others save checkpoints.
-        "tokensPerSecond": tokens_per_step / statistics.median(record.seconds for record in records),
+        **logged,
+        "steps": schedule.total_steps,
         "trainedTokens": round(inputs.labelled_tokens * sequences / inputs.sequences),
         "resumedFromStep": attempts[-1].resumed_from_step,
         "lostSteps": sum(attempt.lost_steps for attempt in attempts),

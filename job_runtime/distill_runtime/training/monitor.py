@@ -91,7 +91,12 @@ class TrainingMonitor(Callback):  # type: ignore[misc] # MindSpore has no types
         )
 
     def _save(self, step: int, parameters: Any) -> None:
-        """Save weights, optimizer and position under a temporary name, make them durable, rename."""
+        """Save weights, optimizer and position under a temporary name, make them durable, rename.
+
+        The log goes first: a step that can be resumed from must be in it with all those before, even if the node dies.
+        """
+        if self._log is not None:
+            self._log.sync()
         assignment = self._assignment
         epoch = (step - 1) // assignment.steps_per_epoch + 1
         path = checkpoint_file(assignment.checkpoints, step, epoch, self._rank, assignment.workers)

@@ -7,6 +7,7 @@ from typing import IO
 
 from pydantic import Field, ValidationError
 
+from distill_runtime.artifact import write_durably
 from distill_runtime.contract import Model
 
 
@@ -25,7 +26,10 @@ class StepRecord(Model):
 
 
 class TrainingLogWriter:
-    """Appends records; each is handed to the operating system at once, so that killing the process loses none."""
+    """Appends records; each is handed to the operating system at once, so that killing the process loses none.
+
+    Losing the node may lose those since `sync`.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file: IO[str] = path.open("a", encoding="utf-8")
@@ -34,6 +38,10 @@ class TrainingLogWriter:
         """Append a record."""
         self._file.write(record.model_dump_json(by_alias=True, exclude_none=True) + "\n")
         self._file.flush()
+
+    def sync(self) -> None:
+        """Make durable what was written: to be called before a checkpoint says that these steps are done."""
+        os.fsync(self._file.fileno())
 
 
 class TrainingLogFollower:
@@ -63,7 +71,7 @@ def cut_log(path: Path, last_step: int) -> int:
     """Cut a log back to the step that training resumes from, dropping a torn last line as well.
 
     Returns:
-        How many steps were done after `last_step` and are done again.
+        How many steps, as far as the log knows, were done after `last_step` and are done again.
     """
     if not path.exists():
         return 0
@@ -78,7 +86,5 @@ def cut_log(path: Path, last_step: int) -> int:
             kept += line
         else:
             lost += 1
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(kept)
-    temporary.replace(path)
+    write_durably(path, kept)
     return lost

@@ -115,6 +115,10 @@ def test_an_override_replaces_a_mapping_by_what_is_none() -> None:
         ({"parallel_config": {"model_parallel": 2}}, "set parallelism.tensor instead"),
         ({"load_checkpoint": "/x"}, "set model.uri instead"),
         ({"resume_training": True}, "the stage resumes by itself"),
+        # What cannot be logged: ten steps as one, seven outputs of a step, a loss that is divided already.
+        ({"runner_config": {"sink_size": 10}}, "runner_config.sink_size: set nothing: every step is logged"),
+        ({"runner_wrapper": {"local_norm": True}}, "runner_wrapper.local_norm"),
+        ({"calculate_per_token_loss": True}, "calculate_per_token_loss"),
     ],
 )
 def test_a_key_with_a_field_of_its_own_cannot_be_overridden(overrides: dict, said: str) -> None:

@@ -79,3 +79,20 @@ def test_the_artifact_says_what_it_was_made_of(context: StageContext, tmp_path: 
     manifest = json.loads((tmp_path / "trained" / "manifest.json").read_text())
     assert manifest["inputs"] == [dataset.to_json()]
     assert manifest["parameters"]["training"]["epochs"] == 2
+
+
+@pytest.mark.parametrize(("lost", "loss"), [(2, "loss 2;"), (None, "loss unknown;")])
+def test_steps_that_the_log_lacks_are_counted_and_said(
+    context: StageContext, tmp_path: Path, lost: int | None, loss: str
+) -> None:
+    contract = train_contract(pack_samples(context.volume, 60))
+    steps = open_inputs(contract, context.volume).schedule.total_steps
+    leave_trained(tmp_path, contract, steps)
+    log = tmp_path / "trained.partial" / "training-log.jsonl"
+    kept = [] if lost is None else log.read_bytes().splitlines(keepends=True)[lost:]
+    log.write_bytes(b"".join(kept))
+    result = msrun.run(contract, context)
+    missing = steps - len(kept)
+    assert (result.counts["steps"], result.counts["unloggedSteps"]) == (steps, missing)
+    assert result.message.startswith(f"trained {steps} steps (the training log lacks {missing} of them), {loss}")
+    assert result.metrics["steps"] == steps

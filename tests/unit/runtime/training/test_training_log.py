@@ -1,6 +1,9 @@
 """The log of steps: followed while it grows, cut back when training resumes."""
 
+import os
 from pathlib import Path
+
+import pytest
 
 from distill_runtime.training.training_log import StepRecord, TrainingLogFollower, TrainingLogWriter, cut_log
 
@@ -52,6 +55,19 @@ def test_cutting_counts_the_steps_that_are_lost(tmp_path: Path) -> None:
         file.write(b'{"step":6,"epo')
     assert cut_log(path, 3) == 2
     assert [found.step for found in TrainingLogFollower(path).read_new()] == [1, 2, 3]
+
+
+def test_a_sync_makes_durable_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log.jsonl"
+    durable: list[bytes] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: durable.append(Path(f"/proc/self/fd/{descriptor}").read_bytes())
+    )
+    writer = TrainingLogWriter(path)
+    writer.write(record(1))
+    assert durable == []
+    writer.sync()
+    assert durable == [path.read_bytes()]
 
 
 def test_there_is_nothing_to_cut_before_the_first_step(tmp_path: Path) -> None:

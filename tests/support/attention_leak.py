@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from distill_runtime.training import cpu_patches
+from distill_runtime.training import cpu_patches, patching
 from distill_runtime.training.architecture import read_architecture
 from distill_runtime.training.configuration import inference_config
 
@@ -17,7 +17,7 @@ LENGTH, SECOND_SAMPLE, CHANGED = 32, 16, 10
 
 def main(model: Path, patched: bool) -> None:
     if patched:
-        cpu_patches.install()
+        patching.install(cpu_patches.PATCHES)
     import mindspore  # noqa: PLC0415
     import numpy as np  # noqa: PLC0415
     from mindformers.models.llama import LlamaConfig, LlamaForCausalLM  # noqa: PLC0415

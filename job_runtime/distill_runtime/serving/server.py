@@ -18,7 +18,7 @@ from distill_runtime.contract import EXIT_DONE, EXIT_WRONG_INPUT
 from distill_runtime.errors import WrongInput
 from distill_runtime.serving.application import ChatApplication
 from distill_runtime.serving.batching import Batcher
-from distill_runtime.training import cpu_patches
+from distill_runtime.training import cpu_patches, patching
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if options.device_target == "CPU":
-        cpu_patches.install()
+        patching.install(cpu_patches.PATCHES)
     from distill_runtime.serving.network import Network  # noqa: PLC0415 - after the patches
 
     try:

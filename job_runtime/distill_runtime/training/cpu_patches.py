@@ -1,19 +1,14 @@
-"""What MindSpore and MindFormers need to run on a CPU, applied to their modules as these are imported.
+"""What MindSpore and MindFormers need to run on a CPU (see `patching`).
 
 Both are written for Ascend; on a CPU two places fail, and one is wrong without a word. Each patch below says what
-fails, why, and what it does instead. `install` puts an import hook in place, so the packages themselves stay untouched
-and nothing is imported earlier than it would be; for the same reason each patch imports what it needs itself. It must
-run before MindFormers is imported, and only in a process whose device target is CPU.
+fails, why, and what it does instead. They are for processes whose device target is CPU.
 
 Measured with MindSpore 2.7.0 and MindFormers 1.6.0. A patch for a later version goes here too.
 """
 
-import importlib.abc
-import importlib.machinery
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
 from typing import Any, Final
+
+from distill_runtime.training.patching import Patches
 
 
 def check_overflow_with_is_finite(module: Any) -> None:
@@ -77,49 +72,8 @@ def barrier_by_all_reduce(module: Any) -> None:
     module.barrier = barrier
 
 
-PATCHES: Final[Mapping[str, Callable[[Any], None]]] = {
+PATCHES: Final[Patches] = {
     "mindspore.nn.wrap.loss_scale": check_overflow_with_is_finite,
     "mindspore.communication.comm_func": barrier_by_all_reduce,
     "mindformers.models.llama.llama_transformer": add_attention_mask_as_penalty,
 }
-"""The module that each patch belongs to."""
-
-
-class _PatchingLoader(importlib.abc.Loader):
-    """Loads a module as its own loader would, then patches it."""
-
-    def __init__(self, loader: importlib.abc.Loader, patch: Callable[[Any], None]) -> None:
-        self._loader = loader
-        self._patch = patch
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        self._loader.exec_module(module)
-        self._patch(module)
-
-
-class _PatchingFinder(importlib.abc.MetaPathFinder):
-    """Finds the modules of `PATCHES`, and only those."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if fullname not in PATCHES:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _PatchingLoader(spec.loader, PATCHES[fullname])
-        return spec
-
-
-def install() -> None:
-    """Patch each module of `PATCHES` when it is imported.
-
-    Raises:
-        RuntimeError: if one of them is imported already, when it is too late.
-    """
-    if too_late := PATCHES.keys() & sys.modules.keys():
-        raise RuntimeError(f"imported before it could be patched: {', '.join(sorted(too_late))}")
-    sys.meta_path.insert(0, _PatchingFinder())

@@ -7,7 +7,7 @@ from pathlib import Path
 from distill_runtime.child_process import end_with_parent
 from distill_runtime.contract import EXIT_DONE
 from distill_runtime.errors import StageError
-from distill_runtime.training import cpu_patches
+from distill_runtime.training import cpu_patches, data_patches, patching
 from distill_runtime.training.assignment import Assignment, Failure, failure_file
 
 
@@ -27,8 +27,8 @@ def main(path: Path) -> int:
 
 def train(assignment: Assignment) -> None:
     """Hand the YAML to MindFormers' trainer."""
-    if assignment.device_target == "CPU":
-        cpu_patches.install()
+    on_cpu = cpu_patches.PATCHES if assignment.device_target == "CPU" else {}
+    patching.install({**data_patches.PATCHES, **on_cpu})
     # Imported only now: the patches must be in place, and by then the stage's death is provided for.
     from mindformers.core.context import build_context  # noqa: PLC0415
     from mindformers.tools import set_output_path  # noqa: PLC0415

@@ -10,7 +10,7 @@ import pytest
 from support import attention_leak
 from support.student import write_student
 
-from distill_runtime.training import cpu_patches
+from distill_runtime.training import cpu_patches, patching
 
 
 @pytest.mark.mindspore
@@ -38,4 +38,4 @@ def test_a_module_that_is_imported_already_cannot_be_patched(monkeypatch: pytest
     name = "mindspore.nn.wrap.loss_scale"
     monkeypatch.setitem(sys.modules, name, sys)
     with pytest.raises(RuntimeError, match=name):
-        cpu_patches.install()
+        patching.install(cpu_patches.PATCHES)

@@ -96,8 +96,8 @@ def test_the_export_has_huggingface_names_and_shapes(workplace: Workplace, train
 
 def test_served_again_it_computes_what_huggingface_s_qwen2_computes(workplace: Workplace, trained: Result) -> None:
     script = (
-        "import json, sys; from pathlib import Path; from distill_runtime.training import cpu_patches\n"
-        "cpu_patches.install()\n"
+        "import json, sys; from pathlib import Path; from distill_runtime.training import cpu_patches, patching\n"
+        "patching.install(cpu_patches.PATCHES)\n"
         "from distill_runtime.serving.network import Network\n"
         "network = Network(Path(sys.argv[1]), 'CPU', 4)\n"
         "print(json.dumps(network.next_logits(json.loads(sys.argv[2])).tolist()))\n"

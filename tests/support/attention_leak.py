@@ -24,7 +24,7 @@ def main(model: Path, patched: bool) -> None:
 
     mindspore.set_context(mode=mindspore.GRAPH_MODE, device_target="CPU")
     mindspore.set_seed(1)
-    keys = inference_config(read_architecture(model), "CPU", batch_size=1) | {"seq_length": LENGTH}
+    keys = inference_config(read_architecture(model), "CPU", batch_size=1, sequence_length=LENGTH)
     network = LlamaForCausalLM(LlamaConfig(**keys))
     network.set_train(False)
     allowed = np.tri(LENGTH, dtype=bool)

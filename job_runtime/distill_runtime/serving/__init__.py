@@ -2,12 +2,14 @@
 
 It computes the whole sequence anew for every token, because MindSpore's key-value cache has kernels for NPUs only. That
 serves short answers of small models, as in the example, at the price of a small program that is the same everywhere.
-Long chains of thought of large models want MindIE or vLLM-Ascend, which the eval stage asks as an endpoint.
+Long chains of thought of large models want MindIE or vLLM-Ascend, which the eval stage asks as an endpoint; `limits`
+refuses them here.
 
 * `network`: the model, as a function from sequences of tokens to the next token's logits. Imports MindSpore.
 * `sampling`: from logits to a token (pure).
 * `batching`: many requests in one batch, each entering and leaving when it likes.
 * `application`: the HTTP side.
 * `server`: the process: `python -m distill_runtime.serving.server`.
-* `process`: how the eval stage starts it and notices its death. Imported by the stage, like nothing else here.
+* `limits`: what it can be asked (pure). Imported by the stage.
+* `process`: how the eval stage starts it and notices its death. Imported by the stage.
 """

@@ -104,6 +104,17 @@ class ChatApplication:
         return web.json_response(_response(chat.model, self._text.decode(completion.tokens), len(prompt), completion))
 
 
+def make_runner(chat: ChatApplication) -> web.AppRunner:
+    """Make the server of a chat application.
+
+    A client that goes away, after its time-out for one, takes its request along: it would keep its row otherwise, while
+    what the client asks next waits for one.
+    """
+    application = web.Application()
+    application.add_routes(chat.routes())
+    return web.AppRunner(application, access_log=None, handler_cancellation=True)
+
+
 def _response(model: str, content: str, prompt_tokens: int, completion: Completion) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",

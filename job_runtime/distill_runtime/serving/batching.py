@@ -79,6 +79,12 @@ class _Row:
     def generated(self) -> int:
         return len(self.tokens) - self.prompt_length
 
+    def complete(self, completion: Completion) -> None:
+        """Hand over what was generated, unless nobody waits for it any more: it may be cancelled at any moment."""
+        if self.future.done() or not self.future.set_running_or_notify_cancel():
+            return
+        self.future.set_result(completion)
+
 
 class Batcher:
     """Runs the model in a thread of its own.
@@ -128,9 +134,7 @@ class Batcher:
         for row, row_logits in zip(rows, logits, strict=True):
             token = next_token(row_logits, row.request.sampling, row.random)
             row.tokens.append(token)
-            if row.future.cancelled():
-                continue
             if token in self._stop_tokens:
-                row.future.set_result(Completion(tuple(row.tokens[row.prompt_length : -1]), "stop", row.generated))
+                row.complete(Completion(tuple(row.tokens[row.prompt_length : -1]), "stop", row.generated))
             elif row.generated >= row.request.max_tokens or len(row.tokens) >= self._model.max_tokens:
-                row.future.set_result(Completion(tuple(row.tokens[row.prompt_length :]), "length", row.generated))
+                row.complete(Completion(tuple(row.tokens[row.prompt_length :]), "length", row.generated))

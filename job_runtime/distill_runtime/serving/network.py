@@ -1,7 +1,7 @@
 """The student as a function: MindFormers' network, weights loaded, from sequences to the next token's logits."""
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,7 +44,8 @@ class Network:
         mindspore.set_context(
             mode=mindspore.GRAPH_MODE, device_target=device_target, runtime_num_threads=available_cpus()
         )
-        config = inference_config(architecture, device_target, batch_size)
+        # Its own mask is never used: of the model's 131,072 positions it would take tens of gigabytes.
+        config = inference_config(architecture, device_target, batch_size, sequence_length=_LENGTH_STEP)
         self._network = LlamaForCausalLM(LlamaConfig(**config))
         self._network.set_train(False)
         self._load(directory)
@@ -80,7 +81,7 @@ class Network:
             )
 
 
-@cache
+@lru_cache(maxsize=1)  # of 32,768 tokens it takes a gigabyte
 def _causal_mask(length: int) -> Any:
     """Give (1, 1, length, length) of 1 where a token may not look: later ones, and so the padding at the end.
 

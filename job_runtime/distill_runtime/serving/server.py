@@ -16,7 +16,7 @@ from transformers.models.auto.tokenization_auto import AutoTokenizer
 from distill_runtime.child_process import end_with_parent
 from distill_runtime.contract import EXIT_DONE, EXIT_WRONG_INPUT
 from distill_runtime.errors import WrongInput
-from distill_runtime.serving.application import ChatApplication
+from distill_runtime.serving.application import ChatApplication, make_runner
 from distill_runtime.serving.batching import Batcher
 from distill_runtime.training import cpu_patches, patching
 
@@ -64,14 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tokenizer = ChatTokenizer(options.model)
     batcher = Batcher(network, tokenizer.stop_tokens(options.model))
     batcher.start()
-    application = web.Application()
-    application.add_routes(ChatApplication(batcher, tokenizer, options.name, network.max_tokens).routes())
-    asyncio.run(_serve(application, socket.socket(fileno=options.listen), batcher))
+    runner = make_runner(ChatApplication(batcher, tokenizer, options.name, network.max_tokens))
+    asyncio.run(_serve(runner, socket.socket(fileno=options.listen), batcher))
     return EXIT_DONE
 
 
-async def _serve(application: web.Application, listen: socket.socket, batcher: Batcher) -> None:
-    runner = web.AppRunner(application, access_log=None)
+async def _serve(runner: web.AppRunner, listen: socket.socket, batcher: Batcher) -> None:
     await runner.setup()
     await web.SockSite(runner, listen, backlog=1024).start()
     logger.info("ready")

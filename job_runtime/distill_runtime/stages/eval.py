@@ -24,6 +24,7 @@ from distill_runtime.cpus import available_cpus
 from distill_runtime.errors import WrongInput
 from distill_runtime.evaluation.asking import ask_endpoint, ask_own_server, client_settings, sample_requests
 from distill_runtime.evaluation.score import ProblemResult, Sample, count_samples, score_metrics
+from distill_runtime.serving.limits import check_servable
 from distill_runtime.serving.process import serve
 from distill_runtime.sources.prompts import Prompt, open_prompts
 from distill_runtime.stage import StageContext
@@ -49,7 +50,7 @@ def check(contract: EvalContract, context: StageContext) -> None:
     Raises:
         WrongInput: where `run` would.
     """
-    _read_problems(contract, context)
+    problems = _read_problems(contract, context)
     if isinstance(contract.target, EndpointTarget):
         settings = client_settings(contract.protocol, context, contract.target.url, contract.target.model)
 
@@ -59,7 +60,8 @@ def check(contract: EvalContract, context: StageContext) -> None:
 
         event_loop.run(check_endpoint())
     else:
-        _open_weights(contract.target, context)
+        samples = len(problems.prompts) * contract.protocol.samples_per_problem
+        _open_weights(contract.target, contract.protocol, _batch_size(contract.protocol, samples), context)
 
 
 def run(contract: EvalContract, context: StageContext) -> Result:
@@ -139,11 +141,16 @@ def _read_problems(contract: EvalContract, context: StageContext) -> _Problems:
     )
 
 
-def _open_weights(target: WeightsTarget, context: StageContext) -> Path:
+def _batch_size(protocol: Protocol, samples: int) -> int:
+    """Choose how many rows the stage's own server computes at once."""
+    return min(_LARGEST_BATCH, protocol.max_concurrent_requests, samples)
+
+
+def _open_weights(target: WeightsTarget, protocol: Protocol, batch_size: int, context: StageContext) -> Path:
     """Give the directory of the weights, checked.
 
     Raises:
-        WrongInput: as `open_artifact`, `read_architecture` and `check_shapes`.
+        WrongInput: as `open_artifact`, `read_architecture`, `check_servable` and `check_shapes`.
     """
     if target.weights is not None:
         directory, _manifest = open_artifact(context.volume, target.weights)
@@ -151,6 +158,7 @@ def _open_weights(target: WeightsTarget, context: StageContext) -> Path:
         assert target.uri is not None
         directory = context.volume.resolve(target.uri)
     architecture = read_architecture(directory)
+    check_servable(architecture, protocol, target.device_target, batch_size, available_cpus())
     shapes = {name: tensor.shape for name, tensor in read_directory(directory).items()}
     check_shapes(shapes, architecture, context.volume.relative(directory))
     return directory
@@ -163,9 +171,9 @@ def _ask(contract: EvalContract, context: StageContext, missing: list[Request], 
         settings = client_settings(contract.protocol, context, target.url, target.model)
         event_loop.run(ask_endpoint(settings, missing, journal, context))
         return
-    directory = _open_weights(target, context)
+    batch_size = _batch_size(contract.protocol, len(missing))
+    directory = _open_weights(target, contract.protocol, batch_size, context)
     logs = make_logs_directory(context.volume.resolve(contract.output), contract.attempt)
-    batch_size = min(_LARGEST_BATCH, contract.protocol.max_concurrent_requests, len(missing))
     context.reporter.update(message="loading the model")
     with serve(directory, _SERVED_NAME, target.device_target, batch_size, logs) as server:
         server.wait_until_ready()

@@ -236,15 +236,22 @@ def build_configuration(
     return merged
 
 
-def inference_config(architecture: Architecture, device_target: DeviceTarget, batch_size: int) -> dict[str, Any]:
-    """Give the keys of LlamaConfig for a network that predicts, with the arithmetic that it was trained with."""
+def inference_config(
+    architecture: Architecture, device_target: DeviceTarget, batch_size: int, sequence_length: int
+) -> dict[str, Any]:
+    """Give the keys of LlamaConfig for a network that predicts, with the arithmetic that it was trained with.
+
+    Args:
+        sequence_length: of the mask that the network makes for itself, a matrix; sequences that come with one of their
+            own may have any length that the model has positions for.
+    """
     return {
         **llama_config(architecture),
         **(_ASCEND_MODEL if device_target == "Ascend" else _CPU_MODEL),
         **_PRECISE,
         "use_eod_attn_mask_compression": False,  # there is but one sample in a row
         "batch_size": batch_size,
-        "seq_length": architecture.max_position_embeddings,
+        "seq_length": sequence_length,
         "qkv_concat": False,
         "use_past": False,
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.scripted_teacher import MODEL, Reaction, teacher
+from support.student import CONFIG
 
 from distill_runtime.artifact import open_artifact, verify_content
 from distill_runtime.contract import Benchmark, EvalContract, Protocol
@@ -158,6 +159,21 @@ def test_weights_that_are_not_there_are_found_out_by_the_check(context: StageCon
     with pytest.raises(WrongInput) as refused:
         eval_stage.check(contract("http://x").model_copy(update={"target": target}), context)
     assert refused.value.reason == "ModelConfigMissing"
+
+
+def test_weights_that_would_take_years_are_refused_before_they_are_loaded(
+    context: StageContext, tmp_path: Path
+) -> None:
+    large = {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28}
+    positions = {"num_key_value_heads": 4, "vocab_size": 152064, "max_position_embeddings": 131072}
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "config.json").write_text(json.dumps(CONFIG | large | positions))
+    target = WeightsTarget(uri="large", device_target="Ascend")
+    asked = contract("http://x", max_tokens=32768).model_copy(update={"target": target})
+    for entry in (eval_stage.check, eval_stage.run):
+        with pytest.raises(WrongInput, match=r"set target\.endpoint") as refused:
+            entry(asked, context)
+        assert refused.value.reason == "TooLargeToServe"
 
 
 def test_a_model_that_the_endpoint_does_not_serve_is_found_out_by_the_check(context: StageContext) -> None:

@@ -1,13 +1,15 @@
 """The HTTP side, in OpenAI's terms."""
 
+import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
+import aiohttp
 import numpy as np
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
 
-from distill_runtime.serving.application import ChatApplication
+from distill_runtime.serving.application import ChatApplication, make_runner
 from distill_runtime.serving.batching import Batcher
 
 
@@ -30,14 +32,24 @@ class Letters:
         return "".join(map(chr, tokens))
 
 
-@pytest.fixture
-async def client() -> AsyncIterator[TestClient]:
-    letters = Letters()
+@asynccontextmanager
+async def served(letters: Letters) -> AsyncIterator[aiohttp.ClientSession]:
     batcher = Batcher(letters, frozenset({0}))
     batcher.start()
-    application = web.Application()
-    application.add_routes(ChatApplication(batcher, letters, "student", letters.max_tokens).routes())
-    async with TestClient(TestServer(application)) as client:
+    runner = make_runner(ChatApplication(batcher, letters, "student", letters.max_tokens))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0]
+    try:
+        async with aiohttp.ClientSession(f"http://{host}:{port}") as client:
+            yield client
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with served(Letters()) as client:
         yield client
 
 
@@ -45,7 +57,7 @@ def chat(**changes: object) -> dict[str, object]:
     return {"model": "student", "messages": [{"role": "user", "content": "12?"}], "temperature": 0} | changes
 
 
-async def test_an_answer(client: TestClient) -> None:
+async def test_an_answer(client: aiohttp.ClientSession) -> None:
     response = await client.post("/v1/chat/completions", json=chat())
     body = await response.json()
     assert response.status == 200
@@ -54,13 +66,36 @@ async def test_an_answer(client: TestClient) -> None:
     assert (body["object"], body["model"]) == ("chat.completion", "student")
 
 
-async def test_an_answer_that_is_cut_off(client: TestClient) -> None:
+async def test_an_answer_that_is_cut_off(client: aiohttp.ClientSession) -> None:
     body = await (await client.post("/v1/chat/completions", json=chat(max_tokens=1))).json()
     assert body["choices"][0]["finish_reason"] == "length"
     assert body["choices"][0]["message"]["content"] == "o"
 
 
-async def test_what_it_serves(client: TestClient) -> None:
+async def test_a_request_that_is_given_up_frees_its_row() -> None:
+    class Endless(Letters):
+        """Never stops by itself; a minute for a whole answer, in the one row that there is."""
+
+        batch_size = 1
+        max_tokens = 6000
+
+        def next_logits(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
+            time.sleep(0.01)
+            logits = np.zeros((len(sequences), 128), np.float32)
+            logits[:, ord("o")] = 9
+            return logits
+
+    async with served(Endless()) as client:
+        impatient = aiohttp.ClientTimeout(total=0.3)
+        with pytest.raises(TimeoutError):
+            await client.post("/v1/chat/completions", json=chat(max_tokens=6000), timeout=impatient)
+        started = time.monotonic()
+        body = await (await client.post("/v1/chat/completions", json=chat(max_tokens=2))).json()
+        assert body["choices"][0]["message"]["content"] == "oo"
+        assert time.monotonic() - started < 20
+
+
+async def test_what_it_serves(client: aiohttp.ClientSession) -> None:
     assert [model["id"] for model in (await (await client.get("/v1/models")).json())["data"]] == ["student"]
     assert (await client.get("/health")).status == 200
 
@@ -76,7 +111,7 @@ async def test_what_it_serves(client: TestClient) -> None:
     ],
 )
 async def test_what_it_does_not_understand_it_refuses(
-    client: TestClient, changes: dict[str, object], status: int, said: str
+    client: aiohttp.ClientSession, changes: dict[str, object], status: int, said: str
 ) -> None:
     response = await client.post("/v1/chat/completions", json=chat(**changes))
     assert response.status == status

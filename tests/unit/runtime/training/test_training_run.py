@@ -102,7 +102,7 @@ def test_served_again_it_computes_what_huggingface_s_qwen2_computes(workplace: W
         "network = Network(Path(sys.argv[1]), 'CPU', 4)\n"
         "print(json.dumps(network.next_logits(json.loads(sys.argv[2])).tolist()))\n"
     )
-    sequences = [*np.random.default_rng(0).integers(1, 300, (2, 20)).tolist(), [5, 6, 7]]
+    sequences = [*np.random.default_rng(0).integers(1, 300, (2, 40)).tolist(), [5, 6, 7]]
     child = subprocess.run(
         [sys.executable, "-c", script, str(workplace.root / "trained"), json.dumps(sequences)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "LOCAL_DEFAULT_PATH": str(workplace.root)},

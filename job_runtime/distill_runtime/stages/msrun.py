@@ -34,7 +34,8 @@ from distill_runtime.training.training_log import StepRecord, TrainingLogFollowe
 logger = logging.getLogger(__name__)
 
 _OTHER_NODES_SECONDS: Final = 600
-"""How long the first node waits for the others to save the last step."""
+"""How long the first node waits for the others to save the last step, and they for it to begin."""
+_BEGUN_POLL_SECONDS: Final = 0.2
 _SPEED_STEPS: Final = 20
 _PACKAGES: Final = ("mindspore", "mindformers")
 
@@ -66,6 +67,7 @@ def run(contract: TrainContract, context: StageContext) -> Result:
     if context.index == 0:
         return _run_first_node(contract, context, inputs)
     paths = make_paths(contract, context.volume)
+    _await_first_node(paths)
     checkpoint = _latest(paths, inputs)
     if not _is_trained(checkpoint, inputs):
         _train(contract, context, inputs, paths, checkpoint)
@@ -88,6 +90,22 @@ def _run_first_node(contract: TrainContract, context: StageContext, inputs: Trai
     weights = _whole_weights(contract, paths, last)
     export_model(weights, inputs.model, inputs.architecture, writer.directory)
     return _finish(contract, inputs, paths, attempts, writer)
+
+
+def _await_first_node(paths: RunPaths) -> None:
+    """Wait until the first node has begun: of a run that starts over, it removes the work of the one before.
+
+    Raises:
+        Retryable: RendezvousFailed.
+    """
+    deadline = time.monotonic() + _OTHER_NODES_SECONDS
+    while not paths.partial.exists():
+        if time.monotonic() > deadline:
+            raise Retryable(
+                "RendezvousFailed",
+                f"the first Pod of this attempt has not begun after {_OTHER_NODES_SECONDS} s; see whether it runs",
+            )
+        time.sleep(_BEGUN_POLL_SECONDS)
 
 
 def _begin_attempt(

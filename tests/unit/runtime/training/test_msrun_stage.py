@@ -10,6 +10,7 @@ from support.student import pack_samples, train_contract, write_student, write_w
 
 from distill_runtime.artifact import open_artifact, verify_content
 from distill_runtime.contract import TrainContract
+from distill_runtime.errors import Retryable
 from distill_runtime.progress import Reporter
 from distill_runtime.stage import StageContext
 from distill_runtime.stages import msrun
@@ -69,6 +70,17 @@ def test_another_node_has_nothing_to_do_then(context: StageContext, tmp_path: Pa
     result = msrun.run(contract, second)
     assert (result.outcome, result.reason, result.artifact) == ("Succeeded", "WorkersDone", None)
     assert (tmp_path / "trained.work").exists()
+
+
+def test_another_node_does_not_begin_before_the_first(
+    context: StageContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(msrun, "_OTHER_NODES_SECONDS", 0.3)
+    contract = train_contract(pack_samples(context.volume, 60))
+    with pytest.raises(Retryable, match="has not begun") as given_up:
+        msrun.run(contract, StageContext(context.volume, Reporter("msrun", "steps"), index=1))
+    assert given_up.value.reason == "RendezvousFailed"
+    assert not (tmp_path / "trained.work").exists()
 
 
 def test_the_artifact_says_what_it_was_made_of(context: StageContext, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ venv: ## Install the locked dependencies into .venv.
 
 $(VENV)/installed.lock: .FORCE
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "npu-distill needs Python 3.11: make PYTHON=python3.11 …")'
+	@test ! -L $(VENV) || { echo "$(VENV) is a link, and what it leads to is not cleared: remove the link"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
 	$(VENV)/bin/uv pip install --python $(VENV) -r requirements.lock

@@ -6,6 +6,7 @@ key and value. Qwen3 (a norm on query and key), mixtures of experts and sliding 
 them as if they were these would run and be wrong, so they are refused.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -128,6 +129,27 @@ def read_architecture(model_directory: Path) -> Architecture:
             "UnsupportedModel",
             f"{path} describes a model that cannot be trained here: {problems}. Supported: {SUPPORTED}",
         ) from error
+
+
+LLAMA_CONFIG_SOURCES: Final[Mapping[str, str]] = {
+    "type": "model_type",
+    "hidden_size": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "n_kv_heads": "num_key_value_heads",
+    "intermediate_size": "intermediate_size",
+    "vocab_size": "vocab_size",
+    "rms_norm_eps": "rms_norm_eps",
+    "theta": "rope_theta",
+    "max_position_embedding": "max_position_embeddings",
+    "qkv_has_bias": "attention_bias",
+    "attn_proj_has_bias": "attention_bias",
+    "tie_word_embeddings": "tie_word_embeddings",
+    "init_method_std": "initializer_range",
+    "extend_method": "rope_scaling",
+    "scaling_factor": "rope_scaling",
+}
+"""Every key that `llama_config` may give, and the key of config.json that decides it."""
 
 
 def llama_config(architecture: Architecture) -> dict[str, Any]:

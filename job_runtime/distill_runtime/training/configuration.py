@@ -15,7 +15,7 @@ from distill_runtime.contract import TrainContract
 from distill_runtime.contract.stages import DeviceTarget
 from distill_runtime.errors import WrongInput
 from distill_runtime.packing.description import IGNORED_LABEL
-from distill_runtime.training.architecture import Architecture, llama_config
+from distill_runtime.training.architecture import LLAMA_CONFIG_SOURCES, Architecture, llama_config
 from distill_runtime.training.schedule import Schedule
 
 OWNED: Final[Mapping[str, str]] = {
@@ -45,6 +45,16 @@ OWNED: Final[Mapping[str, str]] = {
     "parallel_config.micro_batch_num": "parallelism.microBatches",
     "context.device_target": "accelerator.profile",
     "model.model_config.seq_length": "the dataset's pack.sequenceLength",
+    # The trained model is exported under the base's config.json and in its layout of weights. What made the network
+    # another one would be trained, and then be lost in the export or be computed differently by every server.
+    **{
+        f"model.model_config.{key}": f"{source} in the config.json of model.uri, which the exported model keeps,"
+        for key, source in LLAMA_CONFIG_SOURCES.items()
+    },
+    "model.arch": "nothing: the network follows from the config.json of model.uri",
+    "model.model_config.qkv_concat": "nothing: query, key and value are exported apart",
+    "model.model_config.pet_config": "nothing: all weights are trained, and adapters are not exported",
+    "model.model_config.moe_config": "nothing: mixtures of experts are not exported",
 }
 """Keys that overrides may not set, and what to set instead."""
 

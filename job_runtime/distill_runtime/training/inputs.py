@@ -67,7 +67,9 @@ def open_inputs(contract: TrainContract, volume: Volume) -> TrainingInputs:
         raise WrongInput(
             "SequenceTooLong",
             f"{contract.dataset.uri} is packed to {data.sequence_length} tokens, {contract.model.uri} has positions "
-            f"for {architecture.max_position_embeddings}; pack with a smaller pack.sequenceLength",
+            f"for {architecture.max_position_embeddings}; pack with a smaller pack.sequenceLength, or raise "
+            "max_position_embeddings, and rope_theta with it, in the model's config.json: training goes by that, and "
+            "the exported model keeps it",
         )
     return TrainingInputs(
         model=model,

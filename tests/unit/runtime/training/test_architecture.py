@@ -7,7 +7,12 @@ import pytest
 from support.student import CONFIG
 
 from distill_runtime.errors import WrongInput
-from distill_runtime.training.architecture import Architecture, llama_config, read_architecture
+from distill_runtime.training.architecture import (
+    LLAMA_CONFIG_SOURCES,
+    Architecture,
+    llama_config,
+    read_architecture,
+)
 from distill_runtime.training.weight_names import expected_shapes
 
 QWEN_2_5_7B = {
@@ -107,3 +112,8 @@ def test_a_directory_without_config_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(WrongInput, match=r"model\.uri must be a directory of HuggingFace files") as refused:
         read_architecture(tmp_path)
     assert refused.value.reason == "ModelConfigMissing"
+
+
+def test_every_key_is_decided_by_one_of_config_json() -> None:
+    assert LLAMA_CONFIG_SOURCES.keys() == llama_config(Architecture.model_validate(LLAMA_3_1_8B)).keys()
+    assert set(LLAMA_CONFIG_SOURCES.values()) <= Architecture.model_fields.keys()

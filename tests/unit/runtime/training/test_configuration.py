@@ -9,7 +9,7 @@ from support.student import CONFIG, train_contract
 
 from distill_runtime.contract import ArtifactReference, ModelSource, Parallelism, TrainContract, Training
 from distill_runtime.errors import WrongInput
-from distill_runtime.training.architecture import Architecture
+from distill_runtime.training.architecture import Architecture, llama_config
 from distill_runtime.training.attempt import to_yaml
 from distill_runtime.training.configuration import InitialState, TrainingData, build_configuration, merge
 from distill_runtime.training.schedule import plan_schedule
@@ -119,6 +119,12 @@ def test_an_override_replaces_a_mapping_by_what_is_none() -> None:
         ({"runner_config": {"sink_size": 10}}, "runner_config.sink_size: set nothing: every step is logged"),
         ({"runner_wrapper": {"local_norm": True}}, "runner_wrapper.local_norm"),
         ({"calculate_per_token_loss": True}, "calculate_per_token_loss"),
+        (
+            {"model": {"model_config": {"theta": 300000.0, "max_position_embedding": 131072}}},
+            "config.max_position_embedding: set max_position_embeddings in the config.json of model.uri, which the",
+        ),
+        ({"model": {"model_config": {"pet_config": {"pet_type": "lora"}}}}, "adapters are not exported"),
+        ({"model": {"arch": {"type": "LlamaForCausalLMWithLora"}}}, "the network follows from the config.json"),
     ],
 )
 def test_a_key_with_a_field_of_its_own_cannot_be_overridden(overrides: dict, said: str) -> None:
@@ -126,6 +132,14 @@ def test_a_key_with_a_field_of_its_own_cannot_be_overridden(overrides: dict, sai
         tiny(mindformers=overrides)
     assert refused.value.reason == "OverrideNotAllowed"
     assert said in refused.value.message
+
+
+@pytest.mark.parametrize("key", llama_config(QWEN_2_5_7B))
+def test_what_config_json_decides_cannot_be_overridden(key: str) -> None:
+    with pytest.raises(WrongInput) as refused:
+        tiny(mindformers={"model": {"model_config": {key: 1}}})
+    assert refused.value.reason == "OverrideNotAllowed"
+    assert f"mindformers.model.model_config.{key}: " in refused.value.message
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])

@@ -101,6 +101,7 @@ def test_sequences_longer_than_the_models_positions(root: Path, dataset: Artifac
     refused = refusal(root, dataset, model=ModelSource(uri="short", initialization="random"))
     assert refused.reason == "SequenceTooLong"
     assert "packed to 128 tokens, short has positions for 64" in refused.message
+    assert "raise max_position_embeddings, and rope_theta with it, in the model's config.json" in refused.message
 
 
 def test_weights_of_another_shape(root: Path, dataset: ArtifactReference) -> None:

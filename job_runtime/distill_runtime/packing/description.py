@@ -33,6 +33,12 @@ class PackedDataset(Model):
     pad_token_id: int | None = Field(
         default=None, ge=0, description="Token that fills up sequences; absent if it is not known."
     )
+    end_token_id: int | None = Field(
+        default=None,
+        ge=0,
+        description="Token that every sample ends with, which is learned: the model stops by it; absent if it is not "
+        "known.",
+    )
     tokenizer: str | None = Field(
         default=None,
         description="Fingerprint of the tokenizer: digest of all that decides a text's token ids; absent if it is not "

@@ -41,12 +41,14 @@ class PackedInput:
         files: that hold them.
         sequence_length: tokens of the first one.
         tokenizer: that made them, if it is known.
+        end_token_id: that every sample ends with, if a pack stage says so.
     """
 
     uri: str
     files: tuple[DataFile, ...]
     sequence_length: int
     tokenizer: SampleTokenizer | None
+    end_token_id: int | None
 
     def rules(self, pad_token_id: int | None) -> Rules:
         """Give what the sequences must agree with."""
@@ -113,10 +115,11 @@ def open_packed(source: PackedSource, volume: Volume) -> PackedInput:
         WrongInput: as `sources.table.find_files`, `checking.check_schema` and `SampleTokenizer`; UnknownFormat,
             EmptySource, NotPackedData or TokenizerMismatch.
     """
-    uri, tokenizer_directory, fingerprint = source.uri, None, None
+    uri, tokenizer_directory, fingerprint, end_token_id = source.uri, None, None, None
     if "://" not in uri and PackedDataset.is_in(volume.resolve(uri)):
         artifact = volume.resolve(uri)
-        fingerprint = PackedDataset.read(artifact).tokenizer
+        description = PackedDataset.read(artifact)
+        fingerprint, end_token_id = description.tokenizer, description.end_token_id
         tokenizer_directory = artifact / TOKENIZER_DIRECTORY if fingerprint else None
         uri = f"{uri}/{SEQUENCES_DIRECTORY}"
     if source.tokenizer is not None:
@@ -137,7 +140,7 @@ def open_packed(source: PackedSource, volume: Volume) -> PackedInput:
     first = head["input_ids"][0].as_py()
     if not first:
         raise WrongInput("EmptySource", f"the first sequence of {uri} has no tokens")
-    packed = PackedInput(uri, files, len(first), tokenizer)
+    packed = PackedInput(uri, files, len(first), tokenizer, end_token_id)
     check_rows(head, 0, packed.rules(None))
     return packed
 

@@ -12,13 +12,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
 from distill_runtime.cpus import available_cpus
 from distill_runtime.errors import WrongInput
 from distill_runtime.packing.byte_pair import FastEncoding, NotTheSame, fast_encoding
-from distill_runtime.packing.chat import Exchange
+from distill_runtime.packing.chat import Exchange, Message
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ _FILES = (
 """What a tokenizer consists of; the directory may hold a model too."""
 _TEXTS_OF_A_TASK = 16
 """Handing a text to another thread takes as long as tokenising a short one."""
+_ANSWERED = (Message(role="user", content="1 + 1?"), Message(role="assistant", content="2"))
+"""Any conversation, to see how the template ends one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,24 +114,53 @@ class SampleTokenizer:
         """One more than the largest token id, added tokens included."""
         return 1 + max(int(token_id) for token_id in self._tokenizer.get_vocab(with_added_tokens=True).values())
 
+    @cached_property
+    def end_token_id(self) -> int:
+        """The token that the chat template ends an assistant's message with: the model learns to stop by it.
+
+        A base model's own end-of-text token may be another one. (Qwen2.5's is `<|endoftext|>`, while its template ends
+        a message with `<|im_end|>`.)
+
+        Raises:
+            WrongInput: TemplateUnsuitable, if that is no special token: the model would never learn to stop.
+        """
+        try:
+            text = self.template.apply_chat_template(_ANSWERED, tokenize=False, add_generation_prompt=False).rstrip()
+        except jinja2.TemplateError as error:
+            raise WrongInput(
+                "TemplateUnsuitable", f"the tokenizer's chat template cannot write a question and its answer: {error}"
+            ) from error
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        if not ids or ids[-1] not in self._special_ids:
+            raise WrongInput(
+                "TemplateUnsuitable",
+                "the tokenizer's chat template does not end the assistant's message with a special token "
+                f"(but with {self._tokenizer.decode(ids[-3:])!r}), so the model would never learn to stop",
+            )
+        return int(ids[-1])
+
+    def token(self, token_id: int) -> str:
+        """Give a token as its vocabulary has it."""
+        return str(self._tokenizer.id_to_token(token_id))
+
     def samples(self, exchanges: Sequence[Exchange]) -> list[Sample]:
         """Tokenise many exchanges at once, on all processors.
 
         Prompt and completion are tokenised apart, as they are when the model is asked.
 
         Raises:
-            WrongInput: TemplateUnsuitable, if a completion does not end in a special token: the model would never
-                learn to stop.
+            WrongInput: TemplateUnsuitable, as `end_token_id`, or if a completion does not end in that token: servers
+                would not know to stop there.
         """
         ids = self._encode([text for exchange in exchanges for text in (exchange.prompt, exchange.completion)])
         samples = []
         for prompt, completion in zip(ids[::2], ids[1::2], strict=True):
-            if int(completion[-1]) not in self._special_ids:
+            if int(completion[-1]) != self.end_token_id:
+                ends = (self.token(int(completion[-1])), self.token(self.end_token_id))
                 raise WrongInput(
                     "TemplateUnsuitable",
-                    "the tokenizer's chat template does not end the assistant's message with a special token "
-                    f"(but with {self._tokenizer.decode(completion[-3:].tolist())!r}), so the model would never learn "
-                    "to stop",
+                    "the tokenizer's chat template ends some messages of the assistant with {!r}, others with {!r}, so "
+                    "the model would not learn where to stop; use a template that ends all alike".format(*ends),
                 )
             samples.append(Sample(np.concatenate((prompt, completion)), len(prompt)))
         return samples

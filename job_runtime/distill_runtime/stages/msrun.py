@@ -88,7 +88,7 @@ def _run_first_node(contract: TrainContract, context: StageContext, inputs: Trai
     last = _await_last_checkpoint(paths, inputs)
     context.reporter.update(message="exporting the model")
     weights = _whole_weights(contract, paths, last)
-    export_model(weights, inputs.model, inputs.architecture, writer.directory)
+    export_model(weights, inputs.model, inputs.architecture, inputs.end_token, writer.directory)
     return _finish(contract, inputs, paths, attempts, writer)
 
 

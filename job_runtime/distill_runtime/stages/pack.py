@@ -84,6 +84,7 @@ def _pack_kept(
         tokens=done.tokens,
         trained_tokens=done.trained_tokens,
         pad_token_id=layout.pad_token_id,
+        end_token_id=tokenizer.end_token_id,
         tokenizer=tokenizer.fingerprint(),
     )
     made = _Made(
@@ -124,6 +125,7 @@ def _register(contract: PackContract, source: PackedSource, context: StageContex
         tokens=done.tokens,
         trained_tokens=done.trained_tokens,
         pad_token_id=tokenizer.pad_token_id if tokenizer and done.pad_token_id is None else done.pad_token_id,
+        end_token_id=packed.end_token_id,
         tokenizer=tokenizer.fingerprint() if tokenizer else None,
         largest_token_id=None if tokenizer else done.largest_token_id,
     )

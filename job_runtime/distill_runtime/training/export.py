@@ -8,6 +8,7 @@ from typing import Final
 
 from distill_runtime import child_process
 from distill_runtime.training.architecture import CONFIG_NAME, Architecture
+from distill_runtime.training.end_token import EndToken, stop_at
 from distill_runtime.training.tensors import Tensor, read_tensors, write_sharded
 from distill_runtime.training.weight_names import check_shapes, to_huggingface
 
@@ -29,13 +30,16 @@ _TORCH_DTYPES: Final[Mapping[str, str]] = {"F32": "float32", "F16": "float16", "
 _TIED: Final = "lm_head.weight"
 
 
-def export_model(weights: list[Path], model: Path, architecture: Architecture, target: Path) -> None:
+def export_model(
+    weights: list[Path], model: Path, architecture: Architecture, end_token: EndToken | None, target: Path
+) -> None:
     """Write the trained model.
 
     Args:
         weights: files that together hold the whole weights under MindFormers' names, and may hold the optimizer's
             state besides.
         model: directory of the base model, whose config.json and tokenizer the trained one keeps.
+        end_token: what it has learned to end an answer with; None leaves what the base says.
         target: an existing directory.
 
     Raises:
@@ -52,13 +56,8 @@ def export_model(weights: list[Path], model: Path, architecture: Architecture, t
             shutil.copyfile(model / name, target / name)
     config = json.loads((model / CONFIG_NAME).read_bytes())
     config["torch_dtype"] = _TORCH_DTYPES[next(iter(tensors.values())).dtype]
-    _write_json(target / CONFIG_NAME, config)
-    if not (target / "generation_config.json").exists():
-        tokens = ("bos_token_id", "eos_token_id", "pad_token_id")
-        _write_json(
-            target / "generation_config.json",
-            {name: config[name] for name in tokens if config.get(name) is not None},
-        )
+    (target / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    stop_at(end_token, target)
 
 
 def unify_checkpoint(checkpoint: Path, strategies: Path, target: Path, logs: Path) -> list[Path]:
@@ -87,7 +86,3 @@ def trained_weights(files: list[Path]) -> dict[str, Tensor]:
             except KeyError:
                 continue  # a state of the optimizer or of the loop
     return tensors
-
-
-def _write_json(path: Path, content: Mapping[str, object]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,5 +1,6 @@
 """What a run reads, looked at before any device is touched."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +19,13 @@ from distill_runtime.packing.description import (
 from distill_runtime.packing.tokens import SampleTokenizer
 from distill_runtime.training.architecture import Architecture, read_architecture
 from distill_runtime.training.configuration import TrainingData, refuse_owned_overrides
+from distill_runtime.training.end_token import EndToken
 from distill_runtime.training.schedule import Schedule, plan_schedule
 from distill_runtime.training.tensors import read_directory
 from distill_runtime.training.weight_names import check_shapes
 from distill_runtime.volume import Volume
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class TrainingInputs:
         schedule: the steps it makes.
         sequences: packed sequences in the data.
         labelled_tokens: tokens in the data that are trained on.
+        end_token: what the model learns to end an answer with; None if that is not known.
     """
 
     model: Path
@@ -43,6 +48,7 @@ class TrainingInputs:
     schedule: Schedule
     sequences: int
     labelled_tokens: int
+    end_token: EndToken | None
 
 
 def open_inputs(contract: TrainContract, volume: Volume) -> TrainingInputs:
@@ -62,7 +68,8 @@ def open_inputs(contract: TrainContract, volume: Volume) -> TrainingInputs:
     packed = PackedDataset.read(directory)
     data = TrainingData(path=directory / SEQUENCES_DIRECTORY, sequence_length=packed.sequence_length)
     _check_columns(data, contract)
-    _check_tokenizer(packed, model, architecture, contract)
+    tokenizer = SampleTokenizer(model)
+    _check_tokenizer(packed, tokenizer, architecture, contract)
     if data.sequence_length > architecture.max_position_embeddings:
         raise WrongInput(
             "SequenceTooLong",
@@ -78,6 +85,7 @@ def open_inputs(contract: TrainContract, volume: Volume) -> TrainingInputs:
         schedule=plan_schedule(contract, packed.sequences),
         sequences=packed.sequences,
         labelled_tokens=packed.trained_tokens,
+        end_token=_end_token(packed, tokenizer, contract),
     )
 
 
@@ -142,13 +150,14 @@ def _check_columns(data: TrainingData, contract: TrainContract) -> None:
         )
 
 
-def _check_tokenizer(packed: PackedDataset, model: Path, architecture: Architecture, contract: TrainContract) -> None:
+def _check_tokenizer(
+    packed: PackedDataset, tokenizer: SampleTokenizer, architecture: Architecture, contract: TrainContract
+) -> None:
     """Check that the data was packed with the model's own tokenizer, or at least that the model has all its tokens.
 
     Raises:
         WrongInput: TokenizerMismatch or VocabularyTooSmall.
     """
-    tokenizer = SampleTokenizer(model)
     if packed.tokenizer is None:
         largest = packed.largest_token_id or 0
         if largest >= tokenizer.vocabulary_size:
@@ -170,3 +179,24 @@ def _check_tokenizer(packed: PackedDataset, model: Path, architecture: Architect
             f"the tokenizer in {contract.model.uri} has {tokens} tokens, the embedding of its config.json only "
             f"{architecture.vocab_size}; take both from the same model",
         )
+
+
+def _end_token(packed: PackedDataset, tokenizer: SampleTokenizer, contract: TrainContract) -> EndToken | None:
+    """Say what an answer ends with: as the pack stage wrote it, or for data packed elsewhere, as the model's template.
+
+    Where neither says it, whoever packed the data knows better than this stage what the base model is to stop by.
+    """
+    token_id = packed.end_token_id
+    if token_id is None:
+        try:
+            token_id = tokenizer.end_token_id
+        except WrongInput as error:
+            logger.warning(
+                "it is not known by which token the model learns to stop: %s does not say it, and in %s %s; servers "
+                "will stop it by the base model's own tokens",
+                contract.dataset.uri,
+                contract.model.uri,
+                error.message,
+            )
+            return None
+    return EndToken(token_id, tokenizer.token(token_id))

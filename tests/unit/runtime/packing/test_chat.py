@@ -56,6 +56,7 @@ def test_the_template_decides_the_text(tokenizer: Tokenizers, template: str, pro
     decode = chat.template.decode
     assert decode(sample.tokens[: sample.prompt_length]) == prompt
     assert decode(sample.tokens[sample.prompt_length :]) == ANSWER + end
+    assert chat.token(chat.end_token_id) == end
 
 
 def test_earlier_turns_are_given_not_learned(tokenizer: Tokenizers) -> None:
@@ -71,6 +72,11 @@ def test_a_prompt_may_end_with_the_first_word_of_the_answer(tokenizer: Tokenizer
     exchange = render(tokenizer(template).template, CONVERSATION)
     assert exchange.prompt.endswith("<|im_start|>assistant\n<think>\n")
     assert exchange.completion == ANSWER.removeprefix("<think>\n") + "<|im_end|>"
+
+
+def test_the_end_is_known_whatever_the_prompt_ends_with(tokenizer: Tokenizers) -> None:
+    chat = tokenizer(templates.QWEN_2_5 + "{%- if add_generation_prompt %}{{- '<think>\n' }}{%- endif %}")
+    assert chat.token(chat.end_token_id) == "<|im_end|>"
 
 
 @pytest.mark.parametrize(
@@ -95,6 +101,24 @@ def test_a_template_without_an_end_of_turn_is_refused(tokenizer: Tokenizers) -> 
     )
     with pytest.raises(WrongInput, match="never learn to stop"):
         chat.samples([render(chat.template, CONVERSATION)])
+
+
+def test_a_template_that_ends_one_message_otherwise_than_another_is_refused(tokenizer: Tokenizers) -> None:
+    chat = tokenizer(
+        "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\n' + message.content }}"
+        "{{- '<|eot_id|>' if '<think>' in message.content else '<|im_end|>' }}{%- endfor %}"
+        "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
+    )
+    with pytest.raises(WrongInput, match=r"with '<\|eot_id\|>', others with '<\|im_end\|>'") as refusal:
+        chat.samples([render(chat.template, CONVERSATION)])
+    assert refusal.value.reason == "TemplateUnsuitable"
+
+
+def test_a_template_that_cannot_write_a_conversation_is_refused(tokenizer: Tokenizers) -> None:
+    chat = tokenizer("{{ raise_exception('tools only') }}")
+    with pytest.raises(WrongInput, match="cannot write a question and its answer: tools only") as refusal:
+        _ = chat.end_token_id
+    assert refusal.value.reason == "TemplateUnsuitable"
 
 
 def test_a_missing_tokenizer_is_said(tmp_path: Path) -> None:

@@ -120,6 +120,7 @@ def test_the_sequences_read_as_the_conversations(context: StageContext) -> None:
             learned.append(tokenizer.decode(labels[labels != -100], skip_special_tokens=False))
             start = end
     assert sorted(learned) == sorted(text + "<|im_end|>" for text in written)
+    assert PackedDataset.read(directory).end_token_id == tokenizer.token_to_id("<|im_end|>")
     assert sorted(given) == sorted(
         f"<|im_start|>system\nThink.<|im_end|>\n<|im_start|>user\n{number} + 1?<|im_end|>\n<|im_start|>assistant\n"
         for number in range(12)

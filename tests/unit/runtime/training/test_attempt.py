@@ -47,6 +47,7 @@ def inputs(contract: TrainContract, model: Path = Path("/data/student")) -> Trai
         schedule=plan_schedule(contract, 100),
         sequences=100,
         labelled_tokens=5000,
+        end_token=None,
     )
 
 

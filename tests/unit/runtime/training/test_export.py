@@ -35,7 +35,7 @@ def test_weights_are_renamed_and_states_left_out(tmp_path: Path, tied: bool) -> 
     weights = save_checkpoint(tmp_path / "checkpoint.safetensors", architecture)
     target = tmp_path / "trained"
     target.mkdir()
-    export_model([tmp_path / "checkpoint.safetensors"], model, architecture, target)
+    export_model([tmp_path / "checkpoint.safetensors"], model, architecture, None, target)
     exported = load_file(target / "model.safetensors")
     assert exported.keys() == weights.keys()
     for name, array in weights.items():
@@ -51,7 +51,7 @@ def test_the_models_own_generation_settings_are_kept(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "checkpoint.safetensors", architecture)
     target = tmp_path / "trained"
     target.mkdir()
-    export_model([tmp_path / "checkpoint.safetensors"], model, architecture, target)
+    export_model([tmp_path / "checkpoint.safetensors"], model, architecture, None, target)
     assert json.loads((target / "generation_config.json").read_text()) == {"eos_token_id": [1, 2]}
 
 
@@ -62,6 +62,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
             [tmp_path / "checkpoint.safetensors"],
             write_student(tmp_path / "student"),
             Architecture.model_validate(CONFIG),
+            None,
             tmp_path,
         )
     assert refused.value.reason == "WeightsMismatch"

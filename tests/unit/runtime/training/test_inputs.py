@@ -122,9 +122,17 @@ def test_data_that_another_tokenizer_made(root: Path, dataset: ArtifactReference
     assert "pack.tokenizer.uri" in refused.message
 
 
-def test_data_whose_tokenizer_is_not_known(root: Path, dataset: ArtifactReference) -> None:
-    registered = register(root, f"{dataset.uri}/sequences")
-    assert open_inputs(train_contract(registered), Volume(root)).sequences > 0
+@pytest.fixture(scope="module")
+def foreign(root: Path, dataset: ArtifactReference) -> ArtifactReference:
+    """The same sequences without a word about where they are from."""
+    return register(root, f"{dataset.uri}/sequences")
+
+
+def test_data_whose_tokenizer_is_not_known(root: Path, foreign: ArtifactReference) -> None:
+    inputs = open_inputs(train_contract(foreign), Volume(root))
+    assert inputs.sequences > 0
+    assert inputs.end_token is not None
+    assert inputs.end_token.text == "<|im_end|>"  # by the model's own template
 
 
 def test_data_with_tokens_that_the_model_does_not_have(root: Path, dataset: ArtifactReference) -> None:
@@ -149,6 +157,26 @@ def test_a_chat_template_may_differ(root: Path, dataset: ArtifactReference) -> N
     chat_tokenizers.write_tokenizer(root / "templated", chat_tokenizers.QWEN_3)
     contract = train_contract(dataset, model=ModelSource(uri="templated", initialization="random"))
     assert open_inputs(contract, Volume(root)).sequences > 0
+
+
+def test_the_data_say_what_an_answer_ends_with(root: Path, dataset: ArtifactReference) -> None:
+    chat_tokenizers.write_tokenizer(write_student(root / "other-end"), chat_tokenizers.LLAMA_3)
+    contract = train_contract(dataset, model=ModelSource(uri="other-end", initialization="random"))
+    end_token = open_inputs(contract, Volume(root)).end_token
+    assert end_token is not None
+    assert end_token.text == "<|im_end|>"
+    assert end_token.id == json.loads((root / dataset.uri / "packing.json").read_text())["endTokenId"]
+
+
+def test_where_neither_data_nor_template_say_it_there_is_a_warning(
+    root: Path, foreign: ArtifactReference, caplog: pytest.LogCaptureFixture
+) -> None:
+    chat_tokenizers.write_tokenizer(
+        write_student(root / "endless"), "{% for message in messages %}{{ message.content + '\n' }}{% endfor %}"
+    )
+    contract = train_contract(foreign, model=ModelSource(uri="endless", initialization="random"))
+    assert open_inputs(contract, Volume(root)).end_token is None
+    assert "it is not known by which token the model learns to stop" in caplog.text
 
 
 def test_more_tokens_than_the_embedding_has(root: Path, dataset: ArtifactReference) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from distill_runtime import child_process
 from distill_runtime.training.architecture import CONFIG_NAME, Architecture
 from distill_runtime.training.end_token import EndToken, stop_at
-from distill_runtime.training.tensors import Tensor, read_tensors, write_sharded
+from distill_runtime.training.tensors import Tensor, read_directory, read_tensors, write_sharded
 from distill_runtime.training.weight_names import check_shapes, to_huggingface
 
 SHARD_BYTES: Final = 5 * 10**9
@@ -26,14 +26,20 @@ _COPIED: Final = (
     "chat_template.jinja",
     "generation_config.json",
 )
-_TORCH_DTYPES: Final[Mapping[str, str]] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_DTYPES: Final[Mapping[str, str]] = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+"""Of PyTorch, as config.json has them, and of safetensors."""
+_DTYPE_KEYS: Final = ("torch_dtype", "dtype")
+"""What config.json calls the weights' dtype: until transformers 4.55, and since."""
 _TIED: Final = "lm_head.weight"
 
 
 def export_model(
     weights: list[Path], model: Path, architecture: Architecture, end_token: EndToken | None, target: Path
 ) -> None:
-    """Write the trained model.
+    """Write the trained model, its weights rounded to the dtype of the base.
+
+    They are trained in float32 whatever the base is: a step of training is too small a change for halves. Once it is
+    trained the difference is small, but the files, and what a server needs to hold them, are twice as large.
 
     Args:
         weights: files that together hold the whole weights under MindFormers' names, and may hold the optimizer's
@@ -43,21 +49,39 @@ def export_model(
         target: an existing directory.
 
     Raises:
-        WrongInput: WeightsMismatch, if the checkpoint is not one of this architecture.
+        WrongInput: WeightsMismatch, if the checkpoint is not one of this architecture; WeightsTooLarge, if a weight is
+            beyond what the base's dtype can hold.
     """
     tensors = trained_weights(weights)
     if architecture.tie_word_embeddings:
         # The same as the embedding; HuggingFace leaves it out, and so would a reader's tied layer.
         tensors.pop(_TIED, None)
     check_shapes({name: tensor.shape for name, tensor in tensors.items()}, architecture, "the last checkpoint")
+    config = json.loads((model / CONFIG_NAME).read_bytes())
+    dtype = _DTYPES[base_dtype(config, model)]
+    tensors = {name: tensor.rounded(dtype) for name, tensor in tensors.items()}
     write_sharded(tensors, target, SHARD_BYTES)
     for name in _COPIED:
         if (model / name).is_file():
             shutil.copyfile(model / name, target / name)
-    config = json.loads((model / CONFIG_NAME).read_bytes())
-    config["torch_dtype"] = _TORCH_DTYPES[next(iter(tensors.values())).dtype]
+    written = next(iter(tensors.values())).written_dtype
+    names = {name: torch_dtype for torch_dtype, name in _DTYPES.items()}
+    config |= {key: names[written] for key in _DTYPE_KEYS if key in config or key == _DTYPE_KEYS[0]}
     (target / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     stop_at(end_token, target)
+
+
+def base_dtype(config: Mapping[str, object], model: Path) -> str:
+    """Give the dtype of the base model as PyTorch calls it.
+
+    It is what config.json says, or else that of the weights; float32 for a model that has none and says nothing.
+    """
+    for key in _DTYPE_KEYS:
+        if config.get(key) in _DTYPES:
+            return str(config[key])
+    weights = read_directory(model) if any(model.glob("*.safetensors")) else {}
+    stored = {tensor.dtype for name, tensor in weights.items() if name.endswith("embed_tokens.weight")}
+    return next((torch_dtype for torch_dtype, name in _DTYPES.items() if name in stored), "float32")
 
 
 def unify_checkpoint(checkpoint: Path, strategies: Path, target: Path, logs: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""safetensors files, read and written by their headers: no tensor is ever loaded, so size and dtype do not matter.
+"""safetensors files, read and written by their headers: tensors are copied in pieces, so their size does not matter.
 
 Format (https://github.com/huggingface/safetensors): eight bytes with the header's length, little-endian; the header,
 a JSON object of name to dtype, shape and offsets into what follows; the tensors' bytes, one after another.
@@ -7,28 +7,54 @@ a JSON object of name to dtype, shape and offsets into what follows; the tensors
 import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
 from distill_runtime.errors import WrongInput
+from distill_runtime.training.rounding import TooLarge, round_values
 
 _LENGTH: Final = struct.Struct("<Q")
 _METADATA: Final = "__metadata__"
 _HEADER_LIMIT: Final = 100_000_000
 """Longest header in bytes; the reference implementation's own limit."""
 _COPY_BYTES: Final = 16 << 20
+_ROUNDED: Final = (("F32", "F16"), ("F32", "BF16"))
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor in a file: where its bytes are and what they mean."""
+    """A tensor in a file: where its bytes are and what they mean.
+
+    Attributes:
+        file: that has it.
+        dtype: of its values, as safetensors calls it.
+        shape: of it.
+        start: where it starts in the file.
+        bytes: how many it has there.
+        rounded_to: dtype that its values are rounded to when it is written; None leaves them as they are.
+    """
 
     file: Path
     dtype: str
     shape: tuple[int, ...]
     start: int
     bytes: int
+    rounded_to: str | None = None
+
+    def rounded(self, dtype: str) -> "Tensor":
+        """Have float32 values written as F16 or BF16; others stay as they are, as everything does for F32."""
+        return replace(self, rounded_to=dtype) if (self.dtype, dtype) in _ROUNDED else self
+
+    @property
+    def written_dtype(self) -> str:
+        """Dtype of its values when it is written."""
+        return self.rounded_to or self.dtype
+
+    @property
+    def written_bytes(self) -> int:
+        """Bytes that it has when it is written."""
+        return self.bytes if self.rounded_to is None else self.bytes // 2
 
 
 class TornFile(ValueError):  # noqa: N818 - says what the file is
@@ -87,6 +113,9 @@ def write_sharded(tensors: Mapping[str, Tensor], directory: Path, shard_bytes: i
 
     One file is called model.safetensors; several are numbered and listed in model.safetensors.index.json, as
     transformers loads them. A tensor larger than `shard_bytes` has a file of its own.
+
+    Raises:
+        WrongInput: as `write_tensors`.
     """
     shards = list(_split(tensors, shard_bytes))
     names = [
@@ -97,7 +126,7 @@ def write_sharded(tensors: Mapping[str, Tensor], directory: Path, shard_bytes: i
         write_tensors(shard, directory / name)
     if len(shards) > 1:
         index = {
-            "metadata": {"total_size": sum(tensor.bytes for tensor in tensors.values())},
+            "metadata": {"total_size": sum(tensor.written_bytes for tensor in tensors.values())},
             "weight_map": {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard},
         }
         text = json.dumps(index, indent=2, sort_keys=True) + "\n"
@@ -106,44 +135,61 @@ def write_sharded(tensors: Mapping[str, Tensor], directory: Path, shard_bytes: i
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Copy tensors into one file under the names they are given."""
+    """Copy tensors into one file under the names they are given.
+
+    Raises:
+        WrongInput: WeightsTooLarge, for a value that is beyond the dtype that it is to be rounded to.
+    """
     header: dict[str, Any] = {_METADATA: {"format": "pt"}}
     offset = 0
     for name, tensor in tensors.items():
         header[name] = {
-            "dtype": tensor.dtype,
+            "dtype": tensor.written_dtype,
             "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + tensor.bytes],
+            "data_offsets": [offset, offset + tensor.written_bytes],
         }
-        offset += tensor.bytes
+        offset += tensor.written_bytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _LENGTH.size)  # the tensors start at a multiple of eight bytes
     with path.open("wb") as target:
         target.write(_LENGTH.pack(len(text)) + text)
-        for tensor in tensors.values():
-            with tensor.file.open("rb") as source:
-                source.seek(tensor.start)
-                _copy(source, target, tensor.bytes)
+        for name, tensor in tensors.items():
+            for chunk in _chunks(tensor):
+                target.write(chunk if tensor.rounded_to is None else _round(chunk, name, tensor.rounded_to))
 
 
-def _copy(source: Any, target: Any, count: int) -> None:
-    while count:
-        chunk = source.read(min(count, _COPY_BYTES))
-        if not chunk:
-            raise TornFile(f"{source.name} ended {count} bytes early")
-        target.write(chunk)
-        count -= len(chunk)
+def _chunks(tensor: Tensor) -> Iterator[bytes]:
+    """Read a tensor in pieces of whole values."""
+    with tensor.file.open("rb") as source:
+        source.seek(tensor.start)
+        for start in range(0, tensor.bytes, _COPY_BYTES):
+            wanted = min(_COPY_BYTES, tensor.bytes - start)
+            chunk = source.read(wanted)
+            if len(chunk) < wanted:
+                raise TornFile(f"{tensor.file} ended {tensor.bytes - start - len(chunk)} bytes early")
+            yield chunk
+
+
+def _round(chunk: bytes, name: str, dtype: str) -> bytes:
+    try:
+        return round_values(chunk, dtype)
+    except TooLarge as error:
+        raise WrongInput(
+            "WeightsTooLarge",
+            f"{name} has the value {error}, which {dtype} cannot hold and every server would compute infinities from; "
+            "set torch_dtype in the config.json of model.uri to float32, or to bfloat16, which holds larger values",
+        ) from error
 
 
 def _split(tensors: Mapping[str, Tensor], shard_bytes: int) -> Iterator[dict[str, Tensor]]:
     shard: dict[str, Tensor] = {}
     size = 0
     for name, tensor in tensors.items():
-        if shard and size + tensor.bytes > shard_bytes:
+        if shard and size + tensor.written_bytes > shard_bytes:
             yield shard
             shard, size = {}, 0
         shard[name] = tensor
-        size += tensor.bytes
+        size += tensor.written_bytes
     if shard:
         yield shard
 

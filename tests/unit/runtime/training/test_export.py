@@ -11,6 +11,7 @@ from support.student import CONFIG, write_student
 from distill_runtime.errors import WrongInput
 from distill_runtime.training.architecture import Architecture
 from distill_runtime.training.export import export_model, unify_checkpoint
+from distill_runtime.training.tensors import read_tensors
 from distill_runtime.training.weight_names import expected_shapes, to_mindformers
 
 QUERY, OUTPUT = "model.layers.0.attention.wq.weight", "model.layers.0.attention.wo.weight"
@@ -42,6 +43,39 @@ def test_weights_are_renamed_and_states_left_out(tmp_path: Path, tied: bool) -> 
         assert np.array_equal(exported[name], array)
     assert json.loads((target / "config.json").read_text())["torch_dtype"] == "float32"
     assert (target / "tokenizer_config.json").read_bytes() == (model / "tokenizer_config.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("config", "base_weights", "stored"),
+    [
+        ({"torch_dtype": "bfloat16"}, np.float32, "bfloat16"),
+        ({"dtype": "bfloat16"}, np.float32, "bfloat16"),
+        ({"torch_dtype": "float32"}, np.float16, "float32"),
+        ({"torch_dtype": "auto"}, np.float16, "float16"),
+        ({}, np.float16, "float16"),
+        ({}, np.float32, "float32"),
+        ({}, None, "float32"),
+    ],
+)
+def test_weights_have_the_dtype_of_the_base(
+    tmp_path: Path, config: dict[str, object], base_weights: type | None, stored: str
+) -> None:
+    model = write_student(tmp_path / "student", **config)
+    if base_weights is not None:
+        save_file({"model.embed_tokens.weight": np.ones(4, base_weights)}, model / "model.safetensors")
+    architecture = Architecture.model_validate(CONFIG)
+    weights = save_checkpoint(tmp_path / "checkpoint.safetensors", architecture)
+    target = tmp_path / "trained"
+    target.mkdir()
+    export_model([tmp_path / "checkpoint.safetensors"], model, architecture, None, target)
+    exported = read_tensors(target / "model.safetensors")
+    dtypes = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+    assert {tensor.dtype for tensor in exported.values()} == {dtypes[stored]}
+    assert sum(tensor.bytes for tensor in exported.values()) == sum(array.size for array in weights.values()) * (
+        4 if stored == "float32" else 2
+    )
+    written = json.loads((target / "config.json").read_text())
+    assert {written["torch_dtype"], *(written[key] for key in config)} == {stored}
 
 
 def test_the_models_own_generation_settings_are_kept(tmp_path: Path) -> None:

@@ -55,6 +55,29 @@ def test_shards_are_listed_in_an_index(file: Path, tmp_path: Path) -> None:
     assert set(read_directory(target)) == set(ARRAYS)
 
 
+def test_float32_is_rounded_while_it_is_written(tmp_path: Path) -> None:
+    # More than one piece, and cut into shards by what is written.
+    large = np.random.default_rng(0).normal(size=(5, 1 << 20)).astype(np.float32)
+    save_file({"large": large, "one": np.ones(4, np.float32), "whole": np.arange(3)}, tmp_path / "in.safetensors")
+    target = tmp_path / "model"
+    target.mkdir()
+    tensors = {name: tensor.rounded("F16") for name, tensor in read_tensors(tmp_path / "in.safetensors").items()}
+    files = write_sharded(tensors, target, shard_bytes=large.nbytes // 2 + 8 + 24)
+    assert [path.name for path in files] == ["model.safetensors"]
+    written = load_file(files[0])
+    assert written["large"].dtype == written["one"].dtype == np.float16
+    assert np.array_equal(written["large"], large.astype(np.float16))
+    assert np.array_equal(written["whole"], np.arange(3))
+
+
+def test_a_weight_beyond_the_dtype_is_named(tmp_path: Path) -> None:
+    save_file({"a.weight": np.array([1, 70000], np.float32)}, tmp_path / "in.safetensors")
+    tensors = {name: tensor.rounded("F16") for name, tensor in read_tensors(tmp_path / "in.safetensors").items()}
+    with pytest.raises(WrongInput, match=r"a\.weight has the value 70000, which F16 cannot hold") as refused:
+        write_tensors(tensors, tmp_path / "out.safetensors")
+    assert refused.value.reason == "WeightsTooLarge"
+
+
 def test_one_shard_needs_no_index(file: Path, tmp_path: Path) -> None:
     target = tmp_path / "model"
     target.mkdir()

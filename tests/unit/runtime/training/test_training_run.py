@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from support.qwen2_reference import next_token_logits
 from support.student import pack_samples, train_contract, write_student
@@ -19,6 +21,7 @@ from support.student import pack_samples, train_contract, write_student
 from distill_runtime.artifact import open_artifact, verify_content
 from distill_runtime.contract import ArtifactReference, Checkpoint, ModelSource, Result, TrainContract, Training
 from distill_runtime.training.architecture import read_architecture
+from distill_runtime.training.tensors import read_tensors, write_tensors
 from distill_runtime.training.weight_names import expected_shapes
 from distill_runtime.volume import Volume
 
@@ -94,7 +97,33 @@ def test_the_export_has_huggingface_names_and_shapes(workplace: Workplace, train
         assert (workplace.root / "trained" / name).is_file()
 
 
-def test_served_again_it_computes_what_huggingface_s_qwen2_computes(workplace: Workplace, trained: Result) -> None:
+@pytest.fixture(scope="module")
+def halves(workplace: Workplace, trained: Result) -> Path:
+    """The trained model in bfloat16, as most base models are."""
+    target = workplace.root / "halves"
+    shutil.copytree(workplace.root / "trained", target)
+    tensors = read_tensors(workplace.root / "trained" / "model.safetensors")
+    write_tensors({name: tensor.rounded("BF16") for name, tensor in tensors.items()}, target / "model.safetensors")
+    config = json.loads((target / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps(config | {"torch_dtype": "bfloat16"}))
+    return target
+
+
+def load_halves(file: Path) -> dict[str, NDArray[np.float32]]:
+    """Load bfloat16 weights, which numpy does not know."""
+    content = file.read_bytes()
+    return {
+        name: (np.frombuffer(content, "<u2", tensor.bytes // 2, tensor.start).astype("<u4") << 16)
+        .view("<f4")
+        .reshape(tensor.shape)
+        for name, tensor in read_tensors(file).items()
+    }
+
+
+@pytest.mark.parametrize(("model", "load"), [("trained", load_file), ("halves", load_halves)])
+def test_served_again_it_computes_what_huggingface_s_qwen2_computes(
+    workplace: Workplace, halves: Path, model: str, load: Callable[[Path], dict[str, NDArray[np.float32]]]
+) -> None:
     script = (
         "import json, sys; from pathlib import Path; from distill_runtime.training import cpu_patches, patching\n"
         "patching.install(cpu_patches.PATCHES)\n"
@@ -104,7 +133,7 @@ def test_served_again_it_computes_what_huggingface_s_qwen2_computes(workplace: W
     )
     sequences = [*np.random.default_rng(0).integers(1, 300, (2, 40)).tolist(), [5, 6, 7]]
     child = subprocess.run(
-        [sys.executable, "-c", script, str(workplace.root / "trained"), json.dumps(sequences)],
+        [sys.executable, "-c", script, str(workplace.root / model), json.dumps(sequences)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "LOCAL_DEFAULT_PATH": str(workplace.root)},
         cwd=workplace.root,
         capture_output=True,
@@ -112,8 +141,8 @@ def test_served_again_it_computes_what_huggingface_s_qwen2_computes(workplace: W
         check=True,
     )
     served = np.array(json.loads(child.stdout.splitlines()[-1]))
-    config = json.loads((workplace.root / "trained" / "config.json").read_text())
-    weights = load_file(workplace.root / "trained" / "model.safetensors")
+    config = json.loads((workplace.root / model / "config.json").read_text())
+    weights = load(workplace.root / model / "model.safetensors")
     for logits, sequence in zip(served, sequences, strict=True):
         assert logits == pytest.approx(next_token_logits(config, weights, sequence), abs=1e-4)
 
@@ -169,11 +198,11 @@ def test_a_loss_that_is_not_finite_ends_it_for_good(workplace: Workplace) -> Non
     assert "step 1 of" in result.message
 
 
-def test_two_workers_on_two_nodes_start_from_the_same_weights(workplace: Workplace, trained: Result) -> None:
+def test_two_workers_on_two_nodes_start_from_the_same_weights(workplace: Workplace, halves: Path) -> None:
     contract = train_contract(
         workplace.dataset,
         output="two-nodes",
-        model=ModelSource(uri="trained"),
+        model=ModelSource(uri=halves.name),
         training=Training(epochs=1, batch_size=2, max_steps=4, learning_rate=1e-3),
         checkpoint=Checkpoint(every_steps=2),
         nodes=2,
@@ -186,6 +215,8 @@ def test_two_workers_on_two_nodes_start_from_the_same_weights(workplace: Workpla
     assert isinstance(first.artifact, ArtifactReference)
     assert second.artifact is None
     assert first.metrics["loss"] < workplace.losses("trained")[0][1] - 0.5  # it did start from the trained weights
+    exported = read_tensors(workplace.root / "two-nodes" / "model.safetensors")
+    assert {tensor.dtype for tensor in exported.values()} == {"BF16"}
 
 
 def free_port() -> int:

@@ -18,6 +18,7 @@ from distill_runtime.training.attempt import (
     AttemptRecord,
     RunPaths,
     choose_start,
+    link_base_weights,
     make_paths,
     place_initial_weights,
     record_attempt,
@@ -166,8 +167,11 @@ def _train(
     assignment = write_orders(contract, inputs, paths, checkpoint)
     if context.index == 0:
         shutil.copyfile(paths.logs / CONFIGURATION_NAME, paths.partial / CONFIGURATION_NAME)
-        if choose_start(contract, inputs, paths, checkpoint).path == paths.initial:
+        start = choose_start(contract, inputs, paths, checkpoint).path
+        if start == paths.initial:
             place_initial_weights(inputs, paths)
+        elif start == paths.base:
+            link_base_weights(inputs, paths)
     resumed = 0 if checkpoint is None else checkpoint.step
     context.reporter.update(done=resumed, total=inputs.schedule.total_steps, message="loading and compiling")
     progress = _StepProgress(

@@ -4,6 +4,7 @@
 <output>.partial/attempts.jsonl      a line an attempt; becomes part of the artifact
 <output>.work/checkpoints/           see `checkpoints`
 <output>.work/initial/               base weights, where each worker needs its own copy of the names
+<output>.work/base/                  links to the base weights, where MindFormers writes beside what it loads
 <output>.work/mindformers/           what MindFormers writes for itself
 <output>.logs/attempt-<n>-<host>/    the workers' output, this node's YAML and assignment
 """
@@ -26,7 +27,7 @@ from distill_runtime.training.assignment import Assignment
 from distill_runtime.training.checkpoints import Checkpoint
 from distill_runtime.training.configuration import InitialState, build_configuration
 from distill_runtime.training.inputs import TrainingInputs
-from distill_runtime.training.tensors import read_directory, write_tensors
+from distill_runtime.training.tensors import read_directory, write_index, write_tensors
 from distill_runtime.training.training_log import StepRecord
 from distill_runtime.training.weight_names import expected_shapes, to_mindformers
 from distill_runtime.volume import Volume
@@ -75,6 +76,11 @@ class RunPaths:
         return self.work / "initial"
 
     @property
+    def base(self) -> Path:
+        """Links to the base weights."""
+        return self.work / "base"
+
+    @property
     def mindformers(self) -> Path:
         """MindFormers' own output directory."""
         return self.work / "mindformers"
@@ -112,7 +118,7 @@ def choose_start(
     if inputs.schedule.devices == 1:
         return InitialState(path=inputs.model)
     if contract.device_target == "Ascend":
-        return InitialState(path=inputs.model, reshard=True)
+        return InitialState(path=paths.base, reshard=True)
     return InitialState(path=paths.initial)
 
 
@@ -133,6 +139,24 @@ def place_initial_weights(inputs: TrainingInputs, paths: RunPaths) -> None:
             write_tensors(tensors, file)
         else:
             file.symlink_to(Path("..") / "rank_0" / file.name)
+
+
+def link_base_weights(inputs: TrainingInputs, paths: RunPaths) -> None:
+    """Link the base weights where MindFormers may write: to cut them up it puts a param_name_map.json beside them.
+
+    (utils/load_checkpoint_utils.py, 1.6.) The base's own directory may belong to somebody else, and other runs may load
+    from it at the same time. That map is made from the index of the files, which not every base has.
+    """
+    names = expected_shapes(inputs.architecture)
+    tensors = {name: tensor for name, tensor in read_directory(inputs.model).items() if name in names}
+    shutil.rmtree(paths.base, ignore_errors=True)
+    paths.base.mkdir(parents=True)
+    files = {tensor.file for tensor in tensors.values()}
+    for file in files:
+        (paths.base / file.name).symlink_to(file.absolute())
+    if len(files) > 1:
+        file_of = {name: tensor.file.name for name, tensor in tensors.items()}
+        write_index(file_of, sum(tensor.bytes for tensor in tensors.values()), paths.base)
 
 
 def write_orders(

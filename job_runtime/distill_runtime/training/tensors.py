@@ -125,13 +125,16 @@ def write_sharded(tensors: Mapping[str, Tensor], directory: Path, shard_bytes: i
     for name, shard in zip(names, shards, strict=True):
         write_tensors(shard, directory / name)
     if len(shards) > 1:
-        index = {
-            "metadata": {"total_size": sum(tensor.written_bytes for tensor in tensors.values())},
-            "weight_map": {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard},
-        }
-        text = json.dumps(index, indent=2, sort_keys=True) + "\n"
-        (directory / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+        file_of = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
+        write_index(file_of, sum(tensor.written_bytes for tensor in tensors.values()), directory)
     return [directory / name for name in names]
+
+
+def write_index(file_of: Mapping[str, str], total_bytes: int, directory: Path) -> None:
+    """Write which file of a model directory has which tensor, as transformers and MindFormers look for it."""
+    index = {"metadata": {"total_size": total_bytes}, "weight_map": dict(file_of)}
+    text = json.dumps(index, indent=2, sort_keys=True) + "\n"
+    (directory / "model.safetensors.index.json").write_text(text, encoding="utf-8")
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from support.student import CONFIG, train_contract, write_student, write_weights
 
 from distill_runtime.contract import ArtifactReference, ModelSource, Parallelism, TrainContract, Training
@@ -15,6 +15,7 @@ from distill_runtime.training.attempt import (
     AttemptRecord,
     RunPaths,
     choose_start,
+    link_base_weights,
     place_initial_weights,
     record_attempt,
     training_metrics,
@@ -25,7 +26,7 @@ from distill_runtime.training.configuration import InitialState, TrainingData
 from distill_runtime.training.inputs import TrainingInputs
 from distill_runtime.training.schedule import plan_schedule
 from distill_runtime.training.training_log import StepRecord
-from distill_runtime.training.weight_names import to_mindformers
+from distill_runtime.training.weight_names import expected_shapes, to_mindformers
 
 DATASET = ArtifactReference(uri="packed", digest="sha256:" + "0" * 64)
 PRETRAINED = {"model": ModelSource(uri="student")}
@@ -62,7 +63,7 @@ def test_a_run_starts_from_what_there_is(paths: RunPaths) -> None:
         ({}, None, InitialState()),
         (PRETRAINED, None, InitialState(path=model)),
         (PRETRAINED | {"devices_per_node": 2}, None, InitialState(path=paths.initial)),
-        (PRETRAINED | ON_NPUS | {"devices_per_node": 2}, None, InitialState(path=model, reshard=True)),
+        (PRETRAINED | ON_NPUS | {"devices_per_node": 2}, None, InitialState(path=paths.base, reshard=True)),
     ]
     for changes, saved, expected in cases:
         contract = train_contract(DATASET, **changes)
@@ -89,6 +90,55 @@ def test_each_worker_on_cpu_finds_the_base_weights_under_its_rank(paths: RunPath
         placed = load_file(paths.initial / f"rank_{rank}" / "model.safetensors")
         assert placed.keys() == {to_mindformers(name) for name in weights}
         assert all(np.array_equal(placed[to_mindformers(name)], array) for name, array in weights.items())
+
+
+@pytest.fixture
+def sharded(tmp_path: Path) -> Path:
+    """A base in several files, with another one that has none of its weights, and without an index."""
+    student = write_student(tmp_path / "student")
+    weights = write_weights(student)
+    (student / "model.safetensors").unlink()
+    names = sorted(weights)
+    for number, part in enumerate((names[:9], names[9:]), start=1):
+        save_file({name: weights[name] for name in part}, student / f"model-{number}.safetensors")
+    save_file({"rotary.inv_freq": np.ones(4, np.float32)}, student / "consolidated.safetensors")
+    return student
+
+
+def test_base_weights_are_linked_where_they_are_cut_up(paths: RunPaths, sharded: Path) -> None:
+    contract = train_contract(DATASET, devices_per_node=2, **PRETRAINED | ON_NPUS)
+    for _ in range(2):  # a second attempt finds what the first one left
+        link_base_weights(inputs(contract, sharded), paths)
+        (paths.base / "param_name_map.json").touch()
+    linked = {file.name: load_file(file) for file in paths.base.glob("*.safetensors")}
+    assert linked.keys() == {"model-1.safetensors", "model-2.safetensors"}
+    index = json.loads((paths.base / "model.safetensors.index.json").read_text())
+    assert index["weight_map"] == {name: file for file, arrays in linked.items() for name in arrays}
+    assert index["weight_map"].keys() == expected_shapes(Architecture.model_validate(CONFIG)).keys()
+    assert index["metadata"]["total_size"] == sum(
+        array.nbytes for arrays in linked.values() for array in arrays.values()
+    )
+
+
+def test_one_file_needs_no_index(paths: RunPaths, tmp_path: Path) -> None:
+    student = write_student(tmp_path / "student")
+    write_weights(student)
+    link_base_weights(inputs(train_contract(DATASET), student), paths)
+    assert [file.name for file in paths.base.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.mindspore
+def test_mindformers_finds_each_weight_and_leaves_the_base_alone(paths: RunPaths, sharded: Path) -> None:
+    from mindformers.models.llama import LlamaForCausalLM  # noqa: PLC0415
+    from mindformers.utils.safetensors.convert_safetensors import _convert_index_json  # noqa: PLC0415
+
+    before = sorted(sharded.iterdir())
+    link_base_weights(inputs(train_contract(DATASET), sharded), paths)
+    _convert_index_json(str(paths.base), str(paths.base), LlamaForCausalLM.convert_map_dict, False)
+    assert sorted(sharded.iterdir()) == before
+    assert json.loads((paths.base / "param_name_map.json").read_text()) == {
+        to_mindformers(name): file.name for file in paths.base.glob("*.safetensors") for name in load_file(file)
+    }
 
 
 def test_the_worker_that_knows_the_loss_reports(paths: RunPaths) -> None:

@@ -71,14 +71,15 @@ _ASCEND_MODEL: Final[Mapping[str, Any]] = {
     "rotary_dtype": "float32",
     "use_flash_attention": True,
     "fused_rms_norm": True,
-    # A mask is given as the ends of the samples: as a matrix, that of a 32k sequence takes 4 GiB.
-    "use_eod_attn_mask_compression": True,
 }
 _PRECISE: Final[Mapping[str, Any]] = {
     "param_init_type": "float32",
     "layernorm_compute_type": "float32",
     "softmax_compute_type": "float32",
 }
+_COMPRESSED_MASK_TOKENS: Final = 2048
+"""MindFormers takes the attention mask as the ends of the samples from this length on (modules/transformer/
+transformer.py, 1.6), and refuses to build the network for shorter sequences."""
 _SCHEDULES: Final[Mapping[str, str]] = {
     "cosine": "CosineWithWarmUpLR",
     "linear": "PolynomialWithWarmUpLR",
@@ -115,6 +116,15 @@ class InitialState:
     reshard: bool = False
 
 
+def compresses_mask(device_target: DeviceTarget, sequence_length: int) -> bool:
+    """Tell whether the attention mask is given as the ends of the samples, rather than as a matrix.
+
+    As a matrix, that of 32k tokens takes 4 GiB. Where MindFormers does not take the ends, and flash attention gets the
+    matrix, it takes less than 16 MiB.
+    """
+    return device_target == "Ascend" and sequence_length >= _COMPRESSED_MASK_TOKENS
+
+
 def build_configuration(
     contract: TrainContract,
     architecture: Architecture,
@@ -137,9 +147,10 @@ def build_configuration(
     refuse_owned_overrides(contract.mindformers)
     training, parallelism = contract.training, contract.parallelism
     ascend = contract.device_target == "Ascend"
+    compressed = compresses_mask(contract.device_target, data.sequence_length)
     distributed = schedule.devices > 1
     # Columns are matched to the network's arguments by name; only the last one depends on how the mask is given.
-    columns = ["input_ids", "labels", "loss_mask", "position_ids", "actual_seq_len" if ascend else "attention_mask"]
+    columns = ["input_ids", "labels", "loss_mask", "position_ids", "actual_seq_len" if compressed else "attention_mask"]
     dataset: dict[str, Any] = {
         "input_columns": columns,
         "construct_args_key": columns,
@@ -158,7 +169,7 @@ def build_configuration(
             "path": str(data.path),
             "packing": "pack",
             "input_columns": columns,
-            "adaptor_config": {"compress_mask": ascend},
+            "adaptor_config": {"compress_mask": compressed},
         },
     }
     configuration = {
@@ -230,6 +241,7 @@ def build_configuration(
                 **llama_config(architecture),
                 **(_ASCEND_MODEL if ascend else _CPU_MODEL),
                 **_PRECISE,
+                "use_eod_attn_mask_compression": compressed,
                 "batch_size": training.batch_size,
                 "seq_length": data.sequence_length,
                 "ignore_token_id": IGNORED_LABEL,
@@ -259,7 +271,6 @@ def inference_config(
         **llama_config(architecture),
         **(_ASCEND_MODEL if device_target == "Ascend" else _CPU_MODEL),
         **_PRECISE,
-        "use_eod_attn_mask_compression": False,  # there is but one sample in a row
         "batch_size": batch_size,
         "seq_length": sequence_length,
         "qkv_concat": False,

@@ -18,7 +18,7 @@ from distill_runtime.packing.description import (
 )
 from distill_runtime.packing.tokens import SampleTokenizer
 from distill_runtime.training.architecture import Architecture, read_architecture
-from distill_runtime.training.configuration import TrainingData, refuse_owned_overrides
+from distill_runtime.training.configuration import TrainingData, compresses_mask, refuse_owned_overrides
 from distill_runtime.training.end_token import EndToken
 from distill_runtime.training.schedule import Schedule, plan_schedule
 from distill_runtime.training.tensors import read_directory
@@ -142,7 +142,7 @@ def _check_columns(data: TrainingData, contract: TrainContract) -> None:
             for batch in stream:
                 samples = pc.max(pc.list_value_length(batch["actual_seq_len"])).as_py()
                 longest = max(longest, samples or 0)
-    if contract.device_target == "Ascend" and longest > SAMPLES_PER_SEQUENCE:
+    if compresses_mask(contract.device_target, data.sequence_length) and longest > SAMPLES_PER_SEQUENCE:
         raise WrongInput(
             "TooManySamples",
             f"a packed sequence of {contract.dataset.uri} holds {longest} samples; the compressed attention mask of "

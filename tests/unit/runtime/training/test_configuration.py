@@ -11,7 +11,13 @@ from distill_runtime.contract import ArtifactReference, ModelSource, Parallelism
 from distill_runtime.errors import WrongInput
 from distill_runtime.training.architecture import Architecture, llama_config
 from distill_runtime.training.attempt import to_yaml
-from distill_runtime.training.configuration import InitialState, TrainingData, build_configuration, merge
+from distill_runtime.training.configuration import (
+    InitialState,
+    TrainingData,
+    build_configuration,
+    compresses_mask,
+    merge,
+)
 from distill_runtime.training.schedule import plan_schedule
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -80,6 +86,34 @@ def check_golden(equals_golden_text: Callable[[Path, str], None]) -> Callable[[s
         assert yaml.safe_load(text) == configuration
 
     return check
+
+
+@pytest.mark.parametrize(
+    ("device_target", "sequence_length", "compressed"),
+    [("Ascend", 2047, False), ("Ascend", 2048, True), ("CPU", 2047, False), ("CPU", 2048, False)],
+)
+def test_the_mask_is_compressed_where_mindformers_takes_it_so(
+    device_target: str, sequence_length: int, compressed: bool
+) -> None:
+    contract = train_contract(DATASET, device_target=device_target)
+    configuration = build(contract, QWEN_2_5_7B, sequence_length, InitialState())
+    loader = configuration["train_dataset"]["data_loader"]
+    assert configuration["model"]["model_config"]["use_eod_attn_mask_compression"] is compressed
+    assert loader["adaptor_config"]["compress_mask"] is compressed
+    last_column = "actual_seq_len" if compressed else "attention_mask"
+    for columns in (loader["input_columns"], configuration["train_dataset"]["construct_args_key"]):
+        assert columns[-1] == last_column
+
+
+@pytest.mark.mindspore
+def test_mindformers_takes_no_compressed_mask_for_shorter_sequences() -> None:
+    from mindformers.modules.transformer.transformer import LowerTriangularMaskWithDynamic  # noqa: PLC0415
+
+    for length in (2047, 2048):
+        compressed = compresses_mask("Ascend", length)
+        LowerTriangularMaskWithDynamic(length, use_flash_attention=True, use_attn_mask_compression=compressed)
+    with pytest.raises(ValueError, match="seq_length"):
+        LowerTriangularMaskWithDynamic(2047, use_flash_attention=True, use_attn_mask_compression=True)
 
 
 def test_overrides_are_merged_last_and_unknown_keys_go_through() -> None:

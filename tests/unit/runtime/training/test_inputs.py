@@ -104,6 +104,24 @@ def test_sequences_longer_than_the_models_positions(root: Path, dataset: Artifac
     assert "raise max_position_embeddings, and rope_theta with it, in the model's config.json" in refused.message
 
 
+def test_samples_that_the_compressed_mask_has_no_room_for(root: Path) -> None:
+    write_student(root / "roomy", max_position_embeddings=2048)
+    roomy = ModelSource(uri="roomy", initialization="random")
+    for length in (2048, 1024):
+        samples = length // 8
+        columns = {
+            "input_ids": [[5] * length] * 4,
+            "labels": [([5] * 7 + [-100]) * samples] * 4,
+            "actual_seq_len": [list(range(8, length + 1, 8))] * 4,
+        }
+        Dataset.from_dict(columns).save_to_disk(str(root / f"many-{length}"))
+    refused = refusal(root, register(root, "many-2048"), model=roomy, device_target="Ascend")
+    assert refused.reason == "TooManySamples"
+    assert "holds 256 samples; the compressed attention mask of MindFormers takes 127 at most" in refused.message
+    contract = train_contract(register(root, "many-1024"), model=roomy, device_target="Ascend")
+    assert open_inputs(contract, Volume(root)).sequences == 4  # shorter ones are masked by a matrix
+
+
 def test_weights_of_another_shape(root: Path, dataset: ArtifactReference) -> None:
     write_student(root / "mixed")
     save_file({"model.norm.weight": np.ones(16, np.float32)}, root / "mixed" / "model.safetensors")

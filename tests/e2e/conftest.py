@@ -47,6 +47,7 @@ def installation(request: pytest.FixtureRequest) -> Iterator[Installation]:
 
 @pytest.fixture
 def workspace(installation: Installation, request: pytest.FixtureRequest) -> Iterator[Workspace]:
-    """A namespace of its own, deleted afterwards."""
+    """A namespace of its own with a small student, deleted afterwards."""
     with open_workspace(installation, f"e2e-{request.node.name.removeprefix('test_')}") as opened:
+        opened.shrink_student()
         yield opened

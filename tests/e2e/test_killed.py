@@ -21,7 +21,7 @@ def test_a_pod_deleted_in_each_stage_is_replaced_and_nothing_is_lost(workspace: 
         if stage in BRIEF:
             workspace.limit_cpu(0.15)
         pod = workspace.running_pod(stage, 180)["metadata"]["name"]
-        eventually(lambda: workspace.log(pod), f"{pod} is at work", 60, every=0.2)  # noqa: B023
+        eventually(lambda: workspace.log(pod), f"{pod} is at work", 60)  # noqa: B023
         if stage in BRIEF:
             workspace.unlimit_cpu()
         workspace.kubectl("delete", "pod", pod, "-n", workspace.namespace, "--wait=false")

@@ -22,7 +22,7 @@ def test_two_pods_on_two_nodes_train_together_and_a_lost_one_ends_the_attempt_in
         pods = [pod for pod in workspace.pods("train") if pod["metadata"]["labels"]["npu-distill.io/attempt"] == "1"]
         return all(pod["status"].get("phase") in ("Succeeded", "Failed") for pod in pods)
 
-    eventually(ended, "both Pods of the first attempt have ended", 25, every=0.2)
+    eventually(ended, "both Pods of the first attempt have ended", 25)
     assert time.monotonic() - start < 20  # one grace period is 30 s: nothing waited for one
     done = workspace.wait_for("finetunerun", seconds=240)
     assert done["status"]["restarts"] == 1

@@ -130,7 +130,7 @@ class Workspace:
         def running() -> Manifest | None:
             return next((pod for pod in self.pods(stage) if pod["status"].get("phase") == "Running"), None)
 
-        return eventually(running, f"a running Pod of stage {stage}", seconds, every=0.2)
+        return eventually(running, f"a running Pod of stage {stage}", seconds)
 
     @contextmanager
     def watching(self, kind: str, fields: str, file: Path) -> Iterator[None]:

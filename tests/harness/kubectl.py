@@ -12,6 +12,8 @@ from typing import IO, Any, TypeVar
 
 Answer = TypeVar("Answer")
 
+PAUSE_SECONDS = 0.5
+
 
 class CommandError(Exception):
     """A command failed; the message is what it printed."""
@@ -82,7 +84,7 @@ class Kubectl:
         return bool(self("get", kind, name, "-n", namespace, "--ignore-not-found", "-o", "name").strip())
 
 
-def eventually(ask: Callable[[], Answer | None], what: str, seconds: float, every: float = 0.5) -> Answer:
+def eventually(ask: Callable[[], Answer | None], what: str, seconds: float) -> Answer:
     """Ask until the answer is neither None nor False, and give it.
 
     Raises:
@@ -95,7 +97,7 @@ def eventually(ask: Callable[[], Answer | None], what: str, seconds: float, ever
             return answer
         if time.monotonic() > end:
             raise NotYetError(f"not within {seconds:g} s: {what}")
-        time.sleep(every)
+        time.sleep(PAUSE_SECONDS)
 
 
 def condition(resource: Mapping[str, Any], kind: str) -> dict[str, Any]:

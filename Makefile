@@ -8,6 +8,8 @@ VALUES ?=
 ROWS ?=
 export CLUSTER VALUES ROWS
 
+# What outlives a clone: the local cluster's programs and images, and what mypy knows of the code.
+CACHE := $(or $(NPU_DISTILL_CACHE),$(HOME)/.cache/npu-distill)
 VENV := .venv
 RUN := $(VENV)/bin/python
 export PYTHONPATH := operator:job_runtime:examples/arithmetic:.
@@ -38,12 +40,12 @@ golden: venv ## Rewrite the golden files of the tests, to be read in review.
 check: venv ## Format, lint, types, import contracts, generated files.
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy -p distill_operator -p distill_runtime -p tests.cluster -p tests.harness
+	$(VENV)/bin/mypy --cache-dir $(CACHE)/mypy -p distill_operator -p distill_runtime -p tests.cluster -p tests.harness
 	$(VENV)/bin/lint-imports
 	$(RUN) -m distill_operator.api . --check
 
 unit: venv ## Run the unit tests: no cluster, no network beyond loopback.
-	$(RUN) -m pytest tests/unit --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(RUN) -m pytest tests/unit --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 e2e: venv ## Run the end-to-end tests on a real Kubernetes.
 	$(RUN) -m pytest tests/e2e --numprocesses 2 --dist loadfile --no-loadscope-reorder

@@ -166,6 +166,13 @@ def _explain(settings: Settings) -> None:
 def alone(settings: Settings) -> Iterator[None]:
     """Keeps two commands from changing the cluster or the cache at the same time: the later one waits."""
     settings.cache.mkdir(parents=True, exist_ok=True)
-    with (settings.cache / "lock").open("w") as lock:
+    with locked(settings.cache / "lock"):
+        yield
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keeps others from the same block: they wait."""
+    with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

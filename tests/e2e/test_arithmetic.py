@@ -12,11 +12,9 @@ import pytest
 
 from tests.e2e.conftest import PROGRESS_SECONDS
 from tests.e2e.example import KINDS, Example, open_example
-from tests.e2e.workspace import Workspace
+from tests.e2e.workspace import STAGES, Workspace
 from tests.harness.installation import Installation
 from tests.harness.kubectl import condition
-
-STAGES = ("generate", "filter", "pack", "train", "eval")
 
 
 @pytest.fixture(scope="module")

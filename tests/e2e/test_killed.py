@@ -1,9 +1,8 @@
 """A Pod of any stage that is deleted is replaced, and nothing is lost."""
 
-from tests.e2e.workspace import Workspace
+from tests.e2e.workspace import STAGES, Workspace
 from tests.harness.kubectl import eventually
 
-STAGES = ("generate", "filter", "pack", "train", "eval")
 BRIEF = ("generate", "filter", "pack")
 """Stages that would be done before their Pod is hit, were they not slowed down (Workspace.limit_cpu)."""
 

@@ -19,6 +19,7 @@ from tests.harness.kubectl import CommandError, Kubectl, condition, eventually
 API_VERSION = "npu-distill.io/v1alpha1"
 CLAIM = "distill"
 READY_SECONDS = 180
+STAGES = ("generate", "filter", "pack", "train", "eval")
 
 Manifest = dict[str, Any]
 
@@ -177,7 +178,7 @@ class Workspace:
     def shrink_student(self) -> None:
         """Leave the student one layer of four, for tests that do not ask what it has learned: it compiles in half the
         time."""
-        config = f"/data/{yaml.safe_load((EXAMPLE / 'finetune.yaml').read_text())['spec']['model']['uri']}/config.json"
+        config = f"/data/{self.finetune()['spec']['model']['uri']}/config.json"
         self.on_volume("sed", "-i", r's/\("num_hidden_layers":\) [0-9]*/\1 1/', config)
 
     def on_volume(self, *command: str, timeout: float = 60) -> str:

@@ -3,10 +3,9 @@
 import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any
 
-from tests.cluster.lifecycle import down
+from tests.cluster.lifecycle import down, locked
 from tests.cluster.processes import running
 from tests.cluster.settings import read_settings
 from tests.harness.installation import Installation, Say, connect, install, is_current, open_cluster, uninstall
@@ -23,25 +22,18 @@ def share_installation(values: Mapping[str, Any], say: Say) -> Iterator[Installa
     """
     folder = read_settings().cache
     folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / "installation-lock"  # one process at a time comes or leaves
     with (folder / "installation-users").open("a+") as users:
-        with _alone(folder):
+        with locked(lock):
             if _is_only(users):
                 _set_up(users, values, say)
             fcntl.flock(users, fcntl.LOCK_SH)
         try:
             yield Installation(connect())
         finally:
-            with _alone(folder):
+            with locked(lock):
                 if _is_only(users):
                     _tear_down(users, say)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Let one process at a time come or leave."""
-    with (folder / "installation-lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _is_only(users: IO[str]) -> bool:

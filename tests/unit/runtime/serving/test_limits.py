@@ -1,6 +1,7 @@
 """What the stage's own server may be asked, and what it refuses."""
 
 import pytest
+from support.architectures import QWEN_2_5_7B
 
 from distill_runtime.contract import Protocol
 from distill_runtime.contract.stages import DeviceTarget
@@ -19,17 +20,6 @@ ARITHMETIC = Architecture(
     max_position_embeddings=512,
     rms_norm_eps=1e-6,
 )
-QWEN_7B = Architecture(
-    model_type="qwen2",
-    hidden_size=3584,
-    intermediate_size=18944,
-    num_hidden_layers=28,
-    num_attention_heads=28,
-    num_key_value_heads=4,
-    vocab_size=152064,
-    max_position_embeddings=131072,
-    rms_norm_eps=1e-6,
-)
 
 
 @pytest.mark.parametrize(
@@ -37,8 +27,8 @@ QWEN_7B = Architecture(
     [
         (ARITHMETIC, "CPU", 64, 96),
         (ARITHMETIC, "CPU", 64, 32768),  # it has no positions for more than 512
-        (QWEN_7B, "Ascend", 64, 512),
-        (QWEN_7B, "Ascend", 8, 2048),
+        (QWEN_2_5_7B, "Ascend", 64, 512),
+        (QWEN_2_5_7B, "Ascend", 8, 2048),
     ],
 )
 def test_what_can_be_served(architecture: Architecture, target: DeviceTarget, batch_size: int, max_tokens: int) -> None:
@@ -57,14 +47,14 @@ def test_what_would_outlast_its_requests_is_refused(
     target: DeviceTarget, batch_size: int, max_tokens: int, said: str
 ) -> None:
     with pytest.raises(WrongInput) as refused:
-        check_servable(QWEN_7B, Protocol(max_tokens=max_tokens), target, batch_size, cpus=1)
+        check_servable(QWEN_2_5_7B, Protocol(max_tokens=max_tokens), target, batch_size, cpus=1)
     assert refused.value.reason == "TooLargeToServe"
     assert said in refused.value.message
     assert "target.endpoint" in refused.value.message
 
 
 def test_more_time_or_more_processors_are_taken_into_account() -> None:
-    check_servable(QWEN_7B, Protocol(max_tokens=2048, request_timeout_seconds=86_400), "Ascend", 64, cpus=1)
-    check_servable(QWEN_7B, Protocol(max_tokens=256), "CPU", 8, cpus=32)
+    check_servable(QWEN_2_5_7B, Protocol(max_tokens=2048, request_timeout_seconds=86_400), "Ascend", 64, cpus=1)
+    check_servable(QWEN_2_5_7B, Protocol(max_tokens=256), "CPU", 8, cpus=32)
     with pytest.raises(WrongInput):
-        check_servable(QWEN_7B, Protocol(max_tokens=256), "CPU", 8, cpus=1)
+        check_servable(QWEN_2_5_7B, Protocol(max_tokens=256), "CPU", 8, cpus=1)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.architectures import QWEN_2_5_7B
 from support.student import CONFIG, train_contract
 
 from distill_runtime.contract import ArtifactReference, ModelSource, Parallelism, TrainContract, Training
@@ -22,18 +23,6 @@ from distill_runtime.training.schedule import plan_schedule
 
 GOLDEN = Path(__file__).parent / "golden"
 DATASET = ArtifactReference(uri="packed", digest="sha256:" + "0" * 64)
-QWEN_2_5_7B = Architecture(
-    model_type="qwen2",
-    hidden_size=3584,
-    intermediate_size=18944,
-    num_hidden_layers=28,
-    num_attention_heads=28,
-    num_key_value_heads=4,
-    vocab_size=152064,
-    max_position_embeddings=131072,
-    rms_norm_eps=1e-6,
-    rope_theta=1000000.0,
-)
 
 
 def build(contract: TrainContract, architecture: Architecture, sequence_length: int, start: InitialState) -> dict:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.e2e.workspace import Workspace
+from tests.e2e.workspace import LONG_TRAINING, Workspace
 from tests.harness.kubectl import condition, eventually
 
 CHILDREN = ("jobs", "pods", "configmaps", "services")
@@ -19,7 +19,7 @@ def _suspend(workspace: Workspace, kind: str, value: bool) -> None:
 
 
 def test_suspending_generate_frees_its_pods_and_resuming_completes(workspace: Workspace) -> None:
-    workspace.teacher(latency=0.2)
+    workspace.teacher(latency=0.5)
     workspace.apply(workspace.dataset(teacher={"shards": 2, "maxConcurrentRequests": 4}))
     workspace.running_pod("generate")
     eventually(lambda: workspace.teacher_stats()["answered"]["right"] > 20, "20 answers", 60)
@@ -40,14 +40,12 @@ def test_suspending_generate_frees_its_pods_and_resuming_completes(workspace: Wo
 def test_suspending_a_training_on_devices_resumes_from_its_checkpoint(workspace: Workspace) -> None:
     workspace.teacher()
     accelerator = {"profile": "fake-npu", "devicesPerNode": 1}
-    workspace.apply(workspace.dataset(), workspace.finetune(training={"maxSteps": 60}, accelerator=accelerator))
-    eventually(lambda: (workspace.status("finetunerun").get("step") or 0) >= 8, "8 steps", 120)
+    workspace.apply(workspace.dataset(), workspace.finetune(training=LONG_TRAINING, accelerator=accelerator))
+    workspace.wait_for_step(8)
     _suspend(workspace, "finetunerun", True)
     eventually(lambda: not _live_pods(workspace), "no Pod left", 60)
     _suspend(workspace, "finetunerun", False)
-    workspace.wait_for("finetunerun")
-    metrics = workspace.stage("finetunerun", "train")["metrics"]
-    assert metrics["resumedFromStep"] >= 4
+    workspace.wait_for_resumption("sums-train-a1")
     assert workspace.status("finetunerun")["restarts"] == 0
 
 

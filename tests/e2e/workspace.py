@@ -20,6 +20,8 @@ API_VERSION = "npu-distill.io/v1alpha1"
 CLAIM = "distill"
 READY_SECONDS = 180
 STAGES = ("generate", "filter", "pack", "train", "eval")
+LONG_TRAINING = {"maxSteps": 10_000, "batchSize": 1}
+"""Training that is surely under way still when something is done to it; it ends with the test's namespace."""
 
 Manifest = dict[str, Any]
 
@@ -132,6 +134,27 @@ class Workspace:
             return next((pod for pod in self.pods(stage) if pod["status"].get("phase") == "Running"), None)
 
         return eventually(running, f"a running Pod of stage {stage}", seconds)
+
+    def wait_for_step(self, step: int) -> None:
+        """Wait until the run says that its training has come so far."""
+        eventually(lambda: (self.status("finetunerun").get("step") or 0) >= step, f"{step} steps", READY_SECONDS)
+
+    def wait_for_resumption(self, job: str) -> None:
+        """Wait until a Pod of the Job says that it goes on from a checkpoint, and the run gets further than it was."""
+        before = self.status("finetunerun")["step"]
+
+        def resumed() -> bool:
+            pods = self.kubectl.list("pods", self.namespace, f"batch.kubernetes.io/job-name={job}")
+            started = [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] != "Pending"]
+            return any("resuming from step " in self.log(pod) for pod in started)
+
+        eventually(resumed, f"{job} resumes from a checkpoint", READY_SECONDS)
+        self.wait_for_step(before + 1)
+
+    def event_reasons(self, type_: str = "") -> set[str]:
+        """Give the reasons of the namespace's Events, those of one type if it is given."""
+        events = self.kubectl.list("events", self.namespace)
+        return {event["reason"] for event in events if type_ in ("", event["type"])}
 
     @contextmanager
     def watching(self, kind: str, fields: str, file: Path) -> Iterator[None]:

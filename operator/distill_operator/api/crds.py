@@ -69,7 +69,7 @@ def _root_schema(kind: type[AnyResource]) -> dict[str, Any]:
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": structural_schema(_model_of(kind, "spec")),
-            "status": {**structural_schema(_model_of(kind, "status")), "default": _UNSEEN},
+            "status": {**structural_schema(_model_of(kind, "status"), defaults=False), "default": _UNSEEN},
         },
         "x-kubernetes-validations": [rule.to_schema() for rule in _NAME_RULES],
     }

@@ -14,21 +14,26 @@ Schema = dict[str, Any]
 _DROPPED = ("title", "$defs")
 
 
-def structural_schema(model: type[BaseModel]) -> Schema:
-    """Give the structural schema of `model`, with descriptions, ranges, defaults and CEL rules.
+def structural_schema(model: type[BaseModel], *, defaults: bool = True) -> Schema:
+    """Give the structural schema of `model`, with descriptions, ranges and CEL rules.
+
+    Args:
+        model: what is described.
+        defaults: whether the API server fills in what is left out.
 
     Raises:
         ValueError: the model uses something that a structural schema cannot say.
     """
     schema = model.model_json_schema(by_alias=True, mode="validation")
-    return _Rewriter(schema.get("$defs", {})).rewrite(schema, model.__name__)
+    return _Rewriter(schema.get("$defs", {}), defaults).rewrite(schema, model.__name__)
 
 
 class _Rewriter:
     """Rewrites one model's schema; `definitions` are what its references point to."""
 
-    def __init__(self, definitions: Mapping[str, Schema]) -> None:
+    def __init__(self, definitions: Mapping[str, Schema], defaults: bool) -> None:
         self._definitions = definitions
+        self._defaults = defaults
 
     def rewrite(self, schema: Mapping[str, Any], path: str) -> Schema:
         """Rewrite the node `schema`; `path` names it in errors."""
@@ -40,6 +45,8 @@ class _Rewriter:
             return self._optional(node, path)
         self._children(node, path)
         _scalar(node)
+        if not self._defaults:
+            node.pop("default", None)
         return node
 
     def _optional(self, node: Schema, path: str) -> Schema:

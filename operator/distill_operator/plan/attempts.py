@@ -1,6 +1,6 @@
 """One stage's attempts: start a Job, watch it, take its result, or start the next from what the last one left."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -216,8 +216,13 @@ def _reported(progress: Progress | None) -> dict[str, Any]:
         "eta_seconds": round(progress.eta_seconds) if progress.eta_seconds is not None else None,
         "message": progress.message or None,
         "counts": progress.counts,
-        "metrics": progress.metrics,
+        "metrics": _readable(progress.metrics),
     }
+
+
+def _readable(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Leave fractions six digits, which nobody measures to more; an artifact's manifest has them all."""
+    return {name: value if value.is_integer() else float(f"{value:.6g}") for name, value in metrics.items()}
 
 
 def describe(stage: Outline, status: StageStatus) -> str:
@@ -269,7 +274,7 @@ def _succeeded(before: StageStatus, job: JobView, result: Result) -> StageStatus
             "message": result.message,
             "reason": None,
             "counts": result.counts,
-            "metrics": result.metrics,
+            "metrics": _readable(result.metrics),
             "artifact": Artifact(uri=artifact.uri, digest=artifact.digest) if artifact is not None else None,
         }
     )

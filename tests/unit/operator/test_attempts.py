@@ -260,6 +260,11 @@ class TestComplete:
         assert status.counts == {"generations": 200}
         assert status.artifact is not None
 
+    def test_figures_have_six_digits_and_whole_numbers_all_of_theirs(self) -> None:
+        said = result(metrics={"loss": 0.11455632001161575, "rate": 1234567.8, "tokens": 33554432.0})
+        found = step(jobs=(complete_job(),), pods=(succeeded_pod(GENERATE, said=said),))
+        assert found.status.metrics == {"loss": 0.114556, "rate": 1234570.0, "tokens": 33554432.0}
+
     def test_reads_on_while_a_pod_s_words_may_be_under_way(self) -> None:
         recorded = stage_status("generate", StageState.RUNNING, job=GENERATE.name)
         found = step(recorded=recorded, jobs=(complete_job(),), now=ENDED)

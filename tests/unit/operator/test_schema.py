@@ -122,6 +122,14 @@ def test_every_field_is_described(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_filled_into_a_status_but_that_nobody_has_seen_the_object(kind: str) -> None:
+    """`kubectl describe` would show it, empty."""
+    status = root_schema(kind)["properties"]["status"]
+    assert [path for path, node in nodes("status", status) if "default" in node] == ["status"]
+    assert status["default"] == {"observedGeneration": -1}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_node_is_structural(kind: str) -> None:
     allowed_exclusive = {"exclusiveMinimum", "exclusiveMaximum"}
     for path, node in nodes("", root_schema(kind)):

@@ -16,6 +16,7 @@ from distill_operator.handlers import build_registry, watch
 from distill_operator.metrics import Metrics
 from distill_operator.observation import ResourceKey
 from distill_operator.progress import ProgressPoller
+from distill_operator.reach import end_when_within_reach, within_reach
 from distill_operator.reconcile import Reconciler
 from distill_operator.server import PORT, build_server
 from distill_operator.settings import Settings, SettingsError, load_settings
@@ -31,10 +32,13 @@ async def run(settings: Settings, port: int) -> None:
 
     Raises:
         ClusterError: the API server cannot be reached, or does not serve what is to be watched.
+        ExceptionGroup: of ClusterErrors, when a namespace that was left out can be watched.
     """
     metrics = Metrics()
     async with connect() as cluster, aiohttp.ClientSession() as session:
         await cluster.require_kinds()  # kopf would run on without what is missing, and never look again
+        namespaces = await within_reach(cluster, settings.watch_namespaces)
+        left_out = {*settings.watch_namespaces} - {*namespaces}
         store = WatchedStore()
         poller = ProgressPoller(session, settings.progress_interval_seconds)
         reconciler = Reconciler(store, cluster, poller, settings, metrics, clock=lambda: datetime.now(UTC))
@@ -47,10 +51,11 @@ async def run(settings: Settings, port: int) -> None:
             async with asyncio.TaskGroup() as group:
                 background = (
                     group.create_task(queue.run(WORKERS)),
-                    group.create_task(sweep_regularly(store, cluster, queue, settings.watch_namespaces)),
+                    group.create_task(sweep_regularly(store, cluster, queue, namespaces)),
+                    group.create_task(end_when_within_reach(cluster, left_out)),
                 )
                 await asyncio.sleep(0)  # at its end kopf waits 5 s for whatever was started after it, so not for these
-                await watch(build_registry(store, queue), settings.watch_namespaces)
+                await watch(build_registry(store, queue), namespaces)
                 for task in background:
                     task.cancel()
         finally:
@@ -72,10 +77,12 @@ def main() -> int:
         return 2
     try:
         uvloop.run(run(settings, arguments.port))
-    except ClusterError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
+    except* ClusterError as errors:
+        sys.stderr.writelines(f"{error}\n" for error in errors.exceptions)
+        ended_by_itself = True
+    else:
+        ended_by_itself = False
+    return int(ended_by_itself)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from distill_operator.plan.events import Notice
 
 FIELD_MANAGER = "npu-distill"
 REQUEST_SECONDS = 30
-NOT_FOUND, CONFLICT, INVALID = 404, 409, 422
+FORBIDDEN, NOT_FOUND, CONFLICT, INVALID = 403, 404, 409, 422
 FIRST_ERROR = 400
 NOTE_BYTES = 1024
 """Longest note of an Event."""
@@ -54,6 +54,10 @@ class ConflictError(ClusterError):
 
 class InvalidError(ClusterError):
     """What was sent is wrong, and will be the next time."""
+
+
+class ForbiddenError(ClusterError):
+    """The operator has no right to it."""
 
 
 class NotServedError(ClusterError):
@@ -172,8 +176,10 @@ class Cluster:
         try:
             response = await self._api.call_api(*call, _request_timeout=REQUEST_SECONDS)
             text = await response.read()
-        except (aiohttp.ClientError, TimeoutError, client.ApiException) as error:
-            raise ClusterError(f"{method} {path}: {error or type(error).__name__}") from error
+        except TimeoutError as error:
+            raise ClusterError(f"{method} {path}: no answer within {REQUEST_SECONDS} s.") from error
+        except (aiohttp.ClientError, client.ApiException) as error:
+            raise ClusterError(f"{method} {path}: {str(error) or type(error).__name__}.") from error
         if response.status >= FIRST_ERROR:
             raise _error(method, path, response.status, text)
         return bytes(text)
@@ -211,13 +217,21 @@ def _cut(text: str, size: int) -> str:
     return f"{encoded[: size - len('…'.encode())].decode(errors='ignore')}…"
 
 
+_ERRORS = {
+    FORBIDDEN: ForbiddenError,
+    NOT_FOUND: ObjectGoneError,
+    CONFLICT: ConflictError,
+    INVALID: InvalidError,
+}
+
+
 def _error(method: str, path: str, status: int, text: bytes) -> ClusterError:
     try:
         message = json.loads(text)["message"]
     except (ValueError, KeyError, TypeError):
         message = text.decode(errors="replace")[:500]
     name = path.split("/namespaces/", 1)[-1]
-    kind = {NOT_FOUND: ObjectGoneError, CONFLICT: ConflictError, INVALID: InvalidError}.get(status, ClusterError)
+    kind = _ERRORS.get(status, ClusterError)
     return kind(f"{method} {name}: {message} (HTTP {status})")
 
 

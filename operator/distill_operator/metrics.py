@@ -47,6 +47,12 @@ class Metrics:
         self._restarts = Gauge(
             "npu_distill_training_restarts", "Attempts that failed.", _OBJECT, registry=self._registry
         )
+        self._disruptions = Gauge(
+            "npu_distill_training_disruptions",
+            "Attempts that ended since a Pod was taken off its node.",
+            _OBJECT,
+            registry=self._registry,
+        )
         self._score = Gauge("npu_distill_score_percent", "pass@1 in percent.", _OBJECT, registry=self._registry)
         self._conditions: dict[ResourceKey, str] = {}
 
@@ -85,6 +91,7 @@ class Metrics:
         self._condition.labels(*labels, holds).set(1)
         if isinstance(status, FinetuneRunStatus):
             self._restarts.labels(*labels).set(status.restarts)
+            self._disruptions.labels(*labels).set(status.disruptions)
             if status.loss is not None:
                 self._loss.labels(*labels).set(status.loss)
             if status.step is not None:
@@ -99,7 +106,7 @@ class Metrics:
             return
         labels = (key.kind, key.namespace, key.name)
         self._condition.remove(*labels, before)
-        for gauge in (self._loss, self._step, self._restarts, self._score):
+        for gauge in (self._loss, self._step, self._restarts, self._disruptions, self._score):
             gauge.remove_by_labels(dict(zip(_OBJECT, labels, strict=True)))
 
     def expose(self) -> bytes:

@@ -20,6 +20,8 @@ CHILD_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGER}"
 JOB_UID_LABEL = "batch.kubernetes.io/controller-uid"
 DISRUPTION = "DisruptionTarget"
 """Condition of a Pod that is taken off its node: by a drain, a preemption, a lost node or the kubelet."""
+CONTAINER = "stage"
+"""The container of a stage's Pods."""
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 
 
@@ -78,7 +80,7 @@ class PodView:
     node: str = ""
     deletion_timestamp: datetime | None = None
     """When it must have ended: the API server adds the grace period to the time of the deletion."""
-    created_at: datetime | None = None
+    scheduled_at: datetime | None = None
     finished_at: datetime | None = None
     unschedulable: str = ""
     waiting_reason: str = ""
@@ -103,7 +105,12 @@ class PodView:
     @property
     def disrupted(self) -> bool:
         """Whether it ends since it is taken off its node; the condition alone may come to nothing."""
-        return bool(self.disruption) and (self.deleting or self.finished)
+        return bool(self.disruption) and not self.evicted and (self.deleting or self.finished)
+
+    @property
+    def evicted(self) -> bool:
+        """Whether the kubelet ended it, for its node had no memory or disk left: it may be what took them."""
+        return self.pod_reason == "Evicted"
 
     @property
     def running(self) -> bool:
@@ -160,11 +167,11 @@ def view_job(body: Mapping[str, Any]) -> JobView:
 
 
 def view_pod(body: Mapping[str, Any]) -> PodView:
-    """Reduce a Pod; stage Pods have one container."""
+    """Reduce a Pod; what other containers somebody has injected into it do is no matter."""
     metadata, status = body["metadata"], body.get("status", {})
     labels, annotations = metadata.get("labels", {}), metadata.get("annotations", {})
-    containers = status.get("containerStatuses", [])
-    state = containers[0].get("state", {}) if containers else {}
+    containers = {item["name"]: item for item in status.get("containerStatuses", [])}
+    state = containers.get(CONTAINER, {}).get("state", {})
     terminated, waiting = state.get("terminated", {}), state.get("waiting", {})
     return PodView(
         name=metadata["name"],
@@ -175,7 +182,7 @@ def view_pod(body: Mapping[str, Any]) -> PodView:
         ip=status.get("podIP", ""),
         node=body.get("spec", {}).get("nodeName", ""),
         deletion_timestamp=_time(metadata.get("deletionTimestamp")),
-        created_at=_time(metadata.get("creationTimestamp")),
+        scheduled_at=_time(_condition(status, "PodScheduled", "True").get("lastTransitionTime")),
         finished_at=_time(terminated.get("finishedAt")),
         unschedulable=_said(status, "PodScheduled", "False"),
         waiting_reason=waiting.get("reason", ""),
@@ -197,8 +204,14 @@ def _indexes(text: str) -> frozenset[int]:
 
 def _said(status: Mapping[str, Any], name: str, value: str) -> str:
     """Give what the condition `name` says, if it has this value."""
+    condition = _condition(status, name, value)
+    return str(condition.get("message") or condition.get("reason", ""))
+
+
+def _condition(status: Mapping[str, Any], name: str, value: str) -> Mapping[str, Any]:
+    """Give the condition `name`, if it has this value; else an empty one."""
     conditions = (item for item in status.get("conditions", []) if (item["type"], item["status"]) == (name, value))
-    return next((item.get("message") or item.get("reason", "") for item in conditions), "")
+    return next(conditions, {})
 
 
 def _time(text: str | None) -> datetime | None:

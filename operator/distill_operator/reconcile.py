@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -59,7 +59,7 @@ class Reconciler:
         """Take the next step of one object. Gives the seconds after which to look again, or None.
 
         Raises:
-            ClusterError: the API server refused a child; the status says so, and the caller should try again. Not
+            ClusterError: the API server has not taken a child; the status says so, and the caller should try again. Not
                 raised for one that is not valid, which time does not mend.
         """
         resource = self._store.resource(key)
@@ -147,7 +147,10 @@ class Reconciler:
     def _with_written_status(self, key: ResourceKey, resource: Mapping[str, Any]) -> Mapping[str, Any]:
         """Put the status that was written last over an object whose own update has not come back by the watch yet."""
         write = self._written.get(key)
-        if write is None or resource["metadata"]["resourceVersion"] not in write.older:
+        if write is None:
+            return resource
+        if resource["metadata"]["resourceVersion"] not in write.older:
+            self._written[key] = replace(write, older=frozenset())  # the watch has caught up
             return resource
         metadata = {**resource["metadata"], "resourceVersion": write.version}
         return {**resource, "metadata": metadata, "status": write.status}

@@ -83,7 +83,9 @@ class WorkQueue(Generic[Key]):
                 failures = self._failures[key] = self._failures.get(key, 0) + 1
                 delay = min(FIRST_RETRY_SECONDS * 2.0 ** (failures - 1), LONGEST_RETRY_SECONDS)
                 unexpected = not isinstance(error, self._expected)
-                _log.error("%s: %s; next try in %g s", key, error or type(error), delay, exc_info=unexpected)
+                _log.error(
+                    "%s: %s; next try in %g s", key, str(error) or type(error).__name__, delay, exc_info=unexpected
+                )
             else:
                 self._failures.pop(key, None)
             finally:

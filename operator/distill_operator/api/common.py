@@ -96,6 +96,9 @@ class StageStatus(Model):
         description="Attempts that ended since a Pod of them was taken off its node. They use up none of restarts.max.",
     )
     job: str | None = Field(default=None, description="Job of the latest attempt.")
+    output: str | None = Field(
+        default=None, description="Directory on the claim that it writes to; what is under way is beside it."
+    )
     started_at: datetime | None = Field(default=None, description="When the first attempt started.")
     finished_at: datetime | None = Field(default=None, description="When the stage ended.")
     done: int | None = Field(default=None, description="Units finished.")

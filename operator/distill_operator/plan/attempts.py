@@ -1,6 +1,6 @@
 """One stage's attempts: start a Job, watch it, take its result, or start the next from what the last one left."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from distill_operator.plan.failures import (
     obstacle,
     stuck_terminating,
     unreadable_result,
-    until_stuck,
+    until_overdue,
 )
 from distill_operator.plan.manifests import attempt_manifests, job_name
 from distill_operator.plan.reports import merge_progress, merge_results
@@ -26,6 +26,11 @@ from distill_runtime.contract import Progress, Result
 
 HEARD_AFTER = timedelta(seconds=10)
 """A Job's end and its Pods' last words arrive by two watches: silence means something only after this."""
+FIRST_PAUSE = timedelta(seconds=10)
+LONGEST_PAUSE = timedelta(minutes=6)
+"""The pause before an attempt doubles with each that fails soon, from the one to the other, as a Job's does between its
+Pods: a fault of the storage or of a node often passes."""
+SOON = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,14 @@ class Step:
     delete: tuple[JobView, ...] = ()
     look_again_after: timedelta | None = None
     blocked: Waiting | Invalid | None = None
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """Why an attempt ended, and the time before which there is no other."""
+
+    cause: Failure
+    next_not_before: datetime | None
 
 
 def step_stage(
@@ -74,7 +87,8 @@ def step_stage(
     if not cause.final:
         cause = disruption(stage, job, pods) or cause
     if not cause.final and job.attempt - len(before.disrupted) < stage.max_attempts:
-        return _start(key, stage, job.attempt + 1, before, observation, settings, now, cause)
+        ended = _Ended(cause, None if job.attempt in before.disrupted else _pause_ends(jobs, job, before.disrupted))
+        return _start(key, stage, job.attempt + 1, before, observation, settings, now, ended)
     return _failed(_with_failure(before, job, cause))
 
 
@@ -107,7 +121,7 @@ def _wait_for_end(stage: Outline, status: StageStatus, message: str, pods: Seque
     """Wait for Pods that have been told to end; one that does not is what there is to say."""
     stuck = stuck_terminating(pods, now)
     reason, said = (stuck.reason, stuck.message) if stuck is not None else (stage.reason, message)
-    return Step(status, reason, said, look_again_after=until_stuck(pods, now))
+    return Step(status, reason, said, look_again_after=until_overdue(pods, now))
 
 
 def _start(
@@ -118,20 +132,27 @@ def _start(
     observation: Observation,
     settings: Settings,
     now: datetime,
-    cause: Failure | None = None,
+    before: _Ended | None = None,
 ) -> Step:
+    """Start an attempt: the first, one whose Job was deleted, or the one after `before`."""
+    cause = before.cause if before is not None else None
     if isinstance(stage, Blocked):
         return _not_started(stage, recorded, cause)
     name = job_name(key.name, stage.name, attempt)
     started = recorded.started_at if recorded is not None and recorded.started_at is not None else now
+    pause = before.next_not_before - now if before is not None and before.next_not_before is not None else timedelta()
     message = f"Job {name} starts."
     if cause is not None:
-        message = f"Attempt {attempt - 1} failed ({cause.reason}: {cause.message}); attempt {attempt} goes on from it."
+        when = f" after a pause, at {now + pause:%H:%M:%S} UTC" if pause > timedelta() else ""
+        message = (
+            f"Attempt {attempt - 1} failed ({cause.reason}: {cause.message}); attempt {attempt} goes on from it{when}."
+        )
     status = StageStatus(
         name=stage.name,
         state=StageState.PENDING,
         attempt=attempt,
         job=name,
+        output=stage.contract.output,
         started_at=started,
         message=message,
         reason=cause.reason if cause is not None else None,
@@ -142,8 +163,26 @@ def _start(
     if leftover:  # a Job deleted by hand is gone before its Pods are: two Pods of one index would write the same files
         waiting = f"Waiting for Pod {leftover[0].name} of an earlier Job to end."
         return _wait_for_end(stage, status, waiting, leftover, now)
+    if pause > timedelta():
+        return Step(status, stage.reason, message, look_again_after=pause)
     manifests = attempt_manifests(key, observation.uid, stage, attempt, settings)
     return Step(status, stage.reason, message, create=tuple(manifests))
+
+
+def _pause_ends(jobs: Sequence[JobView], failed: JobView, disrupted: Collection[int]) -> datetime | None:
+    """Give the time until which the attempt after `failed` waits."""
+    if failed.finished_at is None:
+        return None
+    soon = 0
+    for job in sorted(jobs, key=lambda job: job.attempt, reverse=True):
+        if job.attempt in disrupted or not _failed_soon(job):
+            break
+        soon += 1
+    return failed.finished_at + min(FIRST_PAUSE * 2.0 ** max(soon - 1, 0), LONGEST_PAUSE)
+
+
+def _failed_soon(job: JobView) -> bool:
+    return job.created_at is not None and job.finished_at is not None and job.finished_at - job.created_at < SOON
 
 
 def _not_started(stage: Blocked, recorded: StageStatus | None, cause: Failure | None) -> Step:
@@ -163,6 +202,7 @@ def _continued(stage: Outline, job: JobView, recorded: StageStatus | None, now: 
         state=StageState.PENDING,
         attempt=job.attempt,
         job=job.name,
+        output=recorded.output if recorded is not None else None,
         started_at=(recorded.started_at if recorded is not None else None) or job.created_at or now,
         disrupted=_recorded_disruptions(recorded),
         **_figures(recorded),
@@ -192,7 +232,7 @@ def _active(
         if hindrance is not None:  # the other shards go on meanwhile
             update["message"] = hindrance.message
         status = before.model_copy(update=update)
-        return Step(status, stage.reason, describe(stage, status), look_again_after=until_stuck(pods, now))
+        return Step(status, stage.reason, describe(stage, status), look_again_after=until_overdue(pods, now))
     if hindrance is None and pods and all(pod.finished for pod in pods):
         return Step(
             before, stage.reason, f"The Pods of Job {job.name} have ended; waiting for what the Job makes of it."
@@ -201,7 +241,7 @@ def _active(
     if hindrance is not None:
         reason, message = hindrance.reason, hindrance.message
     update = {"state": StageState.PENDING, "message": message, "rate": None, "eta_seconds": None}
-    look_again_after = until_stuck(pods, now) if pods else NO_PODS_AFTER
+    look_again_after = until_overdue(pods, now) if pods else NO_PODS_AFTER
     return Step(before.model_copy(update=update), reason, message, look_again_after=look_again_after)
 
 

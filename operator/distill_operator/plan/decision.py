@@ -11,7 +11,7 @@ from distill_operator.api import AnyResource, Status
 from distill_operator.observation import JobView, Observation, ResourceKey
 from distill_operator.plan.failures import APPLY_FAILED
 from distill_operator.plan.kinds import KIND_PLANS, KindPlan
-from distill_operator.plan.pipeline import Phase, Verdict, plan_resource, unfinished_jobs
+from distill_operator.plan.pipeline import Phase, Verdict, has_begun, plan_resource, unfinished_jobs
 from distill_operator.plan.status import conditions, summarize
 from distill_operator.settings import Settings
 
@@ -46,8 +46,8 @@ def decide(key: ResourceKey, observation: Observation, settings: Settings, now: 
 def with_apply_error(
     key: ResourceKey, observation: Observation, decision: Decision, message: str, now: datetime
 ) -> Decision:
-    """Give the decision again, its status saying that the API server refused a child."""
-    verdict = Verdict(Phase.PROGRESSING, APPLY_FAILED, f"The API server refused: {message} Trying again.")
+    """Give the decision again, its status saying that the API server has not taken a child."""
+    verdict = Verdict(Phase.PROGRESSING, APPLY_FAILED, f"The API server has not taken it: {message} Trying again.")
     return _with_verdict(key, observation, decision, verdict, now)
 
 
@@ -68,8 +68,10 @@ def _with_verdict(
 ) -> Decision:
     generation = observation.resource["metadata"].get("generation", 1)
     previous = recorded_status(key.kind, observation.resource)
-    said = conditions(verdict, previous, generation, now)
-    return replace(decision, status=decision.status.model_copy(update={"conditions": said}))
+    update: dict[str, Any] = {"conditions": conditions(verdict, previous, generation, now)}
+    if not has_begun(previous, observation):
+        update |= {"input": previous.input, "stages": previous.stages}
+    return replace(decision, status=decision.status.model_copy(update=update))
 
 
 def parse(kind: KindPlan, body: Mapping[str, Any]) -> AnyResource:

@@ -23,10 +23,15 @@ NO_IMAGE = {"ErrImagePull", "ImagePullBackOff"}
 APPLY_FAILED = "ApplyFailed"
 RETRYING = "Retrying"
 STUCK_TERMINATING = "PodStuckTerminating"
-HINDRANCES = NOT_STARTING | NO_IMAGE | {"Unschedulable", "NoPods", RETRYING, STUCK_TERMINATING, APPLY_FAILED}
+NOT_SET_UP = "PodNotSetUp"
+HINDRANCES = (
+    NOT_STARTING | NO_IMAGE | {"Unschedulable", "NoPods", NOT_SET_UP, RETRYING, STUCK_TERMINATING, APPLY_FAILED}
+)
 """Reasons of an object that should make progress and does not."""
 
 NO_PODS_AFTER = timedelta(seconds=10)
+SET_UP_WITHIN = timedelta(minutes=5)
+"""For most images to be pulled, and for volumes to be mounted."""
 STUCK_AFTER = timedelta(seconds=60)
 """A kubelet kills what its grace period has not ended and says so within moments; one that is silent is gone."""
 SIGKILL_EXIT, SIGTERM_EXIT = 137, 143
@@ -51,7 +56,12 @@ class Failure:
 
 def obstacle(stage: Outline, job: JobView, pods: Sequence[PodView], now: datetime) -> Obstacle | None:
     """Say what keeps the Pods of an active Job from running, if something does."""
-    return stuck_terminating(pods, now) or _not_starting(stage, pods) or _not_replaced(stage, job, pods, now)
+    return (
+        stuck_terminating(pods, now)
+        or _not_starting(stage, pods)
+        or _not_set_up(pods, now)
+        or _not_replaced(stage, job, pods, now)
+    )
 
 
 def _not_starting(stage: Outline, pods: Sequence[PodView]) -> Obstacle | None:
@@ -69,6 +79,19 @@ def _not_starting(stage: Outline, pods: Sequence[PodView]) -> Obstacle | None:
             remedy = ". Create it, and the Pod starts." if pod.waiting_reason == CONFIGURATION_MISSING else ""
             return Obstacle(pod.waiting_reason, f"Pod {pod.name} cannot start: {pod.waiting_message}{remedy}")
     return None
+
+
+def _not_set_up(pods: Sequence[PodView], now: datetime) -> Obstacle | None:
+    """Say which Pod has been given a node and no containers, if that takes long; only its Events say why."""
+    late = next((pod for pod in pods if (due := _set_up_by(pod)) is not None and now >= due), None)
+    if late is None:
+        return None
+    return Obstacle(
+        NOT_SET_UP,
+        f"Pod {late.name} was given node {late.node} more than {SET_UP_WITHIN.seconds // 60} minutes ago and does not "
+        "run yet: a large image that is still being pulled, or a volume that cannot be mounted. "
+        f"`kubectl describe pod {late.name}` says which.",
+    )
 
 
 def _not_replaced(stage: Outline, job: JobView, pods: Sequence[PodView], now: datetime) -> Obstacle | None:
@@ -106,10 +129,16 @@ def stuck_terminating(pods: Sequence[PodView], now: datetime) -> Obstacle | None
     )
 
 
-def until_stuck(pods: Sequence[PodView], now: datetime) -> timedelta | None:
-    """Give the time after which a Pod that is being deleted will count as stuck, if there is one that does not yet."""
-    ahead = (due - now for pod in pods if (due := _stuck_at(pod)) is not None and due > now)
-    return min(ahead, default=None)
+def until_overdue(pods: Sequence[PodView], now: datetime) -> timedelta | None:
+    """Give the time after which a Pod that should run or end by then will be said not to, if there is one."""
+    dues = (due for pod in pods for due in (_stuck_at(pod), _set_up_by(pod)))
+    return min((due - now for due in dues if due is not None and due > now), default=None)
+
+
+def _set_up_by(pod: PodView) -> datetime | None:
+    if pod.phase != "Pending" or pod.deleting or pod.scheduled_at is None:
+        return None
+    return pod.scheduled_at + SET_UP_WITHIN
 
 
 def _stuck_at(pod: PodView) -> datetime | None:
@@ -145,6 +174,8 @@ def disruption(stage: Outline, job: JobView, pods: Sequence[PodView]) -> Failure
     """Say what took a Pod off its node and thereby ended the attempt: nobody's mistake."""
     if stage.backoff_limit:
         return None  # the Job puts another Pod in its place
+    if any(pod.evicted for pod in pods):
+        return None
     disrupted = next((pod for pod in pods if pod.disrupted), None)
     if disrupted is not None:
         return Failure("Disrupted", f"Pod {disrupted.name} was taken off its node: {disrupted.disruption}")

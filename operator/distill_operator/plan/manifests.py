@@ -5,6 +5,7 @@ from typing import Any
 
 from distill_operator.observation import (
     ATTEMPT_LABEL,
+    CONTAINER,
     DISRUPTION,
     KIND_LABEL,
     MANAGED_BY_LABEL,
@@ -32,7 +33,6 @@ from distill_runtime.contract.stages import CONTRACT_PATH, RENDEZVOUS_PORT, VOLU
 
 Manifest = dict[str, Any]
 
-CONTAINER = "stage"
 TERMINATION_PATH = "/dev/termination-log"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 """Everything that the other stages read is on the claim: nothing may try a hub and wait for its time-out."""
@@ -186,15 +186,16 @@ def _pod(stage: Stage, name: str, settings: Settings) -> Manifest:
     if stage.priority_class_name:
         pod["priorityClassName"] = stage.priority_class_name
     if _must_meet(stage):
-        pod |= {"subdomain": name, "topologySpreadConstraints": [_one_pod_a_node(name)]}
+        pod |= {"subdomain": name, "topologySpreadConstraints": [_one_pod_a_node(name, stage.pods)]}
     if profile is not None:
         _apply_profile(pod, profile)
     return pod
 
 
-def _one_pod_a_node(name: str) -> Manifest:
+def _one_pod_a_node(name: str, pods: int) -> Manifest:
     return {
         "maxSkew": 1,
+        "minDomains": pods,  # with fewer nodes than Pods, no node may have two
         "topologyKey": "kubernetes.io/hostname",
         "whenUnsatisfiable": "DoNotSchedule",
         "labelSelector": {"matchLabels": {"batch.kubernetes.io/job-name": name}},

@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from distill_operator.api import AnyResource, StageState, StageStatus
+from distill_operator.api import AnyResource, StageState, StageStatus, Status
 from distill_operator.observation import JobView, Observation
 from distill_operator.plan.attempts import Step, step_stage
-from distill_operator.plan.failures import stuck_terminating, until_stuck
+from distill_operator.plan.failures import stuck_terminating, until_overdue
 from distill_operator.plan.kinds import KindPlan
 from distill_operator.plan.stages import Blocked, Invalid, Stage, Waiting, key_of
 from distill_operator.settings import Settings
@@ -63,7 +63,7 @@ def plan_resource(
 ) -> Plan:
     """Decide the next step of one object from its spec, its recorded status and what is in the cluster."""
     if earlier := _earlier_object(observation, now):
-        look_again_after = until_stuck(observation.pods, now)
+        look_again_after = until_overdue(observation.pods, now)
         verdict = Verdict(Phase.PROGRESSING, earlier.reason, earlier.message)
         return Plan(verdict, resource.status.stages, look_again_after=look_again_after)
     plan = _walk(kind, resource, observation, settings, now)
@@ -78,15 +78,14 @@ def _walk(kind: KindPlan, resource: AnyResource, observation: Observation, setti
     walk = _Walk()
     for position, name in enumerate(names):
         recorded = resource.status.stage(name)
-        stage: Stage | Blocked
         if recorded is not None and recorded.state is StageState.SUCCEEDED:
             step = Step(recorded)
         else:
             planned = kind.plan_stage(resource, name, walk.finished, observation.dependency, settings)
             if isinstance(planned, Stage):
-                walk.input, stage = planned.input, planned
-            else:
-                stage = Blocked(**vars(kind.outline(resource, name)), by=planned)
+                walk.input = planned.input
+                planned = _unless_changed(planned, recorded)
+            stage = planned if isinstance(planned, Stage) else Blocked(**vars(kind.outline(resource, name)), by=planned)
             step = step_stage(key_of(resource), stage, recorded, observation, settings, now)
         walk.statuses.append(step.status)
         if step.status.state is not StageState.SUCCEEDED:
@@ -96,6 +95,23 @@ def _walk(kind: KindPlan, resource: AnyResource, observation: Observation, setti
     last = walk.statuses[-1]
     done = Verdict(Phase.DONE, kind.done_reason, last.message or "Done.")
     return Plan(done, tuple(walk.statuses), input=walk.input)
+
+
+def _unless_changed(stage: Stage, recorded: StageStatus | None) -> Stage | Invalid:
+    """Give the stage, unless it has begun as another: it would start over, and find nothing of what was done.
+
+    The API server does not see every change of a field without a schema, such as spec.mindformers (CEL compares only
+    the keys that both have), nor one of the profile.
+    """
+    begun_in = recorded.output if recorded is not None else None
+    if begun_in is None or begun_in == stage.contract.output:
+        return stage
+    return Invalid(
+        "SpecChanged",
+        f"What {stage.name} would make now is not what it has begun to make in {begun_in}: something that this depends "
+        "on was changed, in the spec or in the accelerator profile. Set it back, and it goes on where it was; or "
+        "create the object again, which starts over.",
+    )
 
 
 def _stage_names(kind: KindPlan, resource: AnyResource, settings: Settings) -> tuple[str, ...]:
@@ -125,6 +141,12 @@ def unfinished_jobs(observation: Observation) -> tuple[JobView, ...]:
     return tuple(job for job in owned if not job.finished and not job.deleting)
 
 
+def has_begun(status: Status, observation: Observation) -> bool:
+    """Tell whether a Job of the object is or was there, by which its input is settled."""
+    owned = (job.owner_uid == observation.uid for job in observation.jobs)
+    return any(owned) or any(stage.job is not None for stage in status.stages)
+
+
 def _suspend(plan: Plan, resource: AnyResource, observation: Observation, now: datetime) -> Plan:
     """Stop what runs instead of going on. Artifacts and checkpoints stay, so nothing that was done is lost."""
     running = unfinished_jobs(observation)
@@ -136,8 +158,9 @@ def _suspend(plan: Plan, resource: AnyResource, observation: Observation, now: d
     elif running or any(not pod.finished for pod in observation.pods):
         message = "Suspended; its Pods are ending."
     stages = tuple(_paused(stage, resource.status.stage(stage.name)) for stage in plan.stages)
-    verdict, look_again_after = Verdict(Phase.SUSPENDED, "Suspended", message), until_stuck(observation.pods, now)
-    return Plan(verdict, stages, delete=running, look_again_after=look_again_after, input=plan.input)
+    verdict, look_again_after = Verdict(Phase.SUSPENDED, "Suspended", message), until_overdue(observation.pods, now)
+    fixed = plan.input if has_begun(resource.status, observation) else None
+    return Plan(verdict, stages, delete=running, look_again_after=look_again_after, input=fixed)
 
 
 def _paused(stage: StageStatus, recorded: StageStatus | None) -> StageStatus:

@@ -36,6 +36,8 @@ class ApiServer:
         self.requests: list[web.Request] = []
         self.posted: list[Body] = []
         self.refusal: tuple[int, str] | None = None
+        self.silent = False
+        self.forbidden: set[str] = set()
         self._versions = itertools.count(1)
         self._version = 0
         self._watches: defaultdict[str, set[asyncio.Queue[Body]]] = defaultdict(set)
@@ -99,8 +101,12 @@ class ApiServer:
         @web.middleware
         async def note(request: web.Request, handler: Any) -> web.StreamResponse:
             self.requests.append(request)
+            if self.silent:
+                await asyncio.Event().wait()
             if self.refusal is not None:
                 return web.json_response({"message": self.refusal[1]}, status=self.refusal[0])
+            if request.match_info.get("namespace") in self.forbidden:
+                return web.json_response({"message": f"{request.path} is forbidden"}, status=403)
             return await handler(request)  # type: ignore[no-any-return]
 
         application = web.Application(middlewares=[note])

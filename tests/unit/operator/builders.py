@@ -106,7 +106,7 @@ def complete(view: JobView) -> dict[str, Any]:
 
 
 def pod(of: JobView, index: int = 0, **fields: Any) -> PodView:
-    defaults: dict[str, Any] = {"name": f"{of.name}-{index}-x", "owner_uid": of.owner_uid, "created_at": NOW}
+    defaults: dict[str, Any] = {"name": f"{of.name}-{index}-x", "owner_uid": of.owner_uid}
     return PodView(job_uid=of.uid, index=index, **{**defaults, **fields})
 
 

@@ -17,6 +17,7 @@ from unit.operator.builders import NOW, SETTINGS
 from distill_operator.cluster import ClusterError, ConflictError
 from distill_operator.metrics import Metrics
 from distill_operator.observation import (
+    CONTAINER,
     DISRUPTION,
     INDEX_ANNOTATION,
     JOB_UID_LABEL,
@@ -80,7 +81,7 @@ class SimulatedPod:
         status = {
             "phase": self.phase,
             "podIP": "10.0.0.1",
-            "containerStatuses": [{"state": state}],
+            "containerStatuses": [{"name": CONTAINER, "state": state}],
             "conditions": conditions,
         }
         return {

@@ -85,6 +85,7 @@ class TestStart:
             "generate",
             StageState.PENDING,
             job="math-generate-a1",
+            output=stage("DistillDataset").contract.output,
             started_at=ENDED,
             message="Job math-generate-a1 starts.",
         )
@@ -157,6 +158,15 @@ class TestActive:
         assert found.status.state is StageState.PENDING
         assert found.reason == reason
         assert message in found.message
+
+    def test_a_pod_that_is_not_set_up_says_where_to_look(self) -> None:
+        """A large image, or a volume that cannot be mounted: the kubelet calls both ContainerCreating."""
+        given = pod(GENERATE, node="node-1", scheduled_at=NOW, waiting_reason="ContainerCreating")
+        first = step(jobs=(GENERATE,), pods=(given,), now=later(60))
+        assert (first.reason, first.look_again_after) == ("Generating", timedelta(seconds=240))
+        found = step(jobs=(GENERATE,), pods=(given,), now=later(300))
+        assert (found.reason, found.look_again_after) == ("PodNotSetUp", None)
+        assert f"kubectl describe pod {given.name}" in found.message
 
     def test_a_job_may_take_a_moment_to_make_its_pods(self) -> None:
         found = step(jobs=(GENERATE,), now=later(3))
@@ -290,10 +300,49 @@ class TestComplete:
 class TestFailed:
     def test_the_next_attempt_goes_on_from_it(self) -> None:
         said = Result(outcome="Failed", reason="VolumeFull", message="no space is left")
-        found = step("FinetuneRun", jobs=(failed_job(),), pods=(failed_pod(TRAIN, said=said),))
+        found = step("FinetuneRun", jobs=(failed_job(),), pods=(failed_pod(TRAIN, said=said),), now=later(70))
         assert created(found) == ["student-train-a2"]
         assert (found.status.attempt, found.status.reason) == (2, "VolumeFull")
         assert found.message == "Attempt 1 failed (VolumeFull: no space is left); attempt 2 goes on from it."
+
+    def test_the_next_attempt_waits_a_moment(self) -> None:
+        said = Result(outcome="Failed", reason="VolumeFailed", message="stale file handle")
+        first = step("FinetuneRun", jobs=(failed_job(),), pods=(failed_pod(TRAIN, said=said),), now=ENDED)
+        assert (created(first), first.look_again_after) == ([], timedelta(seconds=10))
+        assert first.status.attempt == 2
+        at = f"{later(70):%H:%M:%S}"
+        assert first.message == (
+            f"Attempt 1 failed (VolumeFailed: stale file handle); attempt 2 goes on from it after a pause, at {at} UTC."
+        )
+        jobs, pods = (failed_job(),), (failed_pod(TRAIN, said=said),)
+        again = step("FinetuneRun", first.status, jobs, pods, now=later(64))
+        assert (again.status, again.look_again_after) == (first.status, timedelta(seconds=6))
+        last = step("FinetuneRun", again.status, jobs, pods, now=later(70))
+        assert created(last) == ["student-train-a2"]
+
+    @pytest.mark.parametrize(
+        ("seconds_each", "pause"),
+        [((5,), 10), ((5, 5), 20), ((5, 5, 5), 40), ((5, 3600, 5), 10), ((5, 5, 3600), 10), ((5,) * 9, 360)],
+    )
+    def test_the_pause_doubles_with_attempts_that_fail_soon(self, seconds_each: tuple[int, ...], pause: int) -> None:
+        jobs, at = [], 0
+        for attempt, seconds in enumerate(seconds_each, 1):
+            view = job("FinetuneRun", "train", attempt=attempt, created_at=later(at))
+            at += seconds
+            jobs.append(failed_job(view, finished_at=later(at)))
+        spec = {"restarts": {"max": 10}}
+        found = step("FinetuneRun", jobs=tuple(jobs), pods=(failed_pod(jobs[-1]),), now=later(at), spec=spec)
+        assert (created(found), found.look_again_after) == ([], timedelta(seconds=pause))
+
+    def test_a_pod_that_took_too_much_of_its_node_uses_up_restarts(self) -> None:
+        """The kubelet says DisruptionTarget of it too, and the Job fails by the rule for those."""
+        words = "Pod ns/x has condition DisruptionTarget matching FailJob rule at index 1"
+        evicted = failed_pod(
+            TRAIN, disruption="low on resource", pod_reason="Evicted", pod_message="was low on resource: memory"
+        )
+        found = step("FinetuneRun", jobs=(failed_job(failure_message=words),), pods=(evicted,), now=later(3600))
+        assert (found.status.reason, found.status.disrupted) == ("Evicted", ())
+        assert "low on resource: memory" in found.message
 
     def test_wrong_input_is_not_tried_again(self) -> None:
         found = step("FinetuneRun", jobs=(failed_job(),), pods=(wrong_input_pod(TRAIN),))

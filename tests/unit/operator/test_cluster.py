@@ -14,6 +14,7 @@ from distill_operator.cluster import (
     Cluster,
     ClusterError,
     ConflictError,
+    ForbiddenError,
     InvalidError,
     NotServedError,
     ObjectGoneError,
@@ -59,6 +60,15 @@ async def test_an_api_server_in_trouble_is_not_taken_for_one_without_the_kinds()
         with pytest.raises(ClusterError, match=r"etcd has no leader \(HTTP 503\)") as raised:
             await cluster.require_kinds()
     assert not isinstance(raised.value, NotServedError)
+
+
+async def test_a_server_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiohttp's time-outs say nothing of themselves."""
+    monkeypatch.setattr("distill_operator.cluster.REQUEST_SECONDS", 0.05)
+    async with connected() as (cluster, server):
+        server.silent = True
+        with pytest.raises(ClusterError, match=r"GET .*: no answer within 0\.05 s"):
+            await cluster.require_kinds()
 
 
 async def test_lists_uids_with_the_version_that_they_are_of() -> None:
@@ -107,7 +117,7 @@ async def test_an_event_s_note_is_cut_to_the_bytes_that_it_may_have(message: str
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (403, ClusterError),
+        (403, ForbiddenError),
         (404, ObjectGoneError),
         (409, ConflictError),
         (422, InvalidError),

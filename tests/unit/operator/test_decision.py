@@ -77,8 +77,17 @@ def test_a_refusal_of_the_api_server_is_quoted() -> None:
     refused = with_apply_error(key("DistillDataset"), seen, decision, "PATCH jobs/x: exceeded quota.", NOW)
     status, reason, message = said(refused, "Ready")
     assert (status, reason) == ("False", "ApplyFailed")
-    assert message == "The API server refused: PATCH jobs/x: exceeded quota. Trying again."
+    assert message == "The API server has not taken it: PATCH jobs/x: exceeded quota. Trying again."
     assert said(refused, "Stalled")[0] == "False"
+
+
+def test_what_was_refused_has_not_begun() -> None:
+    """Its input is open, and no Job is said to be there."""
+    seen = Observation(body("FinetuneRun"), dependency=ready("DistillDataset"))
+    decision = decide(key("FinetuneRun"), seen, SETTINGS, NOW)
+    assert decision.status.input is not None
+    refused = with_apply_error(key("FinetuneRun"), seen, decision, "PATCH jobs/x: exceeded quota.", NOW)
+    assert (refused.status.input, refused.status.stages) == (None, ())
 
 
 @pytest.mark.parametrize("kind", ["DistillDataset", "FinetuneRun"])

@@ -26,7 +26,7 @@ from distill_operator.plan.failures import (
     obstacle,
     stuck_terminating,
     unreadable_result,
-    until_stuck,
+    until_overdue,
 )
 from distill_operator.plan.kinds import KIND_PLANS
 from distill_operator.plan.stages import Stage
@@ -106,10 +106,10 @@ class TestStuckTerminating:
     def test_is_not_said_of_others(self, pods: list[PodView], seconds: float, ahead: float | None) -> None:
         now = later(seconds)
         assert stuck_terminating(pods, now) is None
-        assert until_stuck(pods, now) == (timedelta(seconds=ahead) if ahead is not None else None)
+        assert until_overdue(pods, now) == (timedelta(seconds=ahead) if ahead is not None else None)
 
     def test_needs_no_second_look(self) -> None:
-        assert until_stuck([dead_pod(JOB)], later(60)) is None
+        assert until_overdue([dead_pod(JOB)], later(60)) is None
 
 
 class TestFailure:

@@ -80,12 +80,13 @@ def test_a_new_pod_belongs_to_its_job_by_uid() -> None:
 def test_a_pod_that_is_scheduled_nowhere() -> None:
     conditions = [{"type": "PodScheduled", "status": "False", "message": "0/2 nodes"}]
     assert pod(conditions=conditions).unschedulable == "0/2 nodes"
-    assert pod(conditions=[{"type": "PodScheduled", "status": "True"}]).unschedulable == ""
+    scheduled = pod(conditions=[{"type": "PodScheduled", "status": "True", "lastTransitionTime": AT}])
+    assert (scheduled.unschedulable, scheduled.scheduled_at) == ("", TIME)
 
 
 def test_a_pod_that_waits() -> None:
     waiting = {"reason": "ImagePullBackOff", "message": "Back-off"}
-    seen = pod(containerStatuses=[{"state": {"waiting": waiting}}])
+    seen = pod(containerStatuses=[{"name": "stage", "state": {"waiting": waiting}}])
     assert (seen.waiting_reason, seen.waiting_message) == ("ImagePullBackOff", "Back-off")
 
 
@@ -107,8 +108,18 @@ def disrupted_pod(status: str = "True", metadata: dict[str, Any] | None = None, 
         (disrupted_pod(phase="Running"), False),
         (disrupted_pod("False", phase="Failed"), False),
         (pod(phase="Failed"), False),
+        (disrupted_pod(phase="Failed", reason="Evicted"), False),
+        (disrupted_pod(phase="Failed", reason="Terminated"), True),
     ],
-    ids=["being-deleted", "ended", "came-to-nothing-yet", "came-to-nothing", "not-disrupted"],
+    ids=[
+        "being-deleted",
+        "ended",
+        "came-to-nothing-yet",
+        "came-to-nothing",
+        "not-disrupted",
+        "used-too-much",
+        "shutdown",
+    ],
 )
 def test_a_pod_is_disrupted_once_it_ends(seen: PodView, disrupted: bool) -> None:
     assert seen.disrupted is disrupted
@@ -124,7 +135,9 @@ def test_a_job_quotes_the_rule_for_disrupted_pods_by_which_it_failed() -> None:
 
 def test_a_pod_that_has_ended() -> None:
     terminated = {"exitCode": 78, "reason": "Error", "message": "{}", "finishedAt": AT}
-    seen = pod(phase="Failed", containerStatuses=[{"state": {"terminated": terminated}}])
+    proxy = {"name": "istio-proxy", "state": {"terminated": {**terminated, "exitCode": 0, "message": ""}}}
+    stage = {"name": "stage", "state": {"terminated": terminated}}
+    seen = pod(phase="Failed", containerStatuses=[proxy, stage])  # the kubelet sorts them by name
     assert (seen.finished, seen.exit_code, seen.exit_reason) == (True, 78, "Error")
     assert (seen.termination_message, seen.finished_at) == ("{}", TIME)
 

@@ -157,14 +157,57 @@ class TestInput:
         found = plan("FinetuneRun", dependency=ready("DistillDataset"))
         assert found.input == ArtifactReference(uri="npu-distill/DistillDataset", digest=DIGEST)
 
-    def test_of_a_run_that_is_suspended_too(self) -> None:
-        assert plan("FinetuneRun", {"suspend": True}, dependency=ready("DistillDataset")).input is not None
+    def test_of_a_run_that_is_suspended_before_it_begins_is_open(self) -> None:
+        assert plan("FinetuneRun", {"suspend": True}, dependency=ready("DistillDataset")).input is None
+
+    def test_of_a_run_that_is_suspended_after_it_has_begun_is_settled(self) -> None:
+        """Also when the operator was away between the Job and the status."""
+        train = job("FinetuneRun", "train")
+        found = plan("FinetuneRun", {"suspend": True}, dependency=ready("DistillDataset"), jobs=(train,))
+        assert found.input is not None
 
     def test_a_run_goes_on_when_its_data_set_is_gone(self) -> None:
         train = job("FinetuneRun", "train")
         status = {"input": {"uri": "npu-distill/x", "digest": DIGEST}}
         found = plan("FinetuneRun", status=status, jobs=(train,), pods=(running_pod(train),))
         assert found.verdict.reason == "Training"
+
+
+class TestSpecChanged:
+    def test_a_stage_that_would_start_over_is_not_started(self) -> None:
+        """`{a: …}` for `{b: …}` in spec.mindformers, which the API server takes for the same."""
+        failed = replace(job("FinetuneRun", "train"), failed=True, finished_at=NOW)
+        begun = plan("FinetuneRun", dependency=ready("DistillDataset"))
+        changed = {"mindformers": {"context": {"max_call_depth": 10000}}}
+        found = plan(
+            "FinetuneRun",
+            changed,
+            recorded(*begun.stages),
+            (failed,),
+            (failed_pod(failed),),
+            ready("DistillDataset"),
+            now=later(3600),
+        )
+        assert (found.create, found.verdict.phase, found.verdict.reason) == ((), Phase.FAILED, "SpecChanged")
+        assert f"not what it has begun to make in {begun.stages[0].output}" in found.verdict.message
+
+    def test_one_that_runs_is_followed_to_its_end(self) -> None:
+        train = job("FinetuneRun", "train")
+        begun = plan("FinetuneRun", dependency=ready("DistillDataset"))
+        changed = {"mindformers": {"context": {"max_call_depth": 10000}}}
+        found = plan(
+            "FinetuneRun", changed, recorded(*begun.stages), (train,), (running_pod(train),), ready("DistillDataset")
+        )
+        assert (found.verdict.phase, found.verdict.reason) == (Phase.PROGRESSING, "Training")
+
+    def test_what_the_output_does_not_depend_on_may_change(self) -> None:
+        failed = replace(job("FinetuneRun", "train"), failed=True, finished_at=NOW)
+        begun = plan("FinetuneRun", dependency=ready("DistillDataset"))
+        changed, known = {"restarts": {"max": 9}}, recorded(*begun.stages)
+        found = plan(
+            "FinetuneRun", changed, known, (failed,), (failed_pod(failed),), ready("DistillDataset"), now=later(3600)
+        )
+        assert created(found) == ["student-train-a2"]
 
 
 class TestSuspend:

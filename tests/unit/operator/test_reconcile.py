@@ -18,8 +18,8 @@ def cluster_with(**metadata: Any) -> SimulatedCluster:
     return SimulatedCluster(KEY, body("DistillDataset", metadata=metadata))
 
 
-def reconcile(cluster: SimulatedCluster) -> float | None:
-    reconciler = Reconciler(
+def reconciler_of(cluster: SimulatedCluster) -> Reconciler:
+    return Reconciler(
         cluster,
         cluster,  # type: ignore[arg-type]  # the model stands for the API server and for the Pods
         cluster,  # type: ignore[arg-type]
@@ -27,7 +27,10 @@ def reconcile(cluster: SimulatedCluster) -> float | None:
         Metrics(),
         clock=lambda: cluster.now,
     )
-    return asyncio.run(reconciler.reconcile(KEY))
+
+
+def reconcile(cluster: SimulatedCluster) -> float | None:
+    return asyncio.run(reconciler_of(cluster).reconcile(KEY))
 
 
 def test_a_deleted_object_needs_nothing() -> None:
@@ -110,6 +113,18 @@ def test_what_was_decided_on_an_old_reading_is_not_written() -> None:
     cluster.toggle_suspend(True)
     assert reconcile(cluster) is None
     assert (cluster.status_writes, cluster.notices) == (0, [])
+
+
+def test_what_is_remembered_of_its_own_writes_does_not_add_up() -> None:
+    cluster = cluster_with()
+    reconciler = reconciler_of(cluster)
+    for step in range(20):
+        cluster.toggle_suspend(step % 2 == 0)
+        cluster.relist()
+        asyncio.run(reconciler.reconcile(KEY))
+        cluster.relist()
+    assert cluster.status_writes == 20
+    assert len(reconciler._written[KEY].older) == 1
 
 
 def test_events_follow_the_status() -> None:

@@ -24,7 +24,7 @@ class Example:
     def wait(self) -> Workspace:
         """Wait until all three are Ready."""
         for kind in KINDS:
-            self.workspace.wait_for(kind, seconds=1200)
+            self.workspace.wait_for(kind, seconds=3000)
         return self.workspace
 
     def writes(self, kind: str) -> int:

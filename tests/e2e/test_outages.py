@@ -15,7 +15,7 @@ def _failed_shards(workspace: Workspace) -> int:
 def test_an_outage_that_ends_all_shards_at_once_is_one_failure_of_each(workspace: Workspace) -> None:
     asking = {"shards": SHARDS, "maxConcurrentRequests": SHARDS, "unavailableTimeoutSeconds": 1}
     workspace.apply(workspace.dataset(teacher=asking))
-    eventually(lambda: _failed_shards(workspace) == SHARDS, "every shard has failed", 120)
+    eventually(lambda: _failed_shards(workspace) == SHARDS, "every shard has failed")
     assert condition(workspace.get("distilldataset"), "Stalled")["status"] == "False"
     workspace.teacher()
     workspace.wait_for("distilldataset")

@@ -22,10 +22,10 @@ def test_suspending_generate_frees_its_pods_and_resuming_completes(workspace: Wo
     workspace.teacher(latency=0.5)
     workspace.apply(workspace.dataset(teacher={"shards": 2, "maxConcurrentRequests": 4}))
     workspace.running_pod("generate")
-    eventually(lambda: workspace.teacher_stats()["answered"]["right"] > 20, "20 answers", 60)
+    eventually(lambda: workspace.teacher_stats()["answered"]["right"] > 20, "20 answers")
     _suspend(workspace, "distilldataset", True)
-    eventually(lambda: workspace.reason("distilldataset") == "Suspended", "reason Suspended", 20)
-    eventually(lambda: not _live_pods(workspace), "no Pod left", 60)
+    eventually(lambda: workspace.reason("distilldataset") == "Suspended", "reason Suspended")
+    eventually(lambda: not _live_pods(workspace), "no Pod left")
     verdict = condition(workspace.get("distilldataset"), "Reconciling")
     assert verdict["status"] == "False"
     answered = sum(workspace.teacher_stats()["answered"].values())
@@ -43,7 +43,7 @@ def test_suspending_a_training_on_devices_resumes_from_its_checkpoint(workspace:
     workspace.apply(workspace.dataset(), workspace.finetune(training=LONG_TRAINING, accelerator=accelerator))
     workspace.wait_for_step(8)
     _suspend(workspace, "finetunerun", True)
-    eventually(lambda: not _live_pods(workspace), "no Pod left", 60)
+    eventually(lambda: not _live_pods(workspace), "no Pod left")
     _suspend(workspace, "finetunerun", False)
     workspace.wait_for_resumption("sums-train-a1")
     assert workspace.status("finetunerun")["restarts"] == 0
@@ -51,7 +51,7 @@ def test_suspending_a_training_on_devices_resumes_from_its_checkpoint(workspace:
 
 def test_an_object_that_is_created_suspended_starts_nothing(workspace: Workspace) -> None:
     workspace.apply(workspace.dataset(suspend=True))
-    eventually(lambda: workspace.reason("distilldataset") == "Suspended", "reason Suspended", 20)
+    eventually(lambda: workspace.reason("distilldataset") == "Suspended", "reason Suspended")
     assert workspace.jobs() == []
 
 
@@ -67,7 +67,7 @@ def test_an_object_that_the_operator_has_not_seen_is_not_taken_for_one_that_is_d
     with workspace.watching("distilldataset", "{.metadata.name} {.status.observedGeneration}", seen):
         for name in ("first", "second"):  # the watch is surely there from before the second is
             workspace.apply(workspace.dataset(name, suspend=True))
-            eventually(lambda: f"{name} 1" in lines(name), f"{name} is looked at", 20)  # noqa: B023
+            eventually(lambda: f"{name} 1" in lines(name), f"{name} is looked at")  # noqa: B023
     assert lines("second")[0] == "second -1"
 
 
@@ -80,7 +80,7 @@ def test_deleting_leaves_nothing_and_creating_again_picks_up_what_was_done(works
     workspace.kubectl("delete", "distill", "--all", "-n", workspace.namespace, timeout=120)
     selector = "app.kubernetes.io/managed-by=npu-distill"
     for kind in CHILDREN:
-        eventually(lambda: not workspace.kubectl.list(kind, workspace.namespace, selector), f"no {kind} left", 60)  # noqa: B023
+        eventually(lambda: not workspace.kubectl.list(kind, workspace.namespace, selector), f"no {kind} left")  # noqa: B023
     asked = workspace.teacher_stats()
     workspace.apply(workspace.dataset())
     assert workspace.wait_for("distilldataset")["status"]["artifact"] == artifact

@@ -292,7 +292,7 @@ def test_what_only_the_cluster_can_know_is_stalled_with_its_reason(workspace: Wo
 def test_a_missing_secret_is_named_and_the_stage_goes_on_when_it_is_there(workspace: Workspace) -> None:
     workspace.teacher()
     workspace.apply(workspace.dataset(credentialsSecretRef={"name": "hub"}))
-    eventually(lambda: workspace.reason("distilldataset") == "CreateContainerConfigError", "the Secret is missed", 60)
+    eventually(lambda: workspace.reason("distilldataset") == "CreateContainerConfigError", "the Secret is missed")
     message = condition(workspace.get("distilldataset"), "Ready")["message"]
     assert 'secret "hub" not found. Create it, and the Pod starts.' in message
     metadata = {"name": "hub", "namespace": workspace.namespace}

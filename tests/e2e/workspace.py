@@ -14,13 +14,12 @@ import yaml
 
 from tests.harness.arithmetic import EXAMPLE
 from tests.harness.installation import Installation
-from tests.harness.kubectl import CommandError, Kubectl, condition, eventually
+from tests.harness.kubectl import PATIENCE_SECONDS, CommandError, Kubectl, condition, eventually
 
 API_VERSION = "npu-distill.io/v1alpha1"
 CLAIM = "distill"
-READY_SECONDS = 180
 STAGES = ("generate", "filter", "pack", "train", "eval")
-LONG_TRAINING = {"maxSteps": 10_000, "batchSize": 1}
+LONG_TRAINING = {"epochs": 1000, "maxSteps": None, "batchSize": 1}
 """Training that is surely under way still when something is done to it; it ends with the test's namespace."""
 
 Manifest = dict[str, Any]
@@ -101,7 +100,9 @@ class Workspace:
         """Give the status of one stage; empty while there is none."""
         return next((item for item in self.status(kind, name).get("stages", []) if item["name"] == stage), {})
 
-    def wait_for(self, kind: str, name: str = "sums", type_: str = "Ready", seconds: float = READY_SECONDS) -> Manifest:
+    def wait_for(
+        self, kind: str, name: str = "sums", type_: str = "Ready", seconds: float = PATIENCE_SECONDS
+    ) -> Manifest:
         """Wait with `kubectl wait`, as a user would, and give the object; says how it stood if that failed."""
         try:
             timeout = f"--timeout={seconds:g}s"
@@ -127,17 +128,19 @@ class Workspace:
         selector = f"npu-distill.io/stage={stage}" if stage else "app.kubernetes.io/managed-by=npu-distill"
         return self.kubectl.list("jobs", self.namespace, selector)
 
-    def running_pod(self, stage: str, seconds: float = 60) -> Manifest:
+    def running_pod(self, stage: str) -> Manifest:
         """Wait until a Pod of the stage runs, and give it."""
 
         def running() -> Manifest | None:
             return next((pod for pod in self.pods(stage) if pod["status"].get("phase") == "Running"), None)
 
-        return eventually(running, f"a running Pod of stage {stage}", seconds)
+        return eventually(running, f"a running Pod of stage {stage}")
 
     def wait_for_step(self, step: int) -> None:
-        """Wait until the run says that its training has come so far."""
-        eventually(lambda: (self.status("finetunerun").get("step") or 0) >= step, f"{step} steps", READY_SECONDS)
+        """Wait until the run says that its training has come so far, and make sure that it has far to go."""
+        eventually(lambda: (self.status("finetunerun").get("step") or 0) >= step, f"{step} steps")
+        status = self.status("finetunerun")
+        assert status["step"] < status["totalSteps"] / 2
 
     def wait_for_resumption(self, job: str) -> None:
         """Wait until a Pod of the Job says that it goes on from a checkpoint, and the run gets further than it was."""
@@ -145,10 +148,10 @@ class Workspace:
 
         def resumed() -> bool:
             pods = self.kubectl.list("pods", self.namespace, f"batch.kubernetes.io/job-name={job}")
-            started = [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] != "Pending"]
+            started = [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] == "Running"]
             return any("resuming from step " in self.log(pod) for pod in started)
 
-        eventually(resumed, f"{job} resumes from a checkpoint", READY_SECONDS)
+        eventually(resumed, f"{job} resumes from a checkpoint")
         self.wait_for_step(before + 1)
 
     def event_reasons(self, type_: str = "") -> set[str]:
@@ -230,6 +233,7 @@ def open_workspace(installation: Installation, name: str) -> Iterator[Workspace]
     claim["metadata"]["namespace"] = namespace
     kubectl.apply(enforced)
     try:
+        kubectl("wait", "serviceaccount/default", "-n", namespace, "--for=create", "--timeout=90s")
         kubectl.apply(claim, _toolbox(namespace))
         kubectl("wait", "pod/toolbox", "-n", namespace, "--for=condition=Ready", "--timeout=90s")
         yield workspace

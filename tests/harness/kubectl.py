@@ -13,6 +13,8 @@ from typing import IO, Any, TypeVar
 Answer = TypeVar("Answer")
 
 PAUSE_SECONDS = 0.5
+PATIENCE_SECONDS = 600.0
+"""Far more than anything takes that surely comes: machines differ."""
 
 
 class CommandError(Exception):
@@ -84,19 +86,22 @@ class Kubectl:
         return bool(self("get", kind, name, "-n", namespace, "--ignore-not-found", "-o", "name").strip())
 
 
-def eventually(ask: Callable[[], Answer | None], what: str, seconds: float) -> Answer:
-    """Ask until the answer is neither None nor False, and give it.
+def eventually(ask: Callable[[], Answer | None], what: str, seconds: float = PATIENCE_SECONDS) -> Answer:
+    """Ask until the answer is neither None nor False, and give it. A command that fails is no answer yet.
 
     Raises:
         NotYetError: that took longer than `seconds`.
     """
-    end = time.monotonic() + seconds
+    end, failed = time.monotonic() + seconds, ""
     while True:
-        answer = ask()
+        try:
+            answer = ask()
+        except CommandError as error:
+            answer, failed = None, f"; the last command that failed: {error}"
         if answer is not None and answer is not False:
             return answer
         if time.monotonic() > end:
-            raise NotYetError(f"not within {seconds:g} s: {what}")
+            raise NotYetError(f"not within {seconds:g} s: {what}{failed}")
         time.sleep(PAUSE_SECONDS)
 
 

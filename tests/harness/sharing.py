@@ -59,7 +59,9 @@ def _set_up(users: IO[str], values: Mapping[str, Any], say: Say) -> None:
 
 
 def _tear_down(users: IO[str], say: Say) -> None:
-    uninstall(Installation(connect()))
     users.seek(0)
-    if users.read() == STARTED:
-        down(read_settings(), say)
+    try:
+        uninstall(Installation(connect()))
+    finally:
+        if users.read() == STARTED:
+            down(read_settings(), say)

@@ -1,4 +1,4 @@
-"""What holds for all tests, whatever is run: their options, and where MindFormers may write its log."""
+"""What holds for all tests, whatever is run: their options, no deadline of a machine, and where MindFormers may log."""
 
 import os
 import tempfile
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 LONGEST = "test_training_run.py"
 """It takes three minutes, which no other file of unit tests does."""
@@ -34,5 +35,7 @@ def equals_golden_text(request: pytest.FixtureRequest) -> Callable[[Path, str], 
 
 
 def pytest_configure() -> None:
+    settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any-machine")
     # MindFormers makes a folder for its log as soon as it is imported, in the working directory unless told another.
     os.environ.setdefault("LOCAL_DEFAULT_PATH", str(Path(tempfile.gettempdir()) / "npu-distill-tests"))

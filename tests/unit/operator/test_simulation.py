@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from unit.operator.builders import body, key, ready
@@ -250,9 +250,7 @@ class Cluster(RuleBasedStateMachine):
         return data.draw(st.sampled_from(list(self.cluster.pods_by_name.values())))
 
 
-PROFILE = settings(
-    max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+PROFILE = settings(max_examples=100, stateful_step_count=50)
 
 
 @PROFILE

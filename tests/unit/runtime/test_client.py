@@ -1,11 +1,11 @@
 import itertools
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support.ports import unused_port
 from support.scripted_teacher import MODEL, Reaction, ScriptedTeacher, teacher
 
 from distill_runtime import event_loop
@@ -67,12 +67,6 @@ def check(settings: ClientSettings) -> None:
             await client.check_endpoints()
 
     event_loop.run(work())
-
-
-def closed_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def test_everything_is_asked_once_and_answered() -> None:
@@ -140,6 +134,12 @@ def test_the_finish_reason_is_kept(given: str | None, kept: str) -> None:
     assert answer.reply.finish_reason == kept
 
 
+def assert_tried_again(outcomes: dict[str, Outcome], server: ScriptedTeacher) -> None:
+    for question, outcome in outcomes.items():
+        assert isinstance(outcome, Answer)
+        assert outcome.attempts == server.asked[question] >= 2
+
+
 @pytest.mark.parametrize(
     "trouble",
     [
@@ -156,8 +156,7 @@ def test_the_finish_reason_is_kept(given: str | None, kept: str) -> None:
 def test_what_may_pass_is_tried_again(trouble: Reaction) -> None:
     with teacher(lambda _question, before: Reaction() if before else trouble) as server:
         outcomes = ask_all(settings(server.url, request_timeout_seconds=0.5), requests(4))
-    assert all(isinstance(outcome, Answer) and outcome.attempts == 2 for outcome in outcomes.values())
-    assert server.requests == 8
+    assert_tried_again(outcomes, server)
 
 
 def test_retry_after_is_honoured() -> None:
@@ -230,10 +229,11 @@ def test_a_last_request_that_always_fails_is_given_up_if_the_teacher_answers_a_t
 
 
 def test_no_request_is_given_up_during_an_outage() -> None:
-    back_at = time.monotonic() + 1.0
+    begun: list[float] = []
 
     def script(_question: str, _before: int) -> Reaction:
-        return Reaction(503 if time.monotonic() < back_at else 200)
+        begun.append(time.monotonic())
+        return Reaction(503 if begun[-1] - begun[0] < 1.0 else 200)
 
     with teacher(script) as server:
         outcomes = ask_all(settings(server.url, max_attempts=1, unavailable_timeout_seconds=30), requests(20))
@@ -241,7 +241,7 @@ def test_no_request_is_given_up_during_an_outage() -> None:
 
 
 def test_a_teacher_that_stays_away_ends_the_run_with_what_it_does() -> None:
-    url = f"http://127.0.0.1:{closed_port()}/v1"
+    url = f"http://127.0.0.1:{unused_port()}/v1"
     with pytest.raises(Retryable, match=f"no endpoint has answered for 1 s: {url} refuses connections") as error:
         ask_all(settings(url, unavailable_timeout_seconds=1), requests(5))
     assert error.value.reason == "EndpointUnreachable"
@@ -254,7 +254,7 @@ def test_a_host_that_does_not_exist_is_named() -> None:
 
 def test_one_failing_endpoint_does_not_stop_the_run() -> None:
     with teacher() as good, teacher(lambda _question, _before: Reaction(500)) as bad:
-        dead = f"http://127.0.0.1:{closed_port()}/v1"
+        dead = f"http://127.0.0.1:{unused_port()}/v1"
         outcomes = ask_all(settings(dead, bad.url, good.url, max_attempts=10), requests(200))
     assert len(outcomes) == 200
     assert all(isinstance(outcome, Answer) for outcome in outcomes.values())
@@ -264,11 +264,11 @@ def test_one_failing_endpoint_does_not_stop_the_run() -> None:
 def test_endpoints_share_the_work() -> None:
     with teacher(lambda *_: Reaction(delay=0.01)) as first, teacher(lambda *_: Reaction(delay=0.01)) as second:
         ask_all(settings(first.url, second.url), requests(100))
-    assert abs(first.requests - second.requests) <= 10
+    assert min(first.requests, second.requests) > 20
 
 
 def test_a_slower_endpoint_gets_less() -> None:
-    with teacher(lambda *_: Reaction(delay=0.1)) as slow, teacher(lambda *_: Reaction(delay=0.005)) as fast:
+    with teacher(lambda *_: Reaction(delay=1.0)) as slow, teacher(lambda *_: Reaction(delay=0.005)) as fast:
         ask_all(settings(slow.url, fast.url), requests(150))
     assert fast.requests > 3 * slow.requests
 
@@ -302,7 +302,7 @@ def test_faults_at_the_rates_of_a_bad_day_lose_nothing_and_cost_little() -> None
             settings(
                 server.url,
                 max_concurrent_requests=50,
-                request_timeout_seconds=1.0,
+                request_timeout_seconds=3.0,
                 max_attempts=10,
                 unavailable_timeout_seconds=30,
             ),
@@ -337,7 +337,7 @@ def test_a_server_without_a_list_that_does_not_answer_for_the_model_is_misconfig
 
 
 def test_endpoints_that_serve_the_model_pass_and_dead_ones_may_come_back(server_url: str) -> None:
-    check(settings(server_url, f"http://127.0.0.1:{closed_port()}/v1"))
+    check(settings(server_url, f"http://127.0.0.1:{unused_port()}/v1"))
 
 
 @pytest.fixture
@@ -372,4 +372,4 @@ def test_a_streamed_answer_is_the_same_answer() -> None:
 def test_a_stream_that_stalls_or_breaks_is_asked_for_again(trouble: Reaction) -> None:
     with teacher(lambda _question, before: Reaction() if before else trouble) as server:
         outcomes = ask_all(settings(server.url, stall_timeout_seconds=0.3), requests(4))
-    assert all(isinstance(outcome, Answer) and outcome.attempts == 2 for outcome in outcomes.values())
+    assert_tried_again(outcomes, server)

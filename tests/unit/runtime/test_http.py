@@ -137,17 +137,17 @@ async def test_a_request_ends_when_its_time_is_over() -> None:
         begun = time.monotonic()
         with pytest.raises(TimeoutError):
             await ask(HttpServer(other.url, {}), total=0.2)
-        assert 0.15 < time.monotonic() - begun < 1.0
+        assert 0.15 < time.monotonic() - begun < 20
 
 
 async def test_silence_ends_a_request_and_a_slow_stream_does_not() -> None:
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
-    async with peer(head, 0.1, b"h", 0.1, b"e", 0.1, b"l", 0.1, b"lo") as slow, peer(head, b"he", 30.0) as silent:
-        assert (await ask(HttpServer(slow.url, {}), silence=0.3)).body == b"hello"
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n"
+    async with peer(head, *[0.02, b"a"] * 40) as slow, peer(head, b"he", 30.0) as silent:
+        assert (await ask(HttpServer(slow.url, {}), silence=0.3)).body == b"a" * 40
         begun = time.monotonic()
         with pytest.raises(TimeoutError):
             await ask(HttpServer(silent.url, {}), silence=0.3)
-        assert 0.25 < time.monotonic() - begun < 1.0
+        assert 0.25 < time.monotonic() - begun < 20
 
 
 async def test_after_a_time_out_the_late_response_is_not_taken_for_another_requests() -> None:

@@ -78,7 +78,7 @@ def test_a_record_has_everything_that_is_known(tmp_path: Path) -> None:
     assert (bad["failure"], bad["failure_message"]) == ("refused", "http://a/v1 answers 400: too long")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(outcomes=st.integers(1, 4), lost=st.integers(1, 400), garbage=st.binary(max_size=8))
 def test_a_torn_tail_costs_only_what_is_torn(
     tmp_path_factory: pytest.TempPathFactory, outcomes: int, lost: int, garbage: bytes

@@ -84,7 +84,7 @@ def test_a_missing_column_is_named(tmp_path: Path, parameter: str, field: str) -
         read(tmp_path, **{parameter: "x"})
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     rows=st.lists(st.tuples(st.sampled_from(["a", "b", "c", "d", None]), st.sampled_from(["1", None])), min_size=1),
     shards=st.integers(1, 4),

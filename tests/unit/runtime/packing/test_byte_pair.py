@@ -93,7 +93,7 @@ words = st.sampled_from(
 
 @every_tokenizer
 @given(texts=st.lists(st.lists(words, max_size=40).map("".join), min_size=1, max_size=20))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_texts_of_fragments(name: str, texts: list[str]) -> None:
     check(name, texts)
 

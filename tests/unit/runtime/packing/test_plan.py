@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from distill_runtime.packing.plan import plan_sequences
@@ -29,7 +29,6 @@ def best_fit_decreasing(lengths: list[int], capacity: int) -> list[int]:
         )
     )
 )
-@settings(deadline=None)
 def test_it_is_best_fit_decreasing(case: tuple[int, list[int], int]) -> None:
     capacity, lengths, seed = case
     plan = plan_sequences(np.array(lengths, np.int64), capacity, capacity, np.random.default_rng(seed))

@@ -44,7 +44,7 @@ def pack(directory: Path, samples: list[Sample]) -> list[dict[str, NDArray[np.in
 
 
 @given(samples=st.lists(sample, min_size=1, max_size=12))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_every_sample_is_there_and_apart(tmp_path_factory: pytest.TempPathFactory, samples: list[Sample]) -> None:
     expected = {tuple(sample.tokens.tolist()): sample.prompt_length for sample in numbered(samples)}
     for row in pack(tmp_path_factory.mktemp("pack"), numbered(samples)):

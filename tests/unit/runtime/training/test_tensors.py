@@ -85,7 +85,7 @@ def test_one_shard_needs_no_index(file: Path, tmp_path: Path) -> None:
     assert not (target / "model.safetensors.index.json").exists()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_a_file_that_was_cut_off_anywhere_is_torn(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
+from support.ports import unused_port
 from support.qwen2_reference import next_token_logits
 from support.student import pack_samples, train_contract, write_student
 
@@ -58,9 +58,13 @@ class Workplace:
         lines = (self.root / output / "training-log.jsonl").read_text().splitlines()
         return [(record["step"], record["loss"]) for record in map(json.loads, lines)]
 
-    def wait_for_step(self, stage: subprocess.Popen[str], output: str, step: int) -> None:
+    def logged(self, output: str) -> int:
+        """Count the steps in the log of a training that is not done."""
         log = self.root / f"{output}.partial" / "training-log.jsonl"
-        while not log.exists() or len(log.read_bytes().splitlines()) < step:
+        return log.read_bytes().count(b"\n") if log.exists() else 0
+
+    def wait_for_step(self, stage: subprocess.Popen[str], output: str, step: int) -> None:
+        while self.logged(output) < step:
             assert stage.poll() is None, stage.communicate()
             time.sleep(0.02)
 
@@ -152,15 +156,20 @@ def test_ended_at_any_step_it_goes_on_with_the_same_losses(workplace: Workplace,
     stage = workplace.start(contract)
     workplace.wait_for_step(stage, "ended", 2)
     end_by_sigterm(stage)
+    done = [workplace.logged("ended")]
     stage = workplace.start(contract.model_copy(update={"attempt": 2}))
     workplace.wait_for_step(stage, "ended", 8)
     stage.kill()
     stage.wait()
+    done.append(workplace.logged("ended"))
     result = workplace.run(contract.model_copy(update={"attempt": 3}))
     resumed = result.metrics["resumedFromStep"]
     assert resumed >= 6
     assert resumed % 3 == 0
-    assert result.metrics["lostSteps"] >= 2
+    attempts = (workplace.root / "ended" / "attempts.jsonl").read_text().splitlines()
+    begun = [json.loads(attempt)["resumedFromStep"] for attempt in attempts]
+    assert (begun[0], begun[-1]) == (0, resumed)
+    assert result.metrics["lostSteps"] == sum(done) - sum(begun)
     assert workplace.losses("ended") == workplace.losses("trained")
     weights = [load_file(workplace.root / output / "model.safetensors") for output in ("trained", "ended")]
     for name, array in weights[0].items():
@@ -173,7 +182,7 @@ def end_by_sigterm(stage: subprocess.Popen[str]) -> None:
     started = time.monotonic()
     stage.send_signal(signal.SIGTERM)
     output, _ = stage.communicate()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25  # its grace period is 30 s
     assert stage.returncode == 143
     assert Result.model_validate_json(output).outcome == "Terminated"
     assert len(workers) == 1
@@ -206,7 +215,7 @@ def test_two_workers_on_two_nodes_start_from_the_same_weights(workplace: Workpla
         training=Training(epochs=1, batch_size=2, max_steps=4, learning_rate=1e-3),
         checkpoint=Checkpoint(every_steps=2),
         nodes=2,
-        rendezvous={"host": "127.0.0.1", "port": free_port()},
+        rendezvous={"host": "127.0.0.1", "port": unused_port()},
     )
     nodes = [workplace.start(contract, index) for index in (0, 1)]
     results = [Result.model_validate_json(node.communicate()[0]) for node in nodes]
@@ -217,9 +226,3 @@ def test_two_workers_on_two_nodes_start_from_the_same_weights(workplace: Workpla
     assert first.metrics["loss"] < workplace.losses("trained")[0][1] - 0.5  # it did start from the trained weights
     exported = read_tensors(workplace.root / "two-nodes" / "model.safetensors")
     assert {tensor.dtype for tensor in exported.values()} == {"BF16"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

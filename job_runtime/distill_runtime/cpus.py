@@ -4,18 +4,27 @@ import math
 import os
 from pathlib import Path
 
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP = Path("/sys/fs/cgroup")
+_QUOTA_FILES = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
+"""Of cgroup v2 and v1: microseconds of processor time a period, and the period."""
+_UNLIMITED = ("max", "-1")
 
 
-def available_cpus(quota_file: Path = _QUOTA) -> int:
+def available_cpus(cgroup: Path = _CGROUP) -> int:
     """Count the usable processors, at least 1.
 
     Args:
-        quota_file: cgroup v2's `cpu.max`: microseconds of processor time a period, or `max`; and the period.
+        cgroup: directory of the container's control group.
     """
-    count = len(os.sched_getaffinity(0))
-    try:
-        quota, period = quota_file.read_text().split()
-    except FileNotFoundError:  # the root of the hierarchy, or cgroup v1, has none
-        return count
-    return count if quota == "max" else max(1, min(count, math.ceil(int(quota) / int(period))))
+    return max(1, math.ceil(min(len(os.sched_getaffinity(0)), _quota(cgroup))))
+
+
+def _quota(cgroup: Path) -> float:
+    """Give the processors that the limit of their time comes to; infinity if there is none."""
+    for names in _QUOTA_FILES:
+        try:
+            quota, period = " ".join((cgroup / name).read_text() for name in names).split()
+        except FileNotFoundError:  # the other version, or the root of the hierarchy
+            continue
+        return math.inf if quota in _UNLIMITED else int(quota) / int(period)
+    return math.inf

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from pydantic import Field
 
 from distill_runtime.contract import FilterParameters, Model
-from distill_runtime.cpus import available_cpus
 from distill_runtime.filtering.contamination import CONTAMINATED, Contamination
 from distill_runtime.filtering.generations import Generation, Generations, Place
 from distill_runtime.filtering.reasons import ACCEPTED, rejected_unseen
@@ -19,7 +18,7 @@ from distill_runtime.filtering.selection import KEY, key_of
 from distill_runtime.progress import Reporter
 from distill_runtime.resumable import GrowingFile, json_line, load_checkpoint, save_checkpoint
 from distill_runtime.rows import kept_row
-from distill_runtime.verification import Question, Verdict, open_verifier, verify_all
+from distill_runtime.verification import Question, Verdict, open_verifier, verifier_workers, verify_all
 
 _FOUND_CHARACTERS = 200
 """Of what was compared, which for some verifiers is the whole text."""
@@ -108,7 +107,7 @@ def verify_generations(
         # is cut off at the next start.
         stack.callback(save)
         questions = (_question(candidate) for candidate in _candidates(generations, place, parameters, contamination))
-        results = verify_all(verifier, questions, parameters.verify_timeout_seconds, available_cpus())
+        results = verify_all(verifier, questions, parameters.verify_timeout_seconds, verifier_workers())
         stack.enter_context(closing(results))
         _report(reporter, state())
         saved = reported = time.monotonic()

@@ -31,7 +31,7 @@ from distill_runtime.stage import StageContext
 from distill_runtime.training.architecture import read_architecture
 from distill_runtime.training.tensors import read_directory
 from distill_runtime.training.weight_names import check_shapes
-from distill_runtime.verification import VERIFIERS, Question, verify_all
+from distill_runtime.verification import VERIFIERS, Question, verifier_workers, verify_all
 
 ANSWERS_NAME: Final = "answers.jsonl"
 RESULTS_NAME: Final = "results.jsonl"
@@ -193,7 +193,7 @@ def _verify(protocol: Protocol, prompts: list[Prompt], answers: Path) -> list[Pr
             else:
                 samples[record["uuid"]][record["sample"]] = Sample(record["sample"], None, None, None)
 
-    verdicts = verify_all(VERIFIERS[protocol.verifier], questions(), _VERIFY_SECONDS, available_cpus())
+    verdicts = verify_all(VERIFIERS[protocol.verifier], questions(), _VERIFY_SECONDS, verifier_workers())
     for record, verdict in verdicts:
         samples[record["uuid"]][record["sample"]] = Sample(
             record["sample"], verdict.reason, verdict.answer, record["finish_reason"]

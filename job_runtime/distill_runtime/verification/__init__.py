@@ -12,6 +12,7 @@ from distill_runtime.verification.pool import Question, verify_all
 from distill_runtime.verification.text_answers import AnyAnswer, ExactAnswers, PatternAnswers
 from distill_runtime.verification.user_answers import UserAnswers
 from distill_runtime.verification.verifier import Reason, Verdict, Verifier
+from distill_runtime.verification.workers import verifier_workers
 
 VERIFIERS: Mapping[str, Verifier] = {
     "math-verify": MathAnswers(),
@@ -35,4 +36,4 @@ def open_verifier(parameters: FilterParameters) -> Verifier:
     return VERIFIERS[parameters.verifier]
 
 
-__all__ = ["VERIFIERS", "Question", "Reason", "Verdict", "Verifier", "open_verifier", "verify_all"]
+__all__ = ["VERIFIERS", "Question", "Reason", "Verdict", "Verifier", "open_verifier", "verifier_workers", "verify_all"]

@@ -1,10 +1,12 @@
 """Verifying many generations: every one gets a verdict and a reason, in order, and a hostile one fails alone."""
 
+import gc
 import os
 import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +96,35 @@ def test_a_process_that_dies_takes_no_other_answer_with_it() -> None:
         "hang": "timeout",
         "bad": "incorrect",
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Collecting:
+    """Right if a pass of the garbage collection copies fewer bytes than the answer says."""
+
+    preload: tuple[str, ...] = MathAnswers().preload
+
+    def extract(self, text: str) -> str:
+        return text
+
+    def compare_quickly(self, reference: str, answer: str) -> None:
+        return None
+
+    def compare(self, reference: str, answer: str) -> bool:
+        before = own_memory()
+        gc.collect()
+        return own_memory() - before < int(answer)
+
+
+def own_memory() -> int:
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_Dirty:"))
+
+
+def test_garbage_collection_copies_nothing_of_the_process_that_was_forked() -> None:
+    question = Question(0, reference="", text=str(2 << 20))
+    ((_, verdict),) = verify_all(Collecting(), [question], 60, workers=1)
+    assert verdict.reason == "correct"
 
 
 def test_questions_are_taken_only_as_verdicts_are_asked_for() -> None:

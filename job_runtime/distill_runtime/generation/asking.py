@@ -27,7 +27,7 @@ def ask_what_is_missing(
 
     Raises:
         WrongInput: AcceptanceRateTooLow, or as `client.ask.Client`.
-        Retryable: EndpointUnreachable.
+        Retryable: EndpointUnreachable or VerifierPoolBroken.
     """
     tally = journal.tally
 

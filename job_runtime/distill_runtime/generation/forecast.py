@@ -137,7 +137,11 @@ class Forecast:
             self._judging.result()
 
     def judge_records(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Judge records of a journal, and return when it is done."""
+        """Judge records of a journal, and return when it is done.
+
+        Raises:
+            Retryable: as `verify_all`.
+        """
         self._judge((self._question_of_record(record) for record in records), lambda: False)
 
     def take(self, outcome: Outcome) -> None:

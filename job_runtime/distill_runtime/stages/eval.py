@@ -69,7 +69,7 @@ def run(contract: EvalContract, context: StageContext) -> Result:
 
     Raises:
         WrongInput: as `check`, and EndpointRefuses, EndpointCapsOutput or NothingAnswered.
-        Retryable: EndpointUnreachable or ServerFailed.
+        Retryable: EndpointUnreachable or ServerFailed, or as `verify_all`.
     """
     problems = _read_problems(contract, context)
     writer = ArtifactWriter(context.volume, contract)

@@ -53,6 +53,7 @@ def run(contract: FilterContract, context: StageContext) -> Result:
 
     Raises:
         WrongInput: as `check`, AcceptanceRateTooLow or NothingAccepted.
+        Retryable: as `verify_all`.
     """
     source = _open_generations(contract, context)
     writer = ArtifactWriter(context.volume, contract)

@@ -39,7 +39,7 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
     Raises:
         WrongInput: as `sources.prompts.open_prompts`, `client.ask.Client` and `open_forecast`; NothingAnswered or
             AcceptanceRateTooLow.
-        Retryable: EndpointUnreachable or JournalInUse.
+        Retryable: as `ask_what_is_missing`, or JournalInUse.
     """
     index, shards, teacher = context.index, contract.shards, contract.teacher
     output = shard_output(contract.output, index, shards)

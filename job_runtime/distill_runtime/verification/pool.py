@@ -12,11 +12,13 @@ import resource
 from collections import OrderedDict, deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+from distill_runtime.errors import Retryable
 from distill_runtime.verification.verifier import NoAnswer, Reason, Verdict, Verifier
 
 logger = logging.getLogger(__name__)
@@ -62,6 +64,9 @@ def verify_all(
         questions: what to compare.
         timeout_seconds: longest that one comparison may take.
         workers: processes.
+
+    Raises:
+        Retryable: VerifierPoolBroken, if the processes themselves cannot be kept running.
     """
     with _Comparer(verifier, timeout_seconds, workers) as comparer:
         pending: deque[tuple[Item, _Judgement]] = deque()
@@ -86,7 +91,11 @@ class _Judgement:
         return isinstance(self._outcome, str) or self._outcome.done()
 
     def verdict(self) -> Verdict:
-        """Wait for the verdict."""
+        """Wait for the verdict.
+
+        Raises:
+            Retryable: VerifierPoolBroken, if the answer was not compared.
+        """
         reason = self._outcome if isinstance(self._outcome, str) else self._wait(self._outcome)
         return Verdict(reason, self._answer)
 
@@ -99,6 +108,8 @@ class _Judgement:
             return "timeout"
         except ProcessExpired as error:
             logger.warning("verifying the answer %.200r ended its process: %s", self._answer, error)
+        except BrokenProcessPool as error:
+            raise _broken(error) from error
         except Exception as error:  # noqa: BLE001 - whatever a comparison raises, it is this answer's alone
             logger.warning("verifying the answer %.200r failed: %r", self._answer, error)
         return "crashed"
@@ -146,8 +157,19 @@ class _Comparer:
         return future
 
     def _schedule(self, pair: tuple[str, str]) -> "Future[bool]":
-        future: Future[bool] = self._pool.schedule(_compare_in_worker, args=pair, timeout=self._timeout_seconds)
+        try:
+            future: Future[bool] = self._pool.schedule(_compare_in_worker, args=pair, timeout=self._timeout_seconds)
+        except RuntimeError as error:  # also a BrokenProcessPool: it starts its processes now, or it is broken since
+            raise _broken(error) from error
         return future
+
+
+def _broken(error: RuntimeError) -> Retryable:
+    return Retryable(
+        "VerifierPoolBroken",
+        f"the processes that compare answers cannot be started, or end by themselves ({error.__cause__ or error!r}); "
+        "nothing was judged by that. If it happens again, raise the container's memory limit or its limit of processes",
+    )
 
 
 _worker_verifier: Verifier

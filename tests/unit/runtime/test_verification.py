@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from distill_runtime.errors import Retryable
 from distill_runtime.verification import VERIFIERS, Question, Verdict, verify_all
 from distill_runtime.verification.math_answers import MathAnswers
 
@@ -96,6 +97,15 @@ def test_a_process_that_dies_takes_no_other_answer_with_it() -> None:
         "hang": "timeout",
         "bad": "incorrect",
     }
+
+
+@pytest.mark.parametrize("questions", [1, 2000])
+def test_workers_that_cannot_start_are_no_verdict(questions: int) -> None:
+    verifier = Hostile(preload=("nowhere_to_be_found",))
+    asked = [Question(number, "fine", f"answer {number}") for number in range(questions)]
+    with pytest.raises(Retryable, match="the processes that compare answers") as failure:
+        list(verify_all(verifier, asked, 3, workers=2))
+    assert failure.value.reason == "VerifierPoolBroken"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,13 @@ Every generation of every row is accounted for. A row that has none counts as on
 request does that the teacher never answered.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
+import orjson
 from pydantic import JsonValue
 
 from distill_runtime.contract import ArtifactReference, RowSource
@@ -52,6 +54,12 @@ class AnsweredRows:
     def total(self) -> int:
         """How many rows there are."""
         return sum(self.file_rows)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of what is known of the files, and of how many rows of each are used."""
+        known = [(file.name, file.version, rows) for file, rows in zip(self.table.files, self.file_rows, strict=True)]
+        return hashlib.blake2b(orjson.dumps(known), digest_size=16).hexdigest()
 
     @property
     def origin(self) -> Mapping[str, JsonValue]:

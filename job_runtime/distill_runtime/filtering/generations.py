@@ -72,6 +72,10 @@ class Generations(Protocol):
         """How much there is to read."""
 
     @property
+    def fingerprint(self) -> str:
+        """What differs between these generations and others, as far as it can be told without reading them."""
+
+    @property
     def references(self) -> tuple[ArtifactReference, ...]:
         """The artifacts that are read."""
 

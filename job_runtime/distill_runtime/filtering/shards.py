@@ -44,6 +44,11 @@ class Shards:
                 yield _generation(line, Place(part, offset))
 
     @property
+    def fingerprint(self) -> str:
+        """The digests of the artifacts."""
+        return " ".join(reference.digest for reference in self.references)
+
+    @property
     def have_sources(self) -> bool:
         """Whether the generations say where their prompts come from."""
         prompts = self.origin.get("prompts")

@@ -46,6 +46,7 @@ class Files:
 class Verified(Model):
     """How far verifying is."""
 
+    fingerprint: str = Field(default="", description="Of the generations that are read (see `Generations`).")
     shard: int = Field(default=0, ge=0, description="Shard, or file of rows, that is being read.")
     offset: int = Field(default=0, ge=0, description="Where its next generation is.")
     rows: int = Field(default=0, ge=0, description="Rows that were begun, if there are rows.")
@@ -73,11 +74,16 @@ def verify_generations(
 ) -> Verified:
     """Verify the generations that are left, and save how far it is now and then and whatever ends it.
 
+    If they are others than those that it began with, it begins again.
+
     Returns:
         The state at the end, in which every generation is counted once.
     """
     verifier = open_verifier(parameters)
-    begun = load_checkpoint(files.checkpoint, Verified())
+    start = Verified(fingerprint=generations.fingerprint)
+    begun = load_checkpoint(files.checkpoint, start)
+    if begun.fingerprint != start.fingerprint:
+        begun = start
     counts = Counter(begun.counts)
     with ExitStack() as stack:
         accepted = stack.enter_context(GrowingFile(files.accepted, begun.accepted_size))
@@ -90,6 +96,7 @@ def verify_generations(
         def state() -> Verified:
             place, accepted_size, rejects_size, so_far = done
             return Verified(
+                fingerprint=start.fingerprint,
                 shard=place.part,
                 offset=place.offset,
                 rows=place.rows,

@@ -51,7 +51,9 @@ def ask_what_is_missing(
             f"{forecast.hopeless}. {tally.outcomes} of {total} generations are done, and kept in "
             f"{context.volume.relative(journal.path)}. Look at some of them: is it the right model, does the prompt "
             "ask for a \\boxed{}, are the reference answers bare? Or lower the rate: created again under the same "
-            "name, with the same source and sampling, the dataset goes on with what it has.",
+            "name, with the same source and sampling, the dataset goes on with what it has. That has copies of the "
+            "reference answers: once they are corrected, give the source another uri, or remove "
+            f"{contract.output} from the claim before it runs again; all is asked again.",
         )
 
 

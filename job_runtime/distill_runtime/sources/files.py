@@ -51,12 +51,14 @@ class DataFile:
         format_suffix: what its name ends in, without the compression: `.jsonl`, `.parquet` …
         open_raw: opens its bytes as they are stored.
         compression: suffix of its compression, or empty.
+        version: changes when the content does, for a file on the volume; empty for others.
     """
 
     name: str
     format_suffix: str
     open_raw: Callable[[], Stream]
     compression: str = ""
+    version: str = ""
 
     @contextmanager
     def open(self) -> Iterator[Stream]:
@@ -155,7 +157,9 @@ ROW_SUFFIXES = (".jsonl", ".ndjson", ".parquet", ".arrow")
 
 def _local_file(path: Path) -> DataFile:
     suffix, compression = split_suffixes(path.name)
-    return DataFile(str(path), suffix, lambda: path.open("rb"), compression)
+    status = path.stat()
+    version = f"{status.st_size} {status.st_mtime_ns}"
+    return DataFile(str(path), suffix, lambda: path.open("rb"), compression, version)
 
 
 def _files_below(uri: str, directory: Path, selection: Selection) -> list[Path]:

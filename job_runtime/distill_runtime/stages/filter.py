@@ -71,7 +71,10 @@ def run(contract: FilterContract, context: StageContext) -> Result:
     read = {"generations": generations, "rows": verified.rows}[source.unit]
     if read != source.total:
         raise RuntimeError(f"{read} {source.unit} were verified, the source counts {source.total}")
-    _check_acceptance(verified.counts, contract.filter, context.volume.relative(files.rejects))
+    refusal = _refusal(verified.counts, contract, context.volume.relative(files.rejects))
+    if refusal is not None:
+        files.checkpoint.unlink()  # whoever runs it again has corrected something, and all is to be verified anew
+        raise refusal
 
     context.reporter.update(message="selecting")
     unselected = _select(files, verified, contract.filter, writer.directory / KEPT_NAME)
@@ -113,18 +116,33 @@ def _read_benchmarks(contract: FilterContract, context: StageContext) -> Contami
     return None if parameters is None else read_benchmarks(parameters, context.volume)
 
 
-def _check_acceptance(counts: Mapping[str, int], parameters: FilterParameters, rejects: str) -> None:
+def _refusal(counts: Mapping[str, int], contract: FilterContract, rejects: str) -> WrongInput | None:
+    """Say why the generations are not good enough, if they are not, and what to do about it."""
     accepted, generations = counts.get(ACCEPTED, 0), sum(counts.values())
     rejected = ", ".join(f"{number} {reason}" for reason, number in sorted(counts.items()) if reason != ACCEPTED)
     figures = f"{accepted} of {generations} generations ({100 * accepted / generations:.1f} %); rejected: {rejected}"
+    rate = contract.filter.min_acceptance_rate
     if not accepted:
-        raise WrongInput("NothingAccepted", f"the verifier accepted {figures}; {rejects} says why for each")
-    if accepted < parameters.min_acceptance_rate * generations:
-        raise WrongInput(
-            "AcceptanceRateTooLow",
-            f"the verifier accepted {figures}; minAcceptanceRate asks for {100 * parameters.min_acceptance_rate:g} %. "
-            f"{rejects} says why for each; ask a better teacher, correct the answers, or lower the rate",
+        return WrongInput(
+            "NothingAccepted",
+            f"the verifier accepted {figures}; {rejects} says why for each. {_remedy(contract)}",
         )
+    if accepted < rate * generations:
+        return WrongInput(
+            "AcceptanceRateTooLow",
+            f"the verifier accepted {figures}; minAcceptanceRate asks for {100 * rate:g} %. {rejects} says why for "
+            f"each. {_remedy(contract)} Or lower the rate.",
+        )
+    return None
+
+
+def _remedy(contract: FilterContract) -> str:
+    if not isinstance(contract.input, str):
+        return f"Correct the rows, which are read again from {contract.input.uri} when the stage runs again."
+    return (
+        "Ask a better teacher, or correct the reference answers, which generate has copied: give the corrected source "
+        f"another uri, or remove {contract.input} from the claim and start again from generate; all is asked again."
+    )
 
 
 def _select(files: Files, verified: Verified, parameters: FilterParameters, kept_path: Path) -> dict[str, int]:

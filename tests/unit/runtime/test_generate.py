@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -280,6 +281,19 @@ def test_it_stops_when_too_few_answers_are_right_and_loses_nothing(volume: Path)
         assert server.requests == asked
         assert run(contract(server.url), volume).counts["answered"] == 2000
         assert server.requests == 2000
+
+
+def test_reference_answers_that_are_corrected_count_once_its_output_is_removed(volume: Path) -> None:
+    rows = [{"problem": f"p{number}", "answer": "4", "uuid": number} for number in range(1000)]
+    write(volume, rows)
+    with teacher(lambda *_: Reaction(delay=0.02)) as server:
+        with pytest.raises(WrongInput, match="or remove generated from the claim before it runs again"):
+            run(wrong_answers(server.url, 0.9), volume)
+        write(volume, [{**row, "answer": f"re: Solve: {row['problem']}"} for row in rows])
+        shutil.rmtree(volume / "generated")
+        server.script = lambda *_: Reaction()
+        assert run(wrong_answers(server.url, 0.9), volume).counts["answered"] == 2000
+    assert all(record["answer"] == record["content"] for record in records(volume))
 
 
 def test_it_goes_on_when_enough_answers_are_right(volume: Path) -> None:

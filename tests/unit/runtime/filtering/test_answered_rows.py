@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
+from support.interrupting import InterruptingEnd
 from support.stage_process import end_stage
 
 from distill_runtime.artifact import open_artifact
 from distill_runtime.contract import Decontamination, FilterContract, FilterParameters, RowSource
 from distill_runtime.contract.parameters import ProblemSet
-from distill_runtime.errors import WrongInput
+from distill_runtime.errors import Terminated, WrongInput
 from distill_runtime.progress import Reporter
 from distill_runtime.stage import StageContext
 from distill_runtime.stages import filter as filter_stage
@@ -299,3 +300,26 @@ def test_a_stage_that_was_killed_goes_on_to_the_same_artifact(tmp_path: Path) ->
         code = end_stage(tmp_path, contract({"uri": "rows"}), rejects, size, signal.SIGKILL)
         assert code == -signal.SIGKILL
     assert filter_stage.run(contract({"uri": "rows"}), context) == undisturbed
+
+
+@pytest.mark.parametrize(("first", "reason"), [("0.6", "NothingAccepted"), ("0.5", "AcceptanceRateTooLow")])
+def test_answers_that_are_corrected_after_a_refusal_are_judged_anew(
+    context: StageContext, tmp_path: Path, first: str, reason: str
+) -> None:
+    write(tmp_path / "rows.jsonl", [row("p", [RIGHT], answer=first), row("q", [RIGHT], answer="0.6")])
+    instruction = r"Correct the rows, which are read again from rows\.jsonl when the stage runs again"
+    with pytest.raises(WrongInput, match=instruction) as refusal:
+        filter_stage.run(contract(min_acceptance_rate=0.9), context)
+    assert refusal.value.reason == reason
+    assert "incorrect" in (tmp_path / "filter.partial" / "rejects.jsonl").read_text()
+    write(tmp_path / "rows.jsonl", [row("p", [RIGHT]), row("q", [RIGHT])])
+    assert filter_stage.run(contract(min_acceptance_rate=0.9), context).counts["kept"] == 2
+    assert rejected(tmp_path) == {}
+
+
+def test_rows_that_change_while_the_stage_is_away_are_judged_anew(context: StageContext, tmp_path: Path) -> None:
+    with pytest.raises(Terminated):
+        filter_stage.run(contract(), StageContext(context.volume, InterruptingEnd()))
+    write(tmp_path / "rows.jsonl", [one | {"answer": "0.7"} for one in ROWS[:-1]] + ROWS[-1:])
+    filter_stage.run(contract(), context)
+    assert list(kept(tmp_path)) == [("x", 0)]

@@ -228,6 +228,24 @@ def test_nothing_right_is_wrong_input(tmp_path: Path) -> None:
     assert refusal.value.reason == "NothingAccepted"
 
 
+def test_answers_that_are_corrected_are_asked_for_anew_and_judged_anew(context: StageContext, tmp_path: Path) -> None:
+    instruction = r"reference answers.*: give the corrected source another uri, or remove generate from the claim"
+    with pytest.raises(WrongInput, match=instruction):
+        filter_stage.run(contract(min_acceptance_rate=0.6), context)
+    shutil.rmtree(tmp_path / "generate")
+    write_generate_artifacts(tmp_path, [[Generation("p", 0, "1/3", WRONG), Generation("q", 0, "0.5", RIGHT)]])
+    counts = filter_stage.run(contract(1, min_acceptance_rate=0.6), context).counts
+    assert (counts["generations"], counts["kept"]) == (2, 2)
+
+
+def test_generations_that_are_others_after_a_restart_are_judged_anew(context: StageContext, tmp_path: Path) -> None:
+    with pytest.raises(Terminated):
+        filter_stage.run(contract(), StageContext(context.volume, InterruptingEnd()))
+    shutil.rmtree(tmp_path / "generate")
+    write_generate_artifacts(tmp_path, [[Generation("p", 0, "1/3", WRONG)]])
+    assert filter_stage.run(contract(1), context).counts == {"generations": 1, "kept": 1}
+
+
 @pytest.mark.parametrize("entry", [filter_stage.check, filter_stage.run])
 def test_a_missing_shard_is_named(context: StageContext, tmp_path: Path, entry: Any) -> None:
     shutil.move(tmp_path / "generate" / "shard-00001-of-00002", tmp_path / "elsewhere")

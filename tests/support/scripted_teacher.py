@@ -23,6 +23,7 @@ class Reaction:
         body: of the response; None for a chat completion that repeats the question.
         delay: seconds before it.
         disconnect: break the connection off instead.
+        usage: how many tokens it says it used; None if it does not say.
         stall_after, cut_after: events of a stream after which nothing more comes, or the connection breaks.
     """
 
@@ -33,6 +34,7 @@ class Reaction:
     disconnect: bool = False
     message: dict[str, Any] = field(default_factory=dict)
     finish_reason: str | None = "stop"
+    usage: dict[str, int] | None = field(default_factory=lambda: {"prompt_tokens": 3, "completion_tokens": 7})
     stall_after: int | None = None
     cut_after: int | None = None
 
@@ -132,7 +134,7 @@ def completion(question: str, reaction: Reaction) -> dict[str, Any]:
     return {
         "model": MODEL,
         "choices": [{"index": 0, "message": message, "finish_reason": reaction.finish_reason}],
-        "usage": {"prompt_tokens": 3, "completion_tokens": 7},
+        "usage": reaction.usage,
     }
 
 

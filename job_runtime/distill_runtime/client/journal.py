@@ -44,6 +44,7 @@ class Tally:
         failures: failures for good, by reason.
         prompt_tokens, completion_tokens: of all replies, discarded ones too: what was paid for.
         discarded_completion_tokens: those among them that are in no answer.
+        uncounted: answers whose tokens the endpoint has not counted, which are in none of these numbers.
         attempts: HTTP requests that led to an outcome.
     """
 
@@ -52,6 +53,7 @@ class Tally:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     discarded_completion_tokens: int = 0
+    uncounted: int = 0
     attempts: int = 0
 
     @property
@@ -59,15 +61,20 @@ class Tally:
         """Requests that are settled."""
         return self.finish_reasons.total() + self.failures.total()
 
-    def add_reply(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
-        """Count the tokens of an answer."""
-        self.prompt_tokens += prompt_tokens or 0
-        self.completion_tokens += completion_tokens or 0
+    def add_answer(self, finish_reason: str, prompt_tokens: int | None, completion_tokens: int | None) -> None:
+        """Count an answer and its tokens."""
+        self.finish_reasons[finish_reason] += 1
+        self.uncounted += completion_tokens is None
+        self._add_tokens(prompt_tokens, completion_tokens)
 
     def add_discarded(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
         """Count the tokens of a reply that is kept nowhere."""
-        self.add_reply(prompt_tokens, completion_tokens)
+        self._add_tokens(prompt_tokens, completion_tokens)
         self.discarded_completion_tokens += completion_tokens or 0
+
+    def _add_tokens(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
+        self.prompt_tokens += prompt_tokens or 0
+        self.completion_tokens += completion_tokens or 0
 
 
 class Journal:
@@ -112,8 +119,8 @@ class Journal:
         self._write(_line(outcome))
         tally = self.tally
         if isinstance(outcome, Answer):
-            tally.finish_reasons[outcome.reply.finish_reason] += 1
-            tally.add_reply(outcome.reply.prompt_tokens, outcome.reply.completion_tokens)
+            reply = outcome.reply
+            tally.add_answer(reply.finish_reason, reply.prompt_tokens, reply.completion_tokens)
             if outcome.discarded is not None:
                 tally.add_discarded(outcome.discarded.prompt_tokens, outcome.discarded.completion_tokens)
         else:
@@ -171,8 +178,8 @@ class Journal:
         if failure:
             self.tally.failures[failure.decode()] += 1
         else:
-            self.tally.finish_reasons[finish_reason.decode()] += 1
-        self.tally.add_reply(int(prompt_tokens or 0), int(completion_tokens or 0))
+            counted = (None if tokens is None else int(tokens) for tokens in (prompt_tokens, completion_tokens))
+            self.tally.add_answer(finish_reason.decode(), *counted)
         if discarded[0]:
             self.tally.add_discarded(*map(int, discarded))
         self.tally.attempts += int(attempts)

@@ -10,7 +10,7 @@ from distill_runtime import event_loop
 from distill_runtime.client.ask import Client, ClientSettings
 from distill_runtime.client.journal import Journal, Tally
 from distill_runtime.client.output_cap import OutputCapDetector
-from distill_runtime.client.values import Outcome, Request
+from distill_runtime.client.values import Answer, Outcome, Request
 from distill_runtime.contract import FilterParameters, GenerateContract
 from distill_runtime.errors import WrongInput
 from distill_runtime.generation.progress import AskingProgress, price_of_all
@@ -19,6 +19,9 @@ from distill_runtime.stage import StageContext
 if TYPE_CHECKING:
     from distill_runtime.generation.forecast import Forecast
 
+_MOST_UNCOUNTED = 10
+"""Answers without usage after which a token budget is no use."""
+
 
 def ask_what_is_missing(
     contract: GenerateContract, context: StageContext, missing: Iterator[Request], journal: Journal, total: int
@@ -26,7 +29,7 @@ def ask_what_is_missing(
     """Ask until everything is settled, a budget is spent, or it is certain that the filter will reject too much.
 
     Raises:
-        WrongInput: AcceptanceRateTooLow, or as `client.ask.Client`.
+        WrongInput: AcceptanceRateTooLow or NoUsage, or as `client.ask.Client`.
         Retryable: EndpointUnreachable or VerifierPoolBroken.
     """
     tally = journal.tally
@@ -44,7 +47,7 @@ def ask_what_is_missing(
         if forecast is None or not forecast.is_hopeless(tally.outcomes, total):
             worthwhile = takewhile(is_worthwhile, missing)
             progress = AskingProgress(context.reporter, tally, total, price_of_all(contract), forecast)
-            event_loop.run(_ask(client_settings(contract, context), worthwhile, journal, progress))
+            event_loop.run(_ask(contract, context, worthwhile, journal, progress))
     if forecast is not None and forecast.hopeless and tally.outcomes < total and not budget_is_spent(contract, tally):
         raise WrongInput(
             "AcceptanceRateTooLow",
@@ -69,7 +72,11 @@ def open_forecast(parameters: FilterParameters) -> "Forecast":
 
 
 async def _ask(
-    settings: ClientSettings, requests: Iterator[Request], journal: Journal, progress: AskingProgress
+    contract: GenerateContract,
+    context: StageContext,
+    requests: Iterator[Request],
+    journal: Journal,
+    progress: AskingProgress,
 ) -> None:
     # First of all, so that what an earlier Pod did is not taken for speed.
     progress.begin()
@@ -79,10 +86,11 @@ async def _ask(
     def take(outcome: Outcome) -> None:
         journal.append(outcome)
         cap.observe(outcome)
+        _check_usage(contract, outcome, journal.tally)
         if forecast is not None:
             forecast.take(outcome)
 
-    async with Client(settings) as client:
+    async with Client(client_settings(contract, context)) as client:
         await client.check_endpoints()
         async with asyncio.TaskGroup() as background:
             tasks = (
@@ -93,6 +101,22 @@ async def _ask(
             for task in tasks:
                 task.cancel()
     progress.end()
+
+
+def _check_usage(contract: GenerateContract, outcome: Outcome, tally: Tally) -> None:
+    """Make sure that a token budget can be kept.
+
+    Raises:
+        WrongInput: NoUsage.
+    """
+    if contract.teacher.token_budget is None or tally.uncounted < _MOST_UNCOUNTED:
+        return
+    if isinstance(outcome, Answer) and outcome.reply.completion_tokens is None:
+        raise WrongInput(
+            "NoUsage",
+            f"{outcome.endpoint} does not report usage with its answers, so tokenBudget cannot be kept; have it report "
+            "usage, or set requestBudget instead",
+        )
 
 
 def budget_is_spent(contract: GenerateContract, tally: Tally) -> bool:

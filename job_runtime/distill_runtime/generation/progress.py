@@ -24,6 +24,7 @@ def count_outcomes(tally: Tally) -> dict[str, int]:
         **{f"failed.{reason}": number for reason, number in sorted(tally.failures.items())},
         "promptTokens": tally.prompt_tokens,
         "completionTokens": tally.completion_tokens,
+        **({"uncountedAnswers": tally.uncounted} if tally.uncounted else {}),
         **({"discardedTokens": tally.discarded_completion_tokens} if tally.discarded_completion_tokens else {}),
         "requests": tally.attempts,
     }
@@ -35,6 +36,13 @@ def price_of_all(contract: GenerateContract) -> Price | None:
     What several cost is said where their counts are added up.
     """
     return contract.teacher.price if contract.shards == 1 else None
+
+
+def describe_cost(price: Price, tally: Tally) -> str:
+    """Say what the answers have cost, such as `12.34 USD`; of answers without usage nobody knows."""
+    if tally.uncounted:
+        return f"an unknown amount, since {tally.uncounted} answers came without usage"
+    return price.cost(tally.prompt_tokens, tally.completion_tokens)
 
 
 class AskingProgress:
@@ -91,5 +99,5 @@ class AskingProgress:
         else:
             doing = "asking the teacher"
         if self._price is not None:
-            doing += f"; {self._price.cost(self._tally.prompt_tokens, self._tally.completion_tokens)} so far"
+            doing += f"; so far this has cost {describe_cost(self._price, self._tally)}"
         return doing

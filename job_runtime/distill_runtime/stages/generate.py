@@ -12,7 +12,8 @@ With a contract that says how the answers will be filtered, a sample of them is 
 stops when too few will be accepted (see `generation.forecast`). What it has stays in the journal.
 
 `notAsked` is there only when a budget ended the asking. `promptTokens` and `completionTokens` are what was paid for;
-`discardedTokens` of them are of answers that were cut off and asked for again with more tokens.
+`discardedTokens` of them are of answers that were cut off and asked for again with more tokens. `uncountedAnswers`
+are those whose tokens the endpoint has not counted, so that they are in none of these.
 """
 
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from distill_runtime.contract import GenerateContract, Result, TeacherParameters
 from distill_runtime.contract.parameters import PROMPT_PLACEHOLDER
 from distill_runtime.errors import WrongInput
 from distill_runtime.generation.asking import ask_what_is_missing, budget_is_spent, client_settings, open_forecast
-from distill_runtime.generation.progress import count_outcomes, price_of_all
+from distill_runtime.generation.progress import count_outcomes, describe_cost, price_of_all
 from distill_runtime.rows import GENERATIONS_NAME
 from distill_runtime.sources.prompts import Prompt, Survey, open_prompts
 from distill_runtime.stage import StageContext
@@ -73,7 +74,7 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
         reason="Generated",
         message=f"the teacher answered {counts['answered']} of {total} generations"
         + (f"; the budget left {counts['notAsked']} unasked" if "notAsked" in counts else "")
-        + (f"; they cost {price.cost(counts['promptTokens'], counts['completionTokens'])}" if price else ""),
+        + (f"; they cost {describe_cost(price, journal.tally)}" if price else ""),
         artifact=writer.finish(counts, metrics),
         counts=counts,
         metrics=metrics,
@@ -138,11 +139,12 @@ def count(survey: Survey, tally: Tally) -> dict[str, int]:
 
 
 def _metrics(counts: dict[str, int]) -> dict[str, float]:
-    """Give the figures of the answers; there are none where no prompt fell to the shard."""
-    if not counts["answered"]:
+    """Give the figures of the answers that were counted; there are none where no prompt fell to the shard."""
+    counted = counts["answered"] - counts.get("uncountedAnswers", 0)
+    if not counted:
         return {}
     kept_tokens = counts["completionTokens"] - counts.get("discardedTokens", 0)
-    return {"meanCompletionTokens": kept_tokens / counts["answered"]}
+    return {"meanCompletionTokens": kept_tokens / counted}
 
 
 def _check_answers(counts: dict[str, int], total: int) -> None:

@@ -204,7 +204,9 @@ class DistillDatasetStatus(Status):
         default=None, description="Tokens of answers a second, while the teacher is asked."
     )
     cost: str | None = Field(
-        default=None, description="What the teacher's tokens have cost so far, by teacher.price, such as 12.34 USD."
+        default=None,
+        description="What the teacher's tokens have cost so far, by teacher.price, such as 12.34 USD. Absent when some "
+        "answers came without usage, which stages[].counts has as uncountedAnswers.",
     )
     kept: int | None = Field(default=None, description="Generations that passed the filter.")
     rejected: dict[str, int] = Field(default_factory=dict, description="Generations rejected, by reason.")

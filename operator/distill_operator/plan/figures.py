@@ -90,7 +90,8 @@ def _speed(generate: StageStatus | None) -> float | None:
 
 
 def _cost(counts: Mapping[str, int], price: Price | None) -> str | None:
-    if price is None or "completionTokens" not in counts:
+    """Give what the answers have cost; of answers without usage nobody knows."""
+    if price is None or "completionTokens" not in counts or counts.get("uncountedAnswers"):
         return None
     return price.cost(counts["promptTokens"], counts["completionTokens"])
 

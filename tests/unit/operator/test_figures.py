@@ -1,5 +1,6 @@
 """The figures of each kind's status, from what its stages reported."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import pytest
@@ -37,8 +38,10 @@ class TestGenerating:
     }
     COUNTS: ClassVar = {"prompts": 100, "generations": 31, "promptTokens": 200_000, "completionTokens": 4_000_000}
 
-    def figures(self, state: StageState = StageState.RUNNING, **teacher: Any) -> dict[str, Any]:
-        generate = stage_status("generate", state, counts=self.COUNTS, metrics={"tokensPerSecond": 5000.123})
+    def figures(
+        self, state: StageState = StageState.RUNNING, counts: Mapping[str, int] = COUNTS, **teacher: Any
+    ) -> dict[str, Any]:
+        generate = stage_status("generate", state, counts=counts, metrics={"tokensPerSecond": 5000.123})
         dataset = resource("DistillDataset", {"teacher": {**self.TEACHER, **teacher}})
         return known(dataset_figures(dataset, by_name(generate)))
 
@@ -54,6 +57,9 @@ class TestGenerating:
 
     def test_has_no_cost_without_a_price(self) -> None:
         assert "cost" not in self.figures(price=None)
+
+    def test_has_no_cost_while_some_answers_are_uncounted(self) -> None:
+        assert "cost" not in self.figures(counts=self.COUNTS | {"uncountedAnswers": 1})
 
     def test_that_is_paused_is_at_no_speed(self) -> None:
         assert "tokens_per_second" not in self.figures(StageState.PENDING)

@@ -106,6 +106,17 @@ def test_with_a_price_it_says_what_the_answers_cost(volume: Path) -> None:
     assert context.reporter.snapshot().counts["prompts"] == PROMPTS
 
 
+def test_of_answers_without_usage_the_cost_is_unknown(volume: Path) -> None:
+    price = {"promptTokensPerMillion": 1000, "completionTokensPerMillion": 2000}
+    uncounted = lambda question, _: Reaction(usage=None) if question.endswith("7") else Reaction()  # noqa: E731
+    with teacher(uncounted) as server:
+        result = run(contract(server.url, price=price), volume)
+    unknown = "they cost an unknown amount, since 6 answers came without usage"
+    assert result.message == f"the teacher answered 60 of 60 generations; {unknown}"
+    assert (result.counts["uncountedAnswers"], result.counts["completionTokens"]) == (6, 54 * 7)
+    assert result.metrics["meanCompletionTokens"] == 7
+
+
 def test_what_the_manifest_says_is_what_the_result_says(volume: Path) -> None:
     with teacher() as server:
         result = run(contract(server.url), volume)
@@ -239,6 +250,17 @@ def test_a_token_budget_ends_the_asking_and_the_rest_is_counted(volume: Path) ->
         result = run(contract(server.url, tokenBudget=70, maxConcurrentRequests=1), volume)
     assert (result.counts["answered"], result.counts["notAsked"], server.requests) == (10, 50, 10)
     assert "the budget left 50 unasked" in result.message
+
+
+def test_a_token_budget_that_nobody_can_keep_ends_the_asking(volume: Path) -> None:
+    with teacher(lambda *_: Reaction(usage=None)) as server:
+        work = contract(server.url, tokenBudget=1_000_000, maxConcurrentRequests=1)
+        with pytest.raises(WrongInput, match=r"/v1 does not report usage.* set requestBudget instead") as stop:
+            run(work, volume)
+        assert (stop.value.reason, server.requests) == ("NoUsage", 10)
+        server.script = lambda *_: Reaction()
+        counts = run(work, volume).counts
+    assert (counts["answered"], counts["uncountedAnswers"], counts["completionTokens"]) == (60, 10, 50 * 7)
 
 
 def test_a_request_budget_is_shared_by_the_shards(volume: Path) -> None:

@@ -38,6 +38,7 @@ def test_outcomes_are_found_again(tmp_path: Path) -> None:
     assert before.finish_reasons == {"stop": 1, "length": 1}
     assert before.failures == {"refused": 1}
     assert (before.outcomes, before.prompt_tokens, before.completion_tokens, before.attempts) == (3, 6, 10, 5)
+    assert before.uncounted == 1
 
 
 def test_the_tokens_of_a_discarded_reply_are_found_again(tmp_path: Path) -> None:

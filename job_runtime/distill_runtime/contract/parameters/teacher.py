@@ -110,7 +110,7 @@ class TeacherParameters(Parameters):
         default=None,
         ge=1,
         description="Ask nothing more once the answers have so many tokens, over all shards together; what is under "
-        "way is finished, and what is left is counted as notAsked.",
+        "way is finished, and what is left is counted as notAsked. The endpoints must report usage.",
     )
     request_budget: int | None = Field(
         default=None,

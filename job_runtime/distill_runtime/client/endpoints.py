@@ -29,6 +29,7 @@ _FEW_THROTTLED = 0.1
 _SECONDS_BETWEEN_DECREASES = 1.0
 _SECONDS_TO_RECOVER = 60.0
 """In which the limit rises from nothing to the configured number, if nobody answers anything."""
+_THROTTLES_TO_REST = 3
 _FAILURES_TO_BREAK = 5
 _FIRST_REST_SECONDS = 0.5
 _LONGEST_REST_SECONDS = 15.0
@@ -256,8 +257,8 @@ class EndpointPool:
     def _throttle(self, endpoint: Endpoint, now: float, trouble: Trouble) -> None:
         endpoint.throttles += 1
         endpoint.throttling.add(endpoint, now)
-        if not endpoint.in_flight:
-            # Nothing that could answer: without a rest each waiting request would be refused in turn.
+        if not endpoint.in_flight and endpoint.throttles >= _THROTTLES_TO_REST:
+            # Nothing that could answer, and nothing did: without a rest each waiting request would be refused in turn.
             rest = trouble.retry_after or backoff(_FIRST_REST_SECONDS, endpoint.throttles)
             endpoint.resume_at = max(endpoint.resume_at, now + rest)
 

@@ -123,6 +123,16 @@ async def test_the_limit_rises_with_time_though_nobody_answers(monkeypatch: pyte
     assert 0.25 < asyncio.get_running_loop().time() - begun < 15
 
 
+async def test_an_endpoint_rests_when_nothing_but_429_comes_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that refuses a request now and then, and is quick, has often nothing else under way."""
+    monkeypatch.setattr(endpoints, "_FIRST_REST_SECONDS", 60.0)
+    pool = EndpointPool(["http://a"], 100)
+    for _ in range(2):
+        pool.fail((await acquire(pool, 1))[0], THROTTLED)
+    pool.fail((await acquire(pool, 1))[0], THROTTLED)
+    assert await is_full(pool)
+
+
 def test_the_limit_reaches_the_configured_number_within_a_minute() -> None:
     endpoint = Endpoint("http://a", most=100, limit=10.0, limit_set_at=0.0)
     assert [round(endpoint.limit_at(second)) for second in (0, 6, 30, 54, 1000)] == [10, 20, 60, 100, 100]

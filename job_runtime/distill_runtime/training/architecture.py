@@ -70,6 +70,14 @@ class Architecture(BaseModel):
             return {**values, "num_key_value_heads": values.get("num_attention_heads")}
         return values
 
+    @model_validator(mode="before")
+    @classmethod
+    def _newer_rotary_positions(cls, values: Any) -> Any:
+        """Take `rope_parameters`, in which transformers 5 has what were `rope_theta` and `rope_scaling`."""
+        if isinstance(values, dict) and values.get("rope_parameters") is not None:
+            return values | _rotary_positions(values)
+        return values
+
     @model_validator(mode="after")
     def _heads(self) -> Self:
         if self.hidden_size % self.num_attention_heads:
@@ -102,6 +110,29 @@ class Architecture(BaseModel):
     def attention_output_bias(self) -> bool:
         """Whether attention's output is projected with a bias."""
         return self.model_type == "llama" and self.attention_bias
+
+
+def _rotary_positions(values: dict[str, Any]) -> dict[str, Any]:
+    """Give the rope_theta and rope_scaling of a config.json that has `rope_parameters`.
+
+    Raises:
+        ValueError: if the top level has other ones, if there is no theta, or one for each type of layer.
+    """
+    nested = values["rope_parameters"]
+    if not isinstance(nested, dict) or any(isinstance(value, dict) for value in nested.values()):
+        raise ValueError("rope_parameters is not one set of parameters for all layers")
+    theta = nested.get("rope_theta", values.get("rope_theta"))
+    if theta is None:
+        raise ValueError("rope_parameters has no rope_theta")
+    scaling = {key: value for key, value in nested.items() if key != "rope_theta"}
+    scaled = scaling.get("rope_type", scaling.get("type", "default")) != "default"
+    found = {"rope_theta": theta, "rope_scaling": scaling if scaled else None}
+    for key, value in found.items():
+        if values.get(key) not in (None, value):
+            raise ValueError(
+                f"{key} is {values[key]} at the top level, but {value} by rope_parameters; remove the wrong one"
+            )
+    return found
 
 
 def read_architecture(model_directory: Path) -> Architecture:

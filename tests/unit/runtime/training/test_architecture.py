@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.student import CONFIG
@@ -52,6 +53,13 @@ LLAMA_3_1_8B = {
 }
 
 
+def of_transformers_5(config: dict[str, Any]) -> dict[str, Any]:
+    """Give a config.json as transformers 5 saves it, with all about rotary positions in one key."""
+    rest = {key: value for key, value in config.items() if key not in ("rope_theta", "rope_scaling")}
+    scaling = config.get("rope_scaling") or {"rope_type": "default"}
+    return {**rest, "rope_parameters": {**scaling, "rope_theta": config["rope_theta"]}}
+
+
 def write(directory: Path, config: dict[str, object]) -> Path:
     (directory / "config.json").write_text(json.dumps(config))
     return directory
@@ -74,6 +82,34 @@ def test_llama_3_1_stretches_its_rotary_positions(tmp_path: Path) -> None:
         "low_freq_factor": 1.0,
         "original_max_position_embeddings": 8192,
     }
+
+
+@pytest.mark.parametrize("config", [QWEN_2_5_7B, LLAMA_3_1_8B])
+def test_rotary_positions_are_the_same_as_transformers_5_writes_them(tmp_path: Path, config: dict[str, Any]) -> None:
+    assert read_architecture(write(tmp_path, of_transformers_5(config))) == Architecture.model_validate(config)
+
+
+@pytest.mark.parametrize("config", [QWEN_2_5_7B, LLAMA_3_1_8B])
+def test_rotary_positions_may_be_said_twice_if_they_are_the_same(tmp_path: Path, config: dict[str, Any]) -> None:
+    both = of_transformers_5(config) | config
+    assert read_architecture(write(tmp_path, both)) == Architecture.model_validate(config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rope_theta": 10000.0}, "rope_theta is 10000.0 at the top level, but 500000.0 by rope_parameters"),
+        ({"rope_scaling": {"rope_type": "llama3", "factor": 2.0}}, "rope_scaling is "),
+        ({"rope_parameters": {"rope_type": "default"}}, "rope_parameters has no rope_theta"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e6}}, "rope_scaling.rope_type"),
+        ({"rope_parameters": {"full_attention": {"rope_theta": 1e6}}}, "not one set of parameters for all layers"),
+    ],
+)
+def test_rotary_positions_that_are_not_clear_are_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(WrongInput) as refused:
+        read_architecture(write(tmp_path, of_transformers_5(LLAMA_3_1_8B) | changes))
+    assert refused.value.reason == "UnsupportedModel"
+    assert said in refused.value.message
 
 
 @pytest.mark.parametrize(("config", "parameters"), [(QWEN_2_5_7B, 7_615_616_512), (LLAMA_3_1_8B, 8_030_261_248)])

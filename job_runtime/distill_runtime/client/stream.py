@@ -57,10 +57,10 @@ class StreamedCompletion:
             choices = chunk["choices"]
             if choices:
                 delta = choices[0]["delta"]
+                if text := delta.get("reasoning_content") or delta.get("reasoning"):
+                    self._reasoning.append(text)
                 if text := delta.get("content"):
                     self._content.append(text)
-                elif text := delta.get("reasoning_content") or delta.get("reasoning"):
-                    self._reasoning.append(text)
                 if reason := choices[0].get("finish_reason"):
                     self._finish_reason = reason
                     self._model = str(chunk.get("model", ""))

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -33,6 +34,15 @@ def test_a_completion_is_whole_however_its_stream_is_cut(
         "usage": whole["usage"],
         "model": whole["model"],
     }
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+def test_a_chunk_may_end_the_reasoning_and_begin_the_answer(name: str) -> None:
+    deltas = [{name: "I "}, {"content": "4", name: "think."}, {"content": "2"}]
+    chunks = [{"choices": [{"delta": delta}]} for delta in deltas]
+    chunks.append({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+    streamed = collect(b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks), [])
+    assert streamed.completion["choices"][0]["message"] == {"content": "42", "reasoning_content": "I think."}
 
 
 @pytest.mark.parametrize("separator", [b"\r\n\r\n", b"\n\n"])

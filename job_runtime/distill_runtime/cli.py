@@ -11,7 +11,7 @@ from typing import cast
 
 from distill_runtime import stage
 from distill_runtime.contract import Result, StageName
-from distill_runtime.contract.stages import API_KEY_VARIABLE, INDEX_VARIABLE, VOLUME_PATH
+from distill_runtime.contract.stages import INDEX_VARIABLE, VOLUME_PATH
 from distill_runtime.progress import Reporter
 from distill_runtime.progress_server import start_log, start_server
 from distill_runtime.stage import StageContext
@@ -39,24 +39,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
     name = cast("StageName", options.stage)
-    context = StageContext(
-        volume=Volume(options.volume),
-        reporter=Reporter(name, UNITS[name]),
-        index=int(os.environ.get(INDEX_VARIABLE, "0")),
-        api_key=os.environ.get(API_KEY_VARIABLE) or None,
-    )
+    reporter = Reporter(name, UNITS[name])
     act = stage.check_stage if options.check else stage.run_stage
 
     def work() -> Result:
         contract = stage.read_contract(options.contract, name)
+        context = StageContext(
+            volume=Volume(options.volume),
+            reporter=reporter,
+            index=int(os.environ.get(INDEX_VARIABLE, "0")),
+            api_key=stage.read_api_key(os.environ),
+        )
         logger.info("%s starts; its output will be %s", name, contract.output)
         return act(cast("stage.Stage", importlib.import_module(f"distill_runtime.stages.{name}")), contract, context)
 
     if options.progress_port is not None:
-        start_server(context.reporter, options.progress_port)
-        start_log(context.reporter, _LOG_SECONDS_IN_A_POD)
+        start_server(reporter, options.progress_port)
+        start_log(reporter, _LOG_SECONDS_IN_A_POD)
     else:
-        start_log(context.reporter, _LOG_SECONDS_AT_A_TERMINAL)
+        start_log(reporter, _LOG_SECONDS_AT_A_TERMINAL)
     result, exit_code = stage.conclude(work)
     logger.info("%s: %s: %s", name, result.reason, result.message)
     _leave(result, options.result)

@@ -10,9 +10,10 @@ Both may raise StageError. Everything else that can end a stage is mapped to a r
 
 import errno
 import logging
+import re
 import signal
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ from distill_runtime.contract import (
     parse_contract,
     shard_output,
 )
+from distill_runtime.contract.stages import API_KEY_VARIABLE
 from distill_runtime.errors import Retryable, StageError, Terminated, WrongInput
 from distill_runtime.progress import Reporter
 from distill_runtime.volume import Volume
@@ -40,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 _VOLUME_FULL = (errno.ENOSPC, errno.EDQUOT)
 _VOLUME_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_HEADER_TEXT = re.compile(r"[ -~\xa0-\xff]*")
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,22 @@ def read_contract(path: Path, stage: StageName) -> Contract:
     if contract.stage != stage:
         raise WrongInput("InvalidContract", f"the contract {path} is for {contract.stage}, not for {stage}")
     return contract
+
+
+def read_api_key(environment: Mapping[str, str]) -> str | None:
+    """Read the key without the white space around it: the file that a Secret is made from often ends in a newline.
+
+    Raises:
+        WrongInput: EndpointMisconfigured, if no header could carry it.
+    """
+    key = environment.get(API_KEY_VARIABLE, "").strip()
+    if not _HEADER_TEXT.fullmatch(key):
+        raise WrongInput(
+            "EndpointMisconfigured",
+            f"the API key in {API_KEY_VARIABLE} cannot be sent in a header: it has a line break, another control "
+            "character or one outside Latin-1 in it; correct the Secret that it comes from",
+        )
+    return key or None
 
 
 def run_stage(stage: Stage, contract: Contract, context: StageContext) -> Result:

@@ -397,6 +397,30 @@ def slow_server() -> Iterator[ScriptedTeacher]:
         yield server
 
 
+def test_a_key_is_sent_without_the_line_end_that_its_secret_has(
+    volume: Path, process_environment: dict[str, str]
+) -> None:
+    with teacher() as server:
+        environment = {**process_environment, "DISTILL_API_KEY": "sk-secret\n"}
+        output, _ = start(volume, contract(server.url), environment).communicate()
+    assert Result.model_validate_json(output).outcome == "Succeeded"
+    assert {headers["Authorization"] for headers in server.headers} == {"Bearer sk-secret"}
+
+
+@pytest.mark.parametrize("more", [(), ("--check",)])
+def test_a_key_that_no_header_can_carry_is_refused(
+    volume: Path, process_environment: dict[str, str], more: tuple[str, ...]
+) -> None:
+    with teacher() as server:
+        environment = {**process_environment, "DISTILL_API_KEY": "sk-secret\nsk-older"}
+        output, errors = start(volume, contract(server.url), environment, *more).communicate()
+    result = Result.model_validate_json(output)
+    assert (result.outcome, result.reason) == ("WrongInput", "EndpointMisconfigured")
+    assert "DISTILL_API_KEY" in result.message
+    assert "secret" not in output + errors
+    assert server.requests == 0
+
+
 def test_kill_9_loses_nothing_and_asks_again_only_what_was_in_flight(
     volume: Path, slow_server: ScriptedTeacher, process_environment: dict[str, str]
 ) -> None:

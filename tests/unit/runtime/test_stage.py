@@ -20,6 +20,7 @@ from distill_runtime.contract import (
     FilterParameters,
     Result,
 )
+from distill_runtime.contract.stages import API_KEY_VARIABLE
 from distill_runtime.errors import Retryable, Terminated, WrongInput
 from distill_runtime.progress import Reporter
 from distill_runtime.stage import StageContext, conclude
@@ -172,6 +173,21 @@ def test_what_a_stage_left_that_was_killed_after_the_rename_is_removed(tmp_path:
 
 def test_the_api_key_is_not_shown() -> None:
     assert "secret" not in repr(StageContext(Volume(Path()), Reporter("eval", "problems"), api_key="secret"))
+
+
+@pytest.mark.parametrize(
+    ("value", "key"), [("sk-a", "sk-a"), ("sk-a\n", "sk-a"), (" sk-a\r\n", "sk-a"), ("sk-ä b", "sk-ä b"), ("\n", None)]
+)
+def test_the_api_key_is_what_stands_between_white_space(value: str, key: str | None) -> None:
+    assert stage.read_api_key({API_KEY_VARIABLE: value}) == key
+    assert stage.read_api_key({}) is None
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\x00b", "a\x7fb", "a\x85b", "\ufeffa", "a\u2026", "a\udcff"])
+def test_an_api_key_that_no_header_can_carry_is_wrong_input(value: str) -> None:
+    with pytest.raises(WrongInput, match=API_KEY_VARIABLE) as refused:
+        stage.read_api_key({API_KEY_VARIABLE: value})
+    assert refused.value.reason == "EndpointMisconfigured"
 
 
 def test_sigterm_while_it_is_being_imported_ends_it_in_order(tmp_path: Path) -> None:

@@ -51,7 +51,9 @@ def plan_schedule(contract: TrainContract, sequences: int) -> Schedule:
     data_parallel = devices // model_devices
     micro_batches = parallelism.micro_batches if parallelism.pipeline > 1 else 1
     global_batch_size = contract.training.batch_size * micro_batches * data_parallel
-    steps_per_epoch = sequences // global_batch_size
+    # On CPU each worker reads a shard. MindSpore makes them equally large, by giving some sequences to two.
+    read = -(-sequences // data_parallel) * data_parallel if contract.device_target == "CPU" else sequences
+    steps_per_epoch = read // global_batch_size
     if not steps_per_epoch:
         raise WrongInput(
             "DatasetTooSmall",

@@ -48,6 +48,27 @@ def test_steps(changes: dict[str, object], sequences: int, expected: Schedule) -
     assert plan_schedule(train_contract(DATASET, **changes), sequences) == expected
 
 
+@pytest.mark.mindspore
+@pytest.mark.parametrize(
+    ("sequences", "workers", "batch_size"), [(5, 2, 1), (7, 2, 2), (8, 2, 2), (7, 3, 2), (101, 4, 4), (1, 2, 1)]
+)
+def test_workers_on_cpus_have_the_steps_that_mindspore_makes_of_their_shards(
+    sequences: int, workers: int, batch_size: int
+) -> None:
+    from mindspore.dataset import GeneratorDataset  # noqa: PLC0415
+
+    contract = train_contract(DATASET, training=Training(batch_size=batch_size), devices_per_node=workers)
+    for worker in range(workers):
+        shard = GeneratorDataset(range(sequences), ["input_ids"], num_shards=workers, shard_id=worker)
+        steps = shard.batch(batch_size, drop_remainder=True).get_dataset_size()
+        assert plan_schedule(contract, sequences).steps_per_epoch == steps
+
+
+def test_devices_read_all_sequences_and_leave_the_remainder_out() -> None:
+    contract = train_contract(DATASET, training=Training(batch_size=1), devices_per_node=2, device_target="Ascend")
+    assert plan_schedule(contract, 5).steps_per_epoch == 2
+
+
 def test_epochs_are_those_that_are_begun() -> None:
     contract = train_contract(DATASET, training=Training(epochs=3, batch_size=4, max_steps=30))
     assert plan_schedule(contract, 100).epochs == 2

@@ -1,10 +1,12 @@
 """Problems with reference answers: which rows can be asked, which are rejected and why, which shard asks them."""
 
 import hashlib
+import math
 from array import array
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import islice
 
 from distill_runtime.contract import PromptSource
@@ -158,12 +160,15 @@ def text_uuid(text: str) -> str:
 
 
 def as_text(value: object) -> str | None:
-    """Give a value as text if it has an obvious one; answers are often stored as numbers."""
+    """Give a value as text if it has an obvious one; answers are often stored as numbers.
+
+    Numbers have no exponent: verifiers would take 1e-05 for a product with e.
+    """
     if isinstance(value, str):
         return value if value.strip() else None
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    return None
+    if isinstance(value, float):
+        return format(Decimal(repr(value)), "f") if math.isfinite(value) else None
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _fingerprint(uuid: str) -> int:

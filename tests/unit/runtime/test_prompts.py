@@ -1,7 +1,10 @@
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +29,34 @@ def test_rows_become_prompts(tmp_path: Path) -> None:
     write(tmp_path, [{"problem": "p", "answer": "a", "id": "x"}, {"problem": "q", "answer": 2, "id": 7}])
     _, prompts = read(tmp_path, uuid_column="id")
     assert prompts == [Prompt("x", "p", "a", 0), Prompt("7", "q", "2", 1)]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (2, "2"),
+        (2.0, "2.0"),
+        (-0.125, "-0.125"),
+        (0.0001, "0.0001"),
+        (0.00001, "0.00001"),
+        (-2.5e-7, "-0.00000025"),
+        (1e16, "10000000000000000"),
+        (1.5e20, "150000000000000000000"),
+        (2**64 - 1, "18446744073709551615"),
+    ],
+)
+def test_a_number_is_written_out(tmp_path: Path, value: float, text: str) -> None:
+    write(tmp_path, [{"problem": "p", "answer": value}])
+    (prompt,) = read(tmp_path)[1]
+    assert prompt.answer == text
+
+
+def test_no_number_is_no_answer(tmp_path: Path) -> None:
+    answers = [0.5, math.nan, math.inf, -math.inf]
+    table = pa.table({"problem": ["p", "q", "r", "s"], "answer": pa.array(answers, pa.float64())})
+    pq.write_table(table, tmp_path / "prompts.parquet")
+    prompts = open_prompts(PromptSource(uri="prompts.parquet"), Volume(tmp_path))
+    assert prompts.survey(0, 1).rejected == {"answerMissing": 3}
 
 
 def test_a_prompt_keeps_where_it_comes_from(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ _FILES = (
     "chat_template.jinja",
 )
 """What a tokenizer consists of; the directory may hold a model too."""
+_POINTER = b"version https://git-lfs"
 _TEXTS_OF_A_TASK = 16
 """Handing a text to another thread takes as long as tokenising a short one."""
 _ANSWERED = (Message(role="user", content="1 + 1?"), Message(role="assistant", content="2"))
@@ -82,8 +83,9 @@ class SampleTokenizer:
             )
         try:
             self.template: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise WrongInput("InvalidTokenizer", f"cannot load the tokenizer in {directory}: {error}") from error
+        except Exception as error:  # tokenizers raises it bare
+            cause = _unfetched(directory) or error
+            raise WrongInput("InvalidTokenizer", f"cannot load the tokenizer in {directory}: {cause}") from error
         if not self.template.is_fast:
             raise WrongInput(
                 "InvalidTokenizer",
@@ -197,3 +199,13 @@ class SampleTokenizer:
         for name in _FILES:
             if (self._directory / name).is_file():
                 shutil.copyfile(self._directory / name, directory / name)
+
+
+def _unfetched(directory: Path) -> str | None:
+    """Say which file Git has left on its server for large ones, if one is."""
+    for path in (directory / name for name in _FILES):
+        if path.is_file():
+            with path.open("rb") as file:
+                if file.read(len(_POINTER)) == _POINTER:
+                    return f"{path.name} is a pointer of Git LFS instead of the file itself; run git lfs pull there"
+    return None

@@ -132,10 +132,25 @@ def test_a_missing_template_is_said(tmp_path: Path) -> None:
         SampleTokenizer(directory)
 
 
-def test_a_broken_tokenizer_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("described", [{}, {"added_tokens_decoder": {}}])
+@pytest.mark.parametrize("content", ["{}", "", '{"version": "1.0", "model'])
+def test_a_broken_tokenizer_is_said(tmp_path: Path, described: dict[str, object], content: str) -> None:
     directory = templates.write_tokenizer(tmp_path, templates.QWEN_3)
-    (directory / "tokenizer.json").write_text("{}")
-    with pytest.raises(WrongInput, match="cannot load the tokenizer") as refusal:
+    # With its added tokens in tokenizer_config.json, as published ones have them, another library reads tokenizer.json.
+    settings = json.loads((directory / "tokenizer_config.json").read_text())
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings | described))
+    (directory / "tokenizer.json").write_text(content)
+    with pytest.raises(WrongInput, match=r"cannot load the tokenizer in .*: .+") as refusal:
+        SampleTokenizer(directory)
+    assert refusal.value.reason == "InvalidTokenizer"
+    assert str(directory) in refusal.value.message
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_tokenizer_that_git_lfs_has_not_fetched_is_said(tmp_path: Path, name: str) -> None:
+    directory = templates.write_tokenizer(tmp_path, templates.QWEN_3)
+    (directory / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:c0ffee\nsize 7031645\n")
+    with pytest.raises(WrongInput, match=rf"{directory}: {name} is a pointer .* run git lfs pull there") as refusal:
         SampleTokenizer(directory)
     assert refusal.value.reason == "InvalidTokenizer"
 

@@ -48,10 +48,11 @@ class JobView:
     attempt: int
     created_at: datetime | None = None
     deleting: bool = False
-    active: int = 0
     complete: bool = False
     failed: bool = False
     failure_message: str = ""
+    ended_pods: int = 0
+    """Pods of it that have ended, whether they are still there or not."""
     failed_indexes: frozenset[int] = frozenset()
     """Indexes whose Pods have failed too often to be replaced again."""
     finished_at: datetime | None = None
@@ -157,10 +158,10 @@ def view_job(body: Mapping[str, Any]) -> JobView:
         attempt=int(labels.get(ATTEMPT_LABEL, "1")),
         created_at=_time(metadata.get("creationTimestamp")),
         deleting="deletionTimestamp" in metadata,
-        active=status.get("active", 0),
         complete="Complete" in conditions,
         failed="Failed" in conditions,
         failure_message=failure.get("message", ""),
+        ended_pods=_ended_pods(status),
         failed_indexes=_indexes(status.get("failedIndexes", "")),
         finished_at=_time(end.get("lastTransitionTime")),
     )
@@ -194,6 +195,12 @@ def view_pod(body: Mapping[str, Any]) -> PodView:
         pod_message=status.get("message", ""),
         disruption=_said(status, DISRUPTION, "True"),
     )
+
+
+def _ended_pods(job_status: Mapping[str, Any]) -> int:
+    uncounted = job_status.get("uncountedTerminatedPods", {})
+    counted: int = job_status.get("failed", 0) + job_status.get("succeeded", 0)
+    return counted + sum(len(uids) for uids in uncounted.values())
 
 
 def _indexes(text: str) -> frozenset[int]:

@@ -233,7 +233,8 @@ def _active(
             update["message"] = hindrance.message
         status = before.model_copy(update=update)
         return Step(status, stage.reason, describe(stage, status), look_again_after=until_overdue(pods, now))
-    if hindrance is None and pods and all(pod.finished for pod in pods):
+    has_ended_pods = bool(pods) or job.ended_pods > 0
+    if hindrance is None and has_ended_pods and all(pod.finished for pod in pods):
         return Step(
             before, stage.reason, f"The Pods of Job {job.name} have ended; waiting for what the Job makes of it."
         )

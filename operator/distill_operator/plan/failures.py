@@ -106,7 +106,8 @@ def _not_replaced(stage: Outline, job: JobView, pods: Sequence[PodView], now: da
                 f"{cause.message.rstrip('.')}. Pod {last.name} ended with it; Job {job.name} starts another "
                 f"after a pause (failed so far: {times}, given up after {stage.backoff_limit + 1}).",
             )
-    if not pods and job.created_at is not None and now - job.created_at > NO_PODS_AFTER:
+    replaces_none = not stage.backoff_limit and job.ended_pods
+    if not pods and not replaces_none and job.created_at is not None and now - job.created_at > NO_PODS_AFTER:
         return Obstacle(
             "NoPods", f"Job {job.name} has no Pods yet; `kubectl describe job {job.name}` says why (quota, policy)."
         )

@@ -179,6 +179,17 @@ class TestActive:
         found = step(recorded=recorded, jobs=(GENERATE,), pods=(succeeded_pod(GENERATE),))
         assert (found.status, found.reason) == (recorded, "Generating")
 
+    def test_pods_that_have_ended_and_are_gone_are_no_obstacle(self) -> None:
+        """As those of a node that was lost; the Job says so in a moment."""
+        found = step("FinetuneRun", jobs=(replace(TRAIN, ended_pods=1),), now=later(3600))
+        assert (found.reason, found.message) == (
+            "Training",
+            "The Pods of Job student-train-a1 have ended; waiting for what the Job makes of it.",
+        )
+
+    def test_a_job_that_cannot_replace_its_pods_says_so(self) -> None:
+        assert step(jobs=(replace(GENERATE, ended_pods=1),), now=later(3600)).reason == "NoPods"
+
     def test_a_pod_that_failed_says_why_while_its_job_pauses(self) -> None:
         found = step(jobs=(GENERATE,), pods=(full_volume_pod(),))
         assert (found.status.state, found.reason) == (StageState.PENDING, "Retrying")

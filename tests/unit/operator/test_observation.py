@@ -63,6 +63,18 @@ def test_indexes_that_a_job_has_given_up(text: str, indexes: set[int]) -> None:
     assert job(failedIndexes=text).failed_indexes == indexes
 
 
+@pytest.mark.parametrize(
+    ("status", "ended"),
+    [
+        ({"active": 1}, 0),
+        ({"failed": 1, "succeeded": 2}, 3),
+        ({"uncountedTerminatedPods": {"failed": ["uid"]}}, 1),
+    ],
+)
+def test_a_job_knows_of_pods_that_are_gone(status: dict[str, Any], ended: int) -> None:
+    assert job(**status).ended_pods == ended
+
+
 def test_a_job_that_is_being_deleted() -> None:
     assert view_job({"metadata": {**METADATA, "deletionTimestamp": AT}}).deleting
 

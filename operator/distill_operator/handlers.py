@@ -8,6 +8,9 @@ do, and no event handler runs before the first listings of all kinds have been t
 about an object whose Jobs are not known yet.
 """
 
+import asyncio
+import logging
+import os
 from collections.abc import Collection
 from typing import Any
 
@@ -18,8 +21,13 @@ from distill_operator.observation import CHILD_SELECTOR, ResourceKey
 from distill_operator.store import WATCHED_KINDS, WatchedStore
 from distill_operator.work_queue import WorkQueue
 
+STOP_SECONDS = 15.0
+"""For kopf to end once one of its tasks has; it gives those that it did not start itself 5 s."""
+
 CHILDREN = {"Job": ("batch", "v1", "jobs"), "Pod": ("", "v1", "pods")}
 RESOURCES = {**{name: (GROUP, VERSION, kind.plural) for name, kind in KINDS.items()}, **CHILDREN}
+
+_log = logging.getLogger(__name__)
 
 
 def build_registry(store: WatchedStore, queue: WorkQueue[ResourceKey]) -> kopf.OperatorRegistry:
@@ -61,5 +69,31 @@ def _register_kind(
 
 
 async def watch(registry: kopf.OperatorRegistry, namespaces: Collection[str]) -> None:
-    """Run kopf until the process is told to stop."""
-    await kopf.operator(registry=registry, standalone=True, clusterwide=not namespaces, namespaces=namespaces)
+    """Run kopf until the process is told to stop, or a watch has failed for good.
+
+    kopf cancels its watches once, and one that is just sending its request may take that for the end of a stream and
+    begin anew; kopf would wait for it for ever, with all other watches gone. The process is ended then: whatever
+    matters is in the cluster.
+    """
+    others = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
+        registry=registry, standalone=True, clusterwide=not namespaces, namespaces=namespaces
+    )
+    running = asyncio.create_task(kopf.run_tasks(tasks, ignored=others))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        running.cancel()
+        raise
+    finally:
+        await _end_with(running)
+    await running
+
+
+async def _end_with(running: asyncio.Task[None]) -> None:
+    """Wait for kopf to end, and end the process if it does not."""
+    _, going_on = await asyncio.wait({running}, timeout=STOP_SECONDS)
+    if going_on:
+        _log.critical("the watches do not end within %g s after the first of them; ending the process", STOP_SECONDS)
+        logging.shutdown()
+        os._exit(1)

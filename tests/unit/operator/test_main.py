@@ -73,6 +73,40 @@ async def test_ends_at_once_when_it_is_told_to(tmp_path: Path, monkeypatch: pyte
     assert b"Hung tasks stopping is skipped: no tasks given." in said
 
 
+FAILING_WATCHES = """
+import asyncio
+import kopf._core.reactor.orchestration as orchestration
+from distill_operator import handlers
+
+async def fail(**_):
+    await asyncio.sleep(0.2)
+    raise RuntimeError("forbidden for a minute")
+
+orchestration.orchestrator = fail
+handlers.STOP_SECONDS = 1
+"""
+WATCHES_THAT_DO_NOT_END = """
+import kopf._cogs.aiokits.aiotasks as aiotasks
+
+async def stop(*_, **__):
+    await asyncio.Event().wait()
+
+aiotasks.stop = stop
+"""
+
+
+@pytest.mark.parametrize("before", [FAILING_WATCHES, FAILING_WATCHES + WATCHES_THAT_DO_NOT_END], ids=["end", "stay"])
+async def test_ends_when_a_watch_has_failed_for_good_whether_kopf_does_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    """It would be healthy, and deaf."""
+    async with ApiServer().serving() as server, operator(server, tmp_path, monkeypatch, before=before) as process:
+        _, said = await asyncio.wait_for(process.communicate(), 120)
+    assert process.returncode == 1
+    assert b"forbidden for a minute" in said
+    assert (b"the watches do not end within 1 s" in said) is (WATCHES_THAT_DO_NOT_END in before)
+
+
 async def watches(server: ApiServer, process: asyncio.subprocess.Process) -> None:
     async with asyncio.timeout(60):
         while not server.watched():

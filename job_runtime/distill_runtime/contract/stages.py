@@ -85,6 +85,13 @@ class GenerateContract(StageContract):
         "early when minAcceptanceRate is out of reach. Default: nothing is judged.",
     )
 
+    @property
+    def forecast(self) -> FilterParameters | None:
+        """How answers are judged as they arrive; None if there can be no too few right ones."""
+        if self.filter is None or not self.filter.min_acceptance_rate or self.filter.verifier in ("none", "recorded"):
+            return None
+        return self.filter
+
 
 class FilterContract(StageContract):
     """Verify generations against the reference answers and keep the right ones."""

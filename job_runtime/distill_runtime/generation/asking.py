@@ -40,7 +40,7 @@ def ask_what_is_missing(
         return forecast is None or not forecast.is_hopeless(tally.outcomes, total)
 
     with ExitStack() as stack:
-        forecast = None if contract.filter is None else stack.enter_context(open_forecast(contract.filter))
+        forecast = None if contract.forecast is None else stack.enter_context(open_forecast(contract.forecast))
         if forecast is not None and tally.outcomes >= forecast.window.size:
             context.reporter.update(message="judging the answers that are there")
             forecast.judge_records(journal.read_sample(forecast.window.size))

@@ -88,8 +88,8 @@ def check(contract: GenerateContract, context: StageContext) -> None:
         WrongInput: where `run` would.
     """
     open_prompts(contract.prompts, context.volume).survey(context.index, contract.shards)
-    if contract.filter is not None:
-        open_forecast(contract.filter)
+    if contract.forecast is not None:
+        open_forecast(contract.forecast)
 
     async def check_endpoints() -> None:
         async with Client(client_settings(contract, context)) as client:

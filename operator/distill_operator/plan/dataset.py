@@ -137,14 +137,13 @@ def _generation(dataset: DistillDataset) -> GenerateContract | Invalid:
     prompts, teacher = dataset.spec.source.prompts, dataset.spec.teacher
     if prompts is None or teacher is None:
         return Invalid("InvalidSpec", "spec.source is incomplete: set source.prompts and teacher, or source.rows.")
-    filtering = _filtering(dataset)
     contract = GenerateContract(
         owner=owner_of(dataset),
         output=UNPLACED,
         prompts=prompts,
         teacher=TeacherParameters.model_validate(teacher.model_dump(include=set(TeacherParameters.model_fields))),
         shards=teacher.shards,
-        filter=filtering if _may_be_hopeless(filtering) else None,
+        filter=_filtering(dataset),
     )
     return placed(contract, dataset, "generate")
 
@@ -152,8 +151,3 @@ def _generation(dataset: DistillDataset) -> GenerateContract | Invalid:
 def _filtering(dataset: DistillDataset) -> FilterParameters:
     filtering = dataset.spec.filter
     return FilterParameters.model_validate(filtering.model_dump() if filtering else {})
-
-
-def _may_be_hopeless(filtering: FilterParameters) -> bool:
-    """Tell whether the filter could find that too few generations are right."""
-    return filtering.min_acceptance_rate > 0 and filtering.verifier not in ("none", "recorded")

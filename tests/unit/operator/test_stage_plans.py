@@ -75,7 +75,7 @@ def test_generate_judges_its_answers_where_too_few_may_be_right(filtering: dict[
     planned = plan("DistillDataset", "generate", {"filter": filtering})
     assert isinstance(planned, Stage)
     assert isinstance(planned.contract, GenerateContract)
-    assert (planned.contract.filter is not None) is judged
+    assert (planned.contract.forecast is not None) is judged
 
 
 class TestGeneratePath:

@@ -326,6 +326,19 @@ def test_it_goes_on_when_enough_answers_are_right(volume: Path) -> None:
         assert run(wrong_answers(server.url, 0.9), volume).counts["answered"] == 600
 
 
+@pytest.mark.parametrize(
+    "filtering",
+    [{"min_acceptance_rate": 0.0}, {"min_acceptance_rate": 1.0, "verifier": "none"}],
+    ids=["no-rate", "nothing-is-rejected"],
+)
+def test_nothing_is_judged_where_there_can_be_no_too_few_right_answers(volume: Path, filtering: dict[str, Any]) -> None:
+    with teacher() as server:
+        asking = contract(server.url).model_copy(update={"filter": FilterParameters(**filtering)})
+        result = run(asking, volume)
+    assert result.counts["answered"] == 60
+    assert "acceptanceRate" not in result.metrics
+
+
 def test_a_verifier_that_is_not_there_is_found_before_anything_is_asked(volume: Path) -> None:
     filtering = FilterParameters(verifier="python", entry_point="nowhere:right", min_acceptance_rate=0.3)
     with teacher() as server, pytest.raises(WrongInput, match="entryPoint nowhere:right"):

@@ -74,7 +74,7 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._transport.close()
+        await self._transport.close()
 
     @property
     def in_flight(self) -> int:

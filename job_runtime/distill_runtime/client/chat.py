@@ -51,10 +51,10 @@ class ChatTransport:
         except ValueError as error:
             raise WrongInput("EndpointMisconfigured", f"{error}; correct the endpoint") from error
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close all connections."""
         for server in self._servers.values():
-            server.close()
+            await server.close()
 
     async def complete(self, endpoint: str, body: Mapping[str, Any]) -> Reply | Trouble:
         """Ask for a chat completion."""

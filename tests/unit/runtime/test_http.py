@@ -1,8 +1,9 @@
-"""HTTP as servers really speak it: scripted byte by byte over a socket."""
+"""What becomes of a request, by servers that are scripted byte by byte over a socket."""
 
 import asyncio
+import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
@@ -53,13 +54,30 @@ async def peer(*steps: bytes | float | None, script: Script | None = None) -> As
     server.close()
 
 
+Open = Callable[..., HttpServer]
+
+
+@pytest.fixture
+async def open_server() -> AsyncIterator[Open]:
+    """Gives servers by their URLs, and closes their connections."""
+    opened: list[HttpServer] = []
+
+    def open_server(url: str, headers: Mapping[str, str] | None = None) -> HttpServer:
+        opened.append(HttpServer(url, headers or {}))
+        return opened[-1]
+
+    yield open_server
+    for server in opened:
+        await server.close()
+
+
 async def ask(server: HttpServer, **options: float) -> Response:
     return await server.request("POST", "/chat", b'{"a":1}', options.get("total", 5.0), options.get("silence"))
 
 
-async def test_a_request_is_one_message_with_the_headers_given() -> None:
+async def test_a_request_is_one_message_with_the_headers_given(open_server: Open) -> None:
     async with peer(HELLO) as other:
-        response = await ask(HttpServer(other.url, {"Authorization": "Bearer k"}))
+        response = await ask(open_server(other.url, {"Authorization": "Bearer k"}))
     assert (response.status, response.body) == (200, b"hello")
     lines = other.requests[0].split(b"\r\n")
     assert lines[0] == b"POST /v1/chat HTTP/1.1"
@@ -68,48 +86,30 @@ async def test_a_request_is_one_message_with_the_headers_given() -> None:
     assert lines[-1] == b'{"a":1}'
 
 
-@pytest.mark.parametrize(
-    "steps",
-    [
-        [HELLO],
-        [HELLO[:10], 0.01, HELLO[10:30], 0.01, HELLO[30:]],
-        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"],
-        [b"HTTP/1.1 102 Processing\r\n\r\n" + HELLO],
-        [b"HTTP/1.1 200 OK\r\nX: y\r\n\r\nhel", 0.01, b"lo", None],
-        [b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello", None],
-    ],
-    ids=["whole", "in pieces", "chunked", "interim response", "ended by closing", "HTTP/1.0"],
-)
-async def test_a_body_is_whole_however_it_is_delimited(steps: list[bytes | float | None]) -> None:
-    async with peer(*steps) as other:
-        server = HttpServer(other.url, {})
-        for _ in range(3):
-            response = await ask(server)
-            assert (response.status, response.body) == (200, b"hello")
-
-
-async def test_connections_are_kept_and_used_again() -> None:
+async def test_connections_are_kept_and_used_again(open_server: Open) -> None:
     async with peer(HELLO) as other:
-        server = HttpServer(other.url, {})
+        server = open_server(other.url)
         for _ in range(5):
             await ask(server)
         await asyncio.gather(*(ask(server) for _ in range(3)))
         assert other.connections == 3
 
 
-async def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_was_idle_for_long_is_not_used_again(
+    open_server: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(http, "_IDLE_SECONDS", 0.01)
     async with peer(HELLO) as other:
-        server = HttpServer(other.url, {})
+        server = open_server(other.url)
         await ask(server)
         await asyncio.sleep(0.05)
         await ask(server)
         assert other.connections == 2
 
 
-async def test_a_connection_that_the_server_closes_is_not_used_again() -> None:
+async def test_a_connection_that_the_server_closes_is_not_used_again(open_server: Open) -> None:
     async with peer(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello", None) as other:
-        server = HttpServer(other.url, {})
+        server = open_server(other.url)
         await ask(server)
         await ask(server)
         assert other.connections == 2
@@ -125,58 +125,79 @@ async def test_a_connection_that_the_server_closes_is_not_used_again() -> None:
     ],
     ids=["nothing", "short", "chunk missing", "another protocol"],
 )
-async def test_half_a_response_is_none(steps: list[bytes | float | None], message: str) -> None:
+async def test_half_a_response_is_none(open_server: Open, steps: list[bytes | float | None], message: str) -> None:
     async with peer(*steps) as other:
-        server = HttpServer(other.url, {})
+        server = open_server(other.url)
         with pytest.raises(Disconnected, match=message):
             await ask(server)
 
 
-async def test_a_request_ends_when_its_time_is_over() -> None:
+async def test_a_request_ends_when_its_time_is_over(open_server: Open) -> None:
     async with peer(HELLO[:30], 30.0) as other:
         begun = time.monotonic()
         with pytest.raises(TimeoutError):
-            await ask(HttpServer(other.url, {}), total=0.2)
+            await ask(open_server(other.url), total=0.2)
         assert 0.15 < time.monotonic() - begun < 20
 
 
-async def test_silence_ends_a_request_and_a_slow_stream_does_not() -> None:
+async def test_silence_ends_a_request_and_a_slow_stream_does_not(open_server: Open) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n"
     async with peer(head, *[0.02, b"a"] * 40) as slow, peer(head, b"he", 30.0) as silent:
-        assert (await ask(HttpServer(slow.url, {}), silence=0.3)).body == b"a" * 40
+        assert (await ask(open_server(slow.url), silence=0.3)).body == b"a" * 40
         begun = time.monotonic()
         with pytest.raises(TimeoutError):
-            await ask(HttpServer(silent.url, {}), silence=0.3)
+            await ask(open_server(silent.url), silence=0.3)
         assert 0.25 < time.monotonic() - begun < 20
 
 
-async def test_after_a_time_out_the_late_response_is_not_taken_for_another_requests() -> None:
+async def test_after_a_time_out_the_late_response_is_not_taken_for_another_requests(open_server: Open) -> None:
     def script(request: bytes) -> list[bytes | float | None]:
         number = b"%d" % (len(other.requests))
         return [0.2 if number == b"1" else 0.0, b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" + number]
 
     async with peer(script=script) as other:
-        server = HttpServer(other.url, {})
+        server = open_server(other.url)
         with pytest.raises(TimeoutError):
             await ask(server, total=0.1)
         assert (await ask(server)).body == b"2"
 
 
-async def test_pieces_of_a_success_go_where_they_are_wanted_and_those_of_an_error_stay() -> None:
+async def test_pieces_of_a_success_go_where_they_are_wanted_and_those_of_an_error_stay(open_server: Open) -> None:
     pieces: list[bytes] = []
     async with peer(HELLO) as good, peer(b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno") as bad:
-        response = await HttpServer(good.url, {}).request("POST", "/", b"", 5.0, None, pieces.append)
+        response = await open_server(good.url).request("POST", "/", b"", 5.0, None, pieces.append)
         assert (response.body, b"".join(pieces)) == (b"", b"hello")
-        response = await HttpServer(bad.url, {}).request("POST", "/", b"", 5.0, None, pieces.append)
+        response = await open_server(bad.url).request("POST", "/", b"", 5.0, None, pieces.append)
         assert (response.status, response.body, len(b"".join(pieces))) == (500, b"no", 5)
 
 
-async def test_no_connection_is_an_error_of_its_own() -> None:
+async def test_no_connection_is_an_error_of_its_own(open_server: Open) -> None:
     async with peer(HELLO) as other:
         url = other.url
     with pytest.raises(ConnectError) as error:
-        await ask(HttpServer(url, {}))
+        await ask(open_server(url))
     assert isinstance(error.value.__cause__, ConnectionRefusedError)
+
+
+async def test_a_proxy_is_used_where_the_environment_says_so(
+    open_server: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with peer(HELLO) as proxy, peer(HELLO) as this_machine:
+        monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1/").removeprefix("http://"))
+        monkeypatch.setenv("no_proxy", ".svc")
+        assert (await ask(open_server("http://teacher.example/v1"))).body == b"hello"
+        assert (await ask(open_server(this_machine.url))).body == b"hello"
+        with pytest.raises(ConnectError) as error:
+            await ask(open_server("http://teacher.svc/v1"))
+    assert isinstance(error.value.__cause__, socket.gaierror)
+    (proxied,) = proxy.requests
+    assert proxied.startswith(b"POST http://teacher.example/v1/chat HTTP/1.1\r\n")
+    assert len(this_machine.requests) == 1
+
+
+def test_a_user_in_a_url_is_refused() -> None:
+    with pytest.raises(ValueError, match="has a user in it"):
+        HttpServer("https://me:secret@host/v1", {})
 
 
 @pytest.mark.parametrize("url", ["ftp://host/v1", "http://", "host:8000/v1"])

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 _VOLUME_FULL = (errno.ENOSPC, errno.EDQUOT)
 _VOLUME_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
-_HEADER_TEXT = re.compile(r"[ -~\xa0-\xff]*")
+_HEADER_TEXT = re.compile(r"[ -~]*")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def read_api_key(environment: Mapping[str, str]) -> str | None:
         raise WrongInput(
             "EndpointMisconfigured",
             f"the API key in {API_KEY_VARIABLE} cannot be sent in a header: it has a line break, another control "
-            "character or one outside Latin-1 in it; correct the Secret that it comes from",
+            "character or one outside ASCII in it; correct the Secret that it comes from",
         )
     return key or None
 

@@ -49,7 +49,12 @@ async def end_when_within_reach(cluster: Cluster, left_out: Collection[str]) -> 
     while True:
         await asyncio.sleep(ASK_AGAIN_SECONDS)
         for namespace in left_out:
-            if await _answers(cluster, namespace):
+            try:
+                is_back = await _answers(cluster, namespace)
+            except ClusterError as error:
+                _log.error("%s; next try in %g s", error, ASK_AGAIN_SECONDS)
+                continue
+            if is_back:
                 raise NamespaceReturnedError(f"Namespace {namespace} can be watched now: beginning anew with it.")
 
 

@@ -96,12 +96,11 @@ class ChatTransport:
         completion: StreamedCompletion | None = None,
     ) -> Response | Trouble:
         on_body = None if completion is None else completion.feed
+        server = self._servers[endpoint]
         try:
-            response = await self._servers[endpoint].request(
-                method, path, content, total_seconds, silence_seconds, on_body
-            )
+            response = await server.request(method, path, content, total_seconds, silence_seconds, on_body)
         except ConnectError as error:
-            return _classify_connect_error(error.__cause__)
+            return _through_proxy(_classify_connect_error(error.__cause__), server)
         except Disconnected as error:
             return Trouble(Kind.DISCONNECTED, f"breaks the connection off ({error})")
         except TimeoutError:
@@ -111,13 +110,21 @@ class ChatTransport:
             return Trouble(Kind.TIMEOUT, what)
         if response.status == HTTPStatus.OK:
             return response
-        return self._without_key(classify_status(response.status, response.headers, response.body, datetime.now(UTC)))
+        trouble = classify_status(response.status, response.headers, response.body, datetime.now(UTC))
+        return _through_proxy(self._without_key(trouble), server)
 
     def _without_key(self, trouble: Trouble) -> Trouble:
         """A server may quote the key that it rejects."""
         if not self._api_key or self._api_key not in trouble.what:
             return trouble
         return Trouble(trouble.kind, trouble.what.replace(self._api_key, "***"), trouble.retry_after)
+
+
+def _through_proxy(trouble: Trouble, server: HttpServer) -> Trouble:
+    """Name the proxy, which may be what has answered, or has not."""
+    if server.proxy_host is None:
+        return trouble
+    return Trouble(trouble.kind, f"{trouble.what}, through the proxy {server.proxy_host}", trouble.retry_after)
 
 
 def _classify_connect_error(error: BaseException | None) -> Trouble:

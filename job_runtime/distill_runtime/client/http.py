@@ -1,17 +1,15 @@
 """Requests to one server over aiohttp, with what may become of them sorted by whose trouble it is."""
 
-import logging
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-
-logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
 # Below the five seconds after which uvicorn, and so vLLM, closes an idle connection: a request must not be sent
@@ -60,6 +58,9 @@ class HttpServer:
         base_url: such as https://host:8443/v1; requests go to paths below it.
         headers: sent with every request.
 
+    Attributes:
+        proxy_host: host of the proxy that is used, if one is.
+
     Raises:
         ValueError: if the URL has no host, has a user, or another scheme than http and https.
     """
@@ -72,8 +73,7 @@ class HttpServer:
             raise ValueError(f"the URL of {url.hostname} has a user in it, which is sent as an API key instead")
         self._base_url = base_url.rstrip("/")
         self._proxy = _proxy_for(url)
-        if self._proxy is not None:
-            logger.info("%s is reached through the proxy %s", url.netloc, urlsplit(self._proxy).hostname)
+        self.proxy_host = urlsplit(self._proxy).hostname if self._proxy is not None else None
         self._headers = {"Accept-Encoding": "identity", **headers}
         self._session: aiohttp.ClientSession | None = None
 
@@ -99,7 +99,7 @@ class HttpServer:
             Disconnected: the connection broke, or what came is not HTTP.
             TimeoutError: the response took too long.
         """
-        timeout = aiohttp.ClientTimeout(total_seconds, sock_connect=CONNECT_SECONDS, sock_read=silence_seconds)
+        timeout = aiohttp.ClientTimeout(total_seconds, connect=CONNECT_SECONDS, sock_read=silence_seconds)
         session = self._session = self._session or self._open()
         try:
             async with session.request(
@@ -110,8 +110,12 @@ class HttpServer:
                 async for piece in response.content.iter_any():
                     on_body(piece)
                 return Response(response.status, response.headers, b"")
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError) as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise ConnectError from _cause(error)
+        except aiohttp.ClientHttpProxyError as error:  # its text has the proxy's URL, password and all
+            raise ConnectError from OSError(f"the proxy answers {error.status} {error.message}")
+        except aiohttp.InvalidURL:
+            raise ConnectError from OSError("its URL, or that of its proxy, is none")
         except TimeoutError:
             raise
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError) as error:
@@ -135,9 +139,19 @@ class HttpServer:
 
 def _proxy_for(url: SplitResult) -> str | None:
     proxy = getproxies().get(url.scheme)
-    if not proxy or url.hostname in _THIS_MACHINE or proxy_bypass(url.netloc):
+    if not proxy or url.hostname in _THIS_MACHINE or proxy_bypass(url.netloc) or _is_in_exempt_network(url.hostname):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _is_in_exempt_network(host: str | None) -> bool:
+    """Tell whether NO_PROXY names a network, such as 10.0.0.0/8, that the host is an address of."""
+    networks = [entry.strip() for entry in getproxies().get("no", "").split(",") if "/" in entry]
+    try:
+        address = ip_address(host or "")
+        return any(address in ip_network(network, strict=False) for network in networks)
+    except ValueError:
+        return False
 
 
 def _socket(address: tuple[Any, ...]) -> socket.socket:

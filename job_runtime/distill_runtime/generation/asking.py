@@ -19,8 +19,8 @@ from distill_runtime.stage import StageContext
 if TYPE_CHECKING:
     from distill_runtime.generation.forecast import Forecast
 
-_MOST_UNCOUNTED = 10
-"""Answers without usage after which a token budget is no use."""
+_MOST_UNCOUNTED, _MOST_UNCOUNTED_SHARE = 10, 0.01
+"""Answers without usage, and share of all outcomes, after which a token budget is no use."""
 
 
 def ask_what_is_missing(
@@ -109,7 +109,9 @@ def _check_usage(contract: GenerateContract, outcome: Outcome, tally: Tally) -> 
     Raises:
         WrongInput: NoUsage.
     """
-    if contract.teacher.token_budget is None or tally.uncounted < _MOST_UNCOUNTED:
+    if contract.teacher.token_budget is None:
+        return
+    if tally.uncounted < max(_MOST_UNCOUNTED, _MOST_UNCOUNTED_SHARE * tally.outcomes):
         return
     if isinstance(outcome, Answer) and outcome.reply.completion_tokens is None:
         raise WrongInput(

@@ -141,7 +141,8 @@ def _remedy(contract: FilterContract) -> str:
         return f"Correct the rows, which are read again from {contract.input.uri} when the stage runs again."
     return (
         "Ask a better teacher, or correct the reference answers, which generate has copied: give the corrected source "
-        f"another uri, or remove {contract.input} from the claim and start again from generate; all is asked again."
+        f"another uri, in a new object, or delete this one, remove {contract.input} from the claim, and create it "
+        "again; all is asked again."
     )
 
 

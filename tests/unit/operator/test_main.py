@@ -76,17 +76,18 @@ async def test_ends_at_once_when_it_is_told_to(tmp_path: Path, monkeypatch: pyte
 FAILING_WATCHES = """
 import asyncio
 import kopf._core.reactor.orchestration as orchestration
-from distill_operator import handlers
 
 async def fail(**_):
     await asyncio.sleep(0.2)
     raise RuntimeError("forbidden for a minute")
 
 orchestration.orchestrator = fail
-handlers.STOP_SECONDS = 1
 """
 WATCHES_THAT_DO_NOT_END = """
 import kopf._cogs.aiokits.aiotasks as aiotasks
+from distill_operator import handlers
+
+handlers.STOP_SECONDS = 1
 
 async def stop(*_, **__):
     await asyncio.Event().wait()

@@ -53,6 +53,9 @@ async def test_one_that_returns_is_a_reason_to_begin_anew(monkeypatch: pytest.Mo
         server.forbidden = {"team-b"}
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(end_when_within_reach(cluster, {"team-b"}), 0.1)
-        server.forbidden = set()
+        server.refusal = (503, "etcd has no leader")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(end_when_within_reach(cluster, {"team-b"}), 0.1)
+        server.forbidden, server.refusal = set(), None
         with pytest.raises(NamespaceReturnedError, match="Namespace team-b can be watched now"):
             await asyncio.wait_for(end_when_within_reach(cluster, {"team-b"}), 30)

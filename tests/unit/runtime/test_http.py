@@ -29,7 +29,9 @@ class Peer:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+                length = int(
+                    b"0" if head.startswith(b"CONNECT") else head.lower().split(b"content-length:")[1].split()[0]
+                )
                 self.requests.append(head + await reader.readexactly(length))
                 for step in self.script(self.requests[-1]):
                     if step is None:
@@ -143,7 +145,7 @@ async def test_a_request_ends_when_its_time_is_over(open_server: Open) -> None:
 async def test_silence_ends_a_request_and_a_slow_stream_does_not(open_server: Open) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n"
     async with peer(head, *[0.02, b"a"] * 40) as slow, peer(head, b"he", 30.0) as silent:
-        assert (await ask(open_server(slow.url), silence=0.3)).body == b"a" * 40
+        assert (await ask(open_server(slow.url), total=60.0, silence=20.0)).body == b"a" * 40
         begun = time.monotonic()
         with pytest.raises(TimeoutError):
             await ask(open_server(silent.url), silence=0.3)
@@ -193,6 +195,36 @@ async def test_a_proxy_is_used_where_the_environment_says_so(
     (proxied,) = proxy.requests
     assert proxied.startswith(b"POST http://teacher.example/v1/chat HTTP/1.1\r\n")
     assert len(this_machine.requests) == 1
+
+
+async def test_what_a_proxy_refuses_is_said_without_its_password(
+    open_server: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with peer(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n") as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url.replace("http://", "http://bob:s3cret@").removesuffix("/v1/"))
+        server = open_server("https://teacher.example/v1")
+        with pytest.raises(ConnectError) as error:
+            await ask(server)
+    assert str(error.value.__cause__) == "the proxy answers 407 Proxy Authentication Required"
+    assert server.proxy_host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "url", "is_used"),
+    [
+        ("10.0.0.0/8,.svc", "http://10.1.2.3:8000/v1", False),
+        ("10.0.0.0/8,.svc", "http://11.1.2.3:8000/v1", True),
+        ("10.0.0.0/8,.svc", "http://teacher.team-a.svc/v1", False),
+        ("rubbish/x", "http://10.1.2.3:8000/v1", True),
+        ("", "http://[::1]:8000/v1", False),
+    ],
+)
+def test_no_proxy_names_hosts_domains_and_networks(
+    monkeypatch: pytest.MonkeyPatch, no_proxy: str, url: str, is_used: bool
+) -> None:
+    monkeypatch.setenv("http_proxy", "proxy.example:3128")
+    monkeypatch.setenv("no_proxy", no_proxy)
+    assert HttpServer(url, {}).proxy_host == ("proxy.example" if is_used else None)
 
 
 def test_a_user_in_a_url_is_refused() -> None:

@@ -75,14 +75,13 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    exit_code = 0
     try:
         uvloop.run(run(settings, arguments.port))
     except* ClusterError as errors:
         sys.stderr.writelines(f"{error}\n" for error in errors.exceptions)
-        ended_by_itself = True
-    else:
-        ended_by_itself = False
-    return int(ended_by_itself)
+        exit_code = 1
+    return exit_code
 
 
 if __name__ == "__main__":

@@ -177,9 +177,9 @@ class Cluster:
             response = await self._api.call_api(*call, _request_timeout=REQUEST_SECONDS)
             text = await response.read()
         except TimeoutError as error:
-            raise ClusterError(f"{method} {path}: no answer within {REQUEST_SECONDS} s.") from error
+            raise ClusterError(f"{method} {path}: no answer within {REQUEST_SECONDS} s") from error
         except (aiohttp.ClientError, client.ApiException) as error:
-            raise ClusterError(f"{method} {path}: {str(error) or type(error).__name__}.") from error
+            raise ClusterError(f"{method} {path}: {str(error) or type(error).__name__}") from error
         if response.status >= FIRST_ERROR:
             raise _error(method, path, response.status, text)
         return bytes(text)

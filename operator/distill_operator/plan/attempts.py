@@ -52,10 +52,10 @@ class Step:
 
 @dataclass(frozen=True)
 class _Ended:
-    """Why an attempt ended, and the time before which there is no other."""
+    """Why an attempt ended, and how long it is until the next."""
 
     cause: Failure
-    next_not_before: datetime | None
+    pause: timedelta
 
 
 def step_stage(
@@ -87,7 +87,7 @@ def step_stage(
     if not cause.final:
         cause = disruption(stage, job, pods) or cause
     if not cause.final and job.attempt - len(before.disrupted) < stage.max_attempts:
-        ended = _Ended(cause, None if job.attempt in before.disrupted else _pause_ends(jobs, job, before.disrupted))
+        ended = _Ended(cause, _pause_left(jobs, job, before.disrupted, now))
         return _start(key, stage, job.attempt + 1, before, observation, settings, now, ended)
     return _failed(_with_failure(before, job, cause))
 
@@ -132,15 +132,14 @@ def _start(
     observation: Observation,
     settings: Settings,
     now: datetime,
-    before: _Ended | None = None,
+    last: _Ended | None = None,
 ) -> Step:
-    """Start an attempt: the first, one whose Job was deleted, or the one after `before`."""
-    cause = before.cause if before is not None else None
+    """Start an attempt: the first, one whose Job was deleted, or the one after `last`."""
+    cause, pause = (last.cause, last.pause) if last is not None else (None, timedelta())
     if isinstance(stage, Blocked):
         return _not_started(stage, recorded, cause)
     name = job_name(key.name, stage.name, attempt)
     started = recorded.started_at if recorded is not None and recorded.started_at is not None else now
-    pause = before.next_not_before - now if before is not None and before.next_not_before is not None else timedelta()
     message = f"Job {name} starts."
     if cause is not None:
         when = f" after a pause, at {now + pause:%H:%M:%S} UTC" if pause > timedelta() else ""
@@ -169,16 +168,16 @@ def _start(
     return Step(status, stage.reason, message, create=tuple(manifests))
 
 
-def _pause_ends(jobs: Sequence[JobView], failed: JobView, disrupted: Collection[int]) -> datetime | None:
-    """Give the time until which the attempt after `failed` waits."""
-    if failed.finished_at is None:
-        return None
+def _pause_left(jobs: Sequence[JobView], failed: JobView, disrupted: Collection[int], now: datetime) -> timedelta:
+    """Give how long the attempt after `failed` has to wait; after a disruption it need not."""
+    if failed.attempt in disrupted or failed.finished_at is None:
+        return timedelta()
     soon = 0
     for job in sorted(jobs, key=lambda job: job.attempt, reverse=True):
         if job.attempt in disrupted or not _failed_soon(job):
             break
         soon += 1
-    return failed.finished_at + min(FIRST_PAUSE * 2.0 ** max(soon - 1, 0), LONGEST_PAUSE)
+    return failed.finished_at + min(FIRST_PAUSE * 2.0 ** max(soon - 1, 0), LONGEST_PAUSE) - now
 
 
 def _failed_soon(job: JobView) -> bool:

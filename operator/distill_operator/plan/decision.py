@@ -47,7 +47,8 @@ def with_apply_error(
     key: ResourceKey, observation: Observation, decision: Decision, message: str, now: datetime
 ) -> Decision:
     """Give the decision again, its status saying that the API server has not taken a child."""
-    verdict = Verdict(Phase.PROGRESSING, APPLY_FAILED, f"The API server has not taken it: {message} Trying again.")
+    said = f"The API server has not taken it: {message.rstrip('.')}. Trying again."
+    verdict = Verdict(Phase.PROGRESSING, APPLY_FAILED, said)
     return _with_verdict(key, observation, decision, verdict, now)
 
 

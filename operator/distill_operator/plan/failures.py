@@ -1,6 +1,6 @@
 """What Kubernetes says of Pods that do not start or have failed, in words that say what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -83,7 +83,7 @@ def _not_starting(stage: Outline, pods: Sequence[PodView]) -> Obstacle | None:
 
 def _not_set_up(pods: Sequence[PodView], now: datetime) -> Obstacle | None:
     """Say which Pod has been given a node and no containers, if that takes long; only its Events say why."""
-    late = next((pod for pod in pods if (due := _set_up_by(pod)) is not None and now >= due), None)
+    late = _overdue(pods, _set_up_by, now)
     if late is None:
         return None
     return Obstacle(
@@ -116,7 +116,7 @@ def _not_replaced(stage: Outline, job: JobView, pods: Sequence[PodView], now: da
 
 def stuck_terminating(pods: Sequence[PodView], now: datetime) -> Obstacle | None:
     """Say which Pod should have ended and has not, if one has: no Job goes on before it has."""
-    stuck = next((pod for pod in pods if (due := _stuck_at(pod)) is not None and now >= due), None)
+    stuck = _overdue(pods, _stuck_at, now)
     if stuck is None:
         return None
     # Not `kubectl delete pod --force`: the Pod keeps its Job's finalizer until its phase is Failed (Job controller,
@@ -128,6 +128,10 @@ def stuck_terminating(pods: Sequence[PodView], now: datetime) -> Obstacle | None
         f"node.kubernetes.io/out-of-service=nodeshutdown:NoExecute` ends it, or `kubectl delete node {stuck.node}` if "
         "the node will not come back.",
     )
+
+
+def _overdue(pods: Sequence[PodView], due_at: Callable[[PodView], datetime | None], now: datetime) -> PodView | None:
+    return next((pod for pod in pods if (due := due_at(pod)) is not None and now >= due), None)
 
 
 def until_overdue(pods: Sequence[PodView], now: datetime) -> timedelta | None:

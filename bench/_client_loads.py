@@ -79,7 +79,7 @@ async def with_ours(url: str, requests: int, concurrency: int, streamed: bool) -
 
 
 def run_ours(work: Awaitable[int]) -> int:
-    from distill_runtime import event_loop  # noqa: PLC0415
+    from distill_runtime.process import event_loop  # noqa: PLC0415
 
     return event_loop.run(work)  # type: ignore[arg-type]
 

@@ -12,9 +12,9 @@ from bench import Row
 from bench._client_loads import MODEL, PROMPT
 from bench._fast_teacher import SHARE_429, SHARE_503, SHARE_CUT, SHARE_STALLED, TOKEN, fast_teacher
 from bench._peers import peer_python
-from distill_runtime import event_loop
 from distill_runtime.client.ask import Client, ClientSettings
 from distill_runtime.client.values import Answer, Outcome, Request, chat_body, request_key
+from distill_runtime.process import event_loop
 
 REQUESTS = 5_000
 PEER_REQUESTS = 1_000

@@ -17,7 +17,6 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 from bench import Row
 from bench._peak import PeakMemory
 from bench._processes import run
-from distill_runtime.artifact import ArtifactWriter
 from distill_runtime.contract import (
     FilterContract,
     FilterParameters,
@@ -30,10 +29,11 @@ from distill_runtime.contract import (
     shard_output,
 )
 from distill_runtime.contract.parameters import TokenizerSource
-from distill_runtime.progress import Reporter
-from distill_runtime.rows import GENERATIONS_NAME
-from distill_runtime.stage import StageContext
-from distill_runtime.volume import Volume
+from distill_runtime.foundation.rows import GENERATIONS_NAME
+from distill_runtime.process.progress import Reporter
+from distill_runtime.process.stage import StageContext
+from distill_runtime.storage.artifact import ArtifactWriter
+from distill_runtime.storage.volume import Volume
 
 FEW = 100_000
 MANY = int(os.environ.get("ROWS") or 1_000_000)

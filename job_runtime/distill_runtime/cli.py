@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from distill_runtime import stage
 from distill_runtime.contract import Result, StageName
 from distill_runtime.contract.stages import INDEX_VARIABLE, VOLUME_PATH
-from distill_runtime.progress import Reporter
-from distill_runtime.progress_server import start_log, start_server
-from distill_runtime.stage import StageContext
-from distill_runtime.volume import Volume
+from distill_runtime.process import stage
+from distill_runtime.process.progress import Reporter
+from distill_runtime.process.progress_server import start_log, start_server
+from distill_runtime.process.stage import StageContext
+from distill_runtime.storage.volume import Volume
 
 logger = logging.getLogger(__name__)
 

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill_runtime.artifact import ArtifactWriter
 from distill_runtime.client.journal import Journal
 from distill_runtime.client.values import Answer, Failure, Outcome, Reply, Request, request_key
 from distill_runtime.contract import GenerateContract, Price, PromptSource, TeacherParameters, shard_output
-from distill_runtime.rows import GENERATIONS_NAME
-from distill_runtime.volume import Volume
+from distill_runtime.foundation.rows import GENERATIONS_NAME
+from distill_runtime.storage.artifact import ArtifactWriter
+from distill_runtime.storage.volume import Volume
 
 ENDPOINT = "http://teacher/v1"
 PRICE = Price(prompt_tokens_per_million=1, completion_tokens_per_million=2)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from distill_runtime.errors import Terminated
-from distill_runtime.progress import Reporter
+from distill_runtime.foundation.errors import Terminated
+from distill_runtime.process.progress import Reporter
 
 
 class Interrupting(Reporter):

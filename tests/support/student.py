@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from support import chat_tokenizers
 
-from distill_runtime.artifact import ArtifactWriter
 from distill_runtime.contract import (
     ArtifactReference,
     Checkpoint,
@@ -22,13 +21,14 @@ from distill_runtime.contract import (
     Training,
 )
 from distill_runtime.contract.parameters import TokenizerSource
-from distill_runtime.progress import Reporter
-from distill_runtime.rows import KEPT_NAME, kept_row
-from distill_runtime.stage import StageContext
+from distill_runtime.foundation.rows import KEPT_NAME, kept_row
+from distill_runtime.process.progress import Reporter
+from distill_runtime.process.stage import StageContext
 from distill_runtime.stages import pack
+from distill_runtime.storage.artifact import ArtifactWriter
+from distill_runtime.storage.volume import Volume
 from distill_runtime.training.architecture import read_architecture
 from distill_runtime.training.weight_names import expected_shapes
-from distill_runtime.volume import Volume
 
 SEQUENCE_LENGTH = 128
 CONFIG = {

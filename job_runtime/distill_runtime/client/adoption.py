@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from distill_runtime.artifact import partial_parameters
 from distill_runtime.client.journal import Journal, read_lines
 from distill_runtime.contract import GenerateContract, Manifest
 from distill_runtime.contract.artifact import MANIFEST_NAME, PARTIAL_SUFFIX
+from distill_runtime.storage.artifact import partial_parameters
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from distill_runtime.client.endpoints import Endpoint, EndpointPool, Lease, back
 from distill_runtime.client.refusals import Refusals, endpoint_refuses
 from distill_runtime.client.trouble import Kind, Trouble
 from distill_runtime.client.values import Answer, Failure, Outcome, Reply, Request, chat_body
-from distill_runtime.errors import Retryable, WrongInput
-from distill_runtime.rows import CUT_OFF
+from distill_runtime.foundation.errors import Retryable, WrongInput
+from distill_runtime.foundation.rows import CUT_OFF
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from distill_runtime.client.http import CONNECT_SECONDS, ConnectError, Disconnec
 from distill_runtime.client.stream import StreamedCompletion
 from distill_runtime.client.trouble import Kind, Trouble, classify_status
 from distill_runtime.client.values import Reply
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 
 _MODELS_SECONDS = 30.0
 _FINISH_REASON = re.compile(r"\w{1,40}")

@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 
 from distill_runtime.client.values import Answer, Outcome, Reply
-from distill_runtime.errors import Retryable, WrongInput
+from distill_runtime.foundation.errors import Retryable, WrongInput
 
 logger = logging.getLogger(__name__)
 

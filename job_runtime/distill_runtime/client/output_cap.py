@@ -7,8 +7,8 @@ end. Such a limit shows in the answers: several stop at exactly the same number 
 """
 
 from distill_runtime.client.values import Answer, Outcome
-from distill_runtime.errors import WrongInput
-from distill_runtime.rows import CUT_OFF
+from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.foundation.rows import CUT_OFF
 
 _CUT_ANSWERS = 5
 _CUT_SHARE = 0.01

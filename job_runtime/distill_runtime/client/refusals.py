@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from distill_runtime.client.trouble import Kind
 from distill_runtime.client.values import Answer, Failure, Outcome
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 
 _REFUSALS_TO_GIVE_UP = 20
 

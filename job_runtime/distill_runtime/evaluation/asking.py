@@ -9,9 +9,9 @@ from distill_runtime.client.output_cap import OutputCapDetector, is_cut_short
 from distill_runtime.client.values import Outcome, Request, chat_body, request_key
 from distill_runtime.contract import Protocol
 from distill_runtime.contract.parameters import MAX_ATTEMPTS, PROMPT_PLACEHOLDER, UNAVAILABLE_TIMEOUT_SECONDS
-from distill_runtime.rows import CUT_OFF
+from distill_runtime.foundation.rows import CUT_OFF
+from distill_runtime.process.stage import StageContext
 from distill_runtime.sources.prompts import Prompt
-from distill_runtime.stage import StageContext
 
 _REPORT_SECONDS = 1.0
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill_runtime.evaluation.interval import wilson_interval
-from distill_runtime.rows import CUT_OFF
+from distill_runtime.foundation.rows import CUT_OFF
 from distill_runtime.verification.verifier import Reason
 
 UNANSWERED = "unanswered"

@@ -14,14 +14,14 @@ import orjson
 from pydantic import JsonValue
 
 from distill_runtime.contract import ArtifactReference, RowSource
-from distill_runtime.errors import WrongInput
 from distill_runtime.filtering.generations import Generation, Place
-from distill_runtime.rows import CUT_OFF
+from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.foundation.rows import CUT_OFF
 from distill_runtime.sources.formats import Row, format_of
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.prompts import ANSWER_MISSING, PROMPT_MISSING, as_text, text_uuid
 from distill_runtime.sources.table import Table, open_table
-from distill_runtime.volume import Volume
+from distill_runtime.storage.volume import Volume
 
 GENERATION_MISSING = "generationMissing"
 INCORRECT = "incorrect"

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from distill_runtime.contract import Decontamination
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.table import open_table
-from distill_runtime.volume import Volume
+from distill_runtime.storage.volume import Volume
 
 CONTAMINATED = "contaminated"
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import JsonValue
 
-from distill_runtime.resumable import read_lines
+from distill_runtime.storage.resumable import read_lines
 
 RELEASE_DIRECTORY = "dataset"
 

@@ -8,15 +8,15 @@ from typing import Final
 import orjson
 from pydantic import JsonValue
 
-from distill_runtime.artifact import find_artifact, open_artifact
 from distill_runtime.contract import ArtifactReference, shard_output
-from distill_runtime.errors import WrongInput
 from distill_runtime.filtering.generations import Generation, Place
 from distill_runtime.filtering.reasons import FAILED
-from distill_runtime.reasoning import joined
-from distill_runtime.resumable import read_lines
-from distill_runtime.rows import CUT_OFF, GENERATIONS_NAME
-from distill_runtime.volume import Volume
+from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.foundation.reasoning import joined
+from distill_runtime.foundation.rows import CUT_OFF, GENERATIONS_NAME
+from distill_runtime.storage.artifact import find_artifact, open_artifact
+from distill_runtime.storage.resumable import read_lines
+from distill_runtime.storage.volume import Volume
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import orjson
 
 from distill_runtime.filtering.selection import UNSELECTED
 from distill_runtime.reporting.report import Bar, Chart
-from distill_runtime.resumable import read_lines
+from distill_runtime.storage.resumable import read_lines
 
 RIGHT, REJECTED = "right", "rejected"
 ACCEPTED = "accepted"

@@ -13,7 +13,7 @@ from distill_runtime.filtering.selection import Keys
 from distill_runtime.filtering.sources import ACCEPTED, REJECTED, RIGHT
 from distill_runtime.reporting.lengths import BARS, count_by_doubling, label, span
 from distill_runtime.reporting.report import Bar, Chart, Figure, Report, Table
-from distill_runtime.resumable import read_lines
+from distill_runtime.storage.resumable import read_lines
 
 _SAMPLES = 5
 """Rejects of each reason that are shown."""

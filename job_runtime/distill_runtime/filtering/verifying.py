@@ -15,9 +15,9 @@ from distill_runtime.filtering.contamination import CONTAMINATED, Contamination
 from distill_runtime.filtering.generations import Generation, Generations, Place
 from distill_runtime.filtering.reasons import ACCEPTED, rejected_unseen
 from distill_runtime.filtering.selection import KEY, key_of
-from distill_runtime.progress import Reporter
-from distill_runtime.resumable import GrowingFile, json_line, load_checkpoint, save_checkpoint
-from distill_runtime.rows import kept_row
+from distill_runtime.foundation.rows import kept_row
+from distill_runtime.process.progress import Reporter
+from distill_runtime.storage.resumable import GrowingFile, json_line, load_checkpoint, save_checkpoint
 from distill_runtime.verification import Question, Verdict, open_verifier, verifier_workers, verify_all
 
 _FOUND_CHARACTERS = 200

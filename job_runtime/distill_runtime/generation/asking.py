@@ -6,15 +6,15 @@ from contextlib import ExitStack
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from distill_runtime import event_loop
 from distill_runtime.client.ask import Client, ClientSettings
 from distill_runtime.client.journal import Journal, Tally
 from distill_runtime.client.output_cap import OutputCapDetector
 from distill_runtime.client.values import Answer, Outcome, Request
 from distill_runtime.contract import FilterParameters, GenerateContract
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.generation.progress import AskingProgress, price_of_all
-from distill_runtime.stage import StageContext
+from distill_runtime.process import event_loop
+from distill_runtime.process.stage import StageContext
 
 if TYPE_CHECKING:
     from distill_runtime.generation.forecast import Forecast

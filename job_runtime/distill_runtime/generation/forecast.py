@@ -24,8 +24,8 @@ from distill_runtime.client.values import Answer, Outcome
 from distill_runtime.contract import FilterParameters
 from distill_runtime.evaluation.interval import wilson_interval
 from distill_runtime.filtering.reasons import ACCEPTED, FAILED, rejected_unseen
-from distill_runtime.reasoning import joined
-from distill_runtime.rows import CUT_OFF
+from distill_runtime.foundation.reasoning import joined
+from distill_runtime.foundation.rows import CUT_OFF
 from distill_runtime.verification import Question, open_verifier, verify_all
 
 QUANTILE = 3.290526731491895

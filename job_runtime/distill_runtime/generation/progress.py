@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from distill_runtime.client.ask import Client
 from distill_runtime.client.journal import Tally
 from distill_runtime.contract import GenerateContract, Price
-from distill_runtime.progress import Reporter
+from distill_runtime.process.progress import Reporter
 
 if TYPE_CHECKING:
     from distill_runtime.generation.forecast import Forecast

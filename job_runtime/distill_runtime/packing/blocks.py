@@ -20,7 +20,7 @@ from distill_runtime.packing.sample_store import SampleStore
 from distill_runtime.packing.sequences import Layout, SampleTable, SequenceWriter
 from distill_runtime.packing.tokens import SampleTokenizer
 from distill_runtime.reporting.lengths import BARS, count_by_doubling
-from distill_runtime.resumable import GrowingFile, json_line, read_lines
+from distill_runtime.storage.resumable import GrowingFile, json_line, read_lines
 
 TOO_LONG = "tooLong"
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypedDict
 
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 
 
 class Message(TypedDict):

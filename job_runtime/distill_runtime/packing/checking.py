@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.packing.description import IGNORED_LABEL, PACKED_COLUMNS
 
 _REPACK = "pack the samples again, with MindFormers' PackingHandler and `packing: pack` or here as source.rows"

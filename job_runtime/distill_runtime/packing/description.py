@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from distill_runtime.contract import Model
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 
 SEQUENCES_DIRECTORY = "sequences"
 """Directory of an artifact of the pack stage for `datasets.load_from_disk`."""

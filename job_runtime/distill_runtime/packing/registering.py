@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from distill_runtime.contract import Model, PackedSource
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.packing.checking import PackedRows, Rules, check_rows, check_schema
 from distill_runtime.packing.description import (
     PACKED_COLUMNS,
@@ -20,14 +20,14 @@ from distill_runtime.packing.description import (
 )
 from distill_runtime.packing.sequences import FILE_TOKENS, SequenceWriter, sequence_batch
 from distill_runtime.packing.tokens import SampleTokenizer
-from distill_runtime.progress import Reporter
+from distill_runtime.process.progress import Reporter
 from distill_runtime.reporting.lengths import BARS, count_by_doubling
-from distill_runtime.resumable import load_checkpoint, save_checkpoint
 from distill_runtime.sources.files import DataFile
 from distill_runtime.sources.formats import ColumnarFormat, format_of
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.table import find_files
-from distill_runtime.volume import Volume
+from distill_runtime.storage.resumable import load_checkpoint, save_checkpoint
+from distill_runtime.storage.volume import Volume
 
 _BATCH_TOKENS = 1 << 19
 

@@ -10,7 +10,7 @@ import orjson
 from distill_runtime.packing.blocks import TOO_LONG
 from distill_runtime.reporting.lengths import label, span
 from distill_runtime.reporting.report import Bar, Chart, Figure, Report, Table
-from distill_runtime.resumable import read_lines
+from distill_runtime.storage.resumable import read_lines
 
 _SAMPLES = 20
 """Rejected rows that are shown."""

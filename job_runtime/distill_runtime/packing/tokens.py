@@ -16,8 +16,8 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-from distill_runtime.cpus import available_cpus
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.cpus import available_cpus
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.packing.byte_pair import FastEncoding, NotTheSame, fast_encoding
 from distill_runtime.packing.chat import Exchange, Message
 

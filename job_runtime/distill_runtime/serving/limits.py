@@ -11,7 +11,7 @@ from typing import Final
 
 from distill_runtime.contract import Protocol
 from distill_runtime.contract.stages import DeviceTarget
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.architecture import Architecture
 from distill_runtime.training.weight_names import expected_shapes
 

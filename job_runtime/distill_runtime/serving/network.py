@@ -11,8 +11,8 @@ from mindformers.models.llama import LlamaConfig, LlamaForCausalLM
 from numpy.typing import NDArray
 
 from distill_runtime.contract.stages import DeviceTarget
-from distill_runtime.cpus import available_cpus
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.cpus import available_cpus
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.architecture import read_architecture
 from distill_runtime.training.configuration import inference_config
 from distill_runtime.training.weight_names import to_mindformers

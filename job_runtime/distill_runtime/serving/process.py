@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from distill_runtime.child_process import ChildProcess, start
 from distill_runtime.contract import EXIT_WRONG_INPUT
 from distill_runtime.contract.stages import DeviceTarget
-from distill_runtime.errors import Retryable, WrongInput
+from distill_runtime.foundation.errors import Retryable, WrongInput
+from distill_runtime.process.child_process import ChildProcess, start
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from typing import Any
 from aiohttp import web
 from transformers.models.auto.tokenization_auto import AutoTokenizer
 
-from distill_runtime.child_process import end_with_parent
 from distill_runtime.contract import EXIT_DONE, EXIT_WRONG_INPUT
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.process.child_process import end_with_parent
 from distill_runtime.serving.application import ChatApplication, make_runner
 from distill_runtime.serving.batching import Batcher
 from distill_runtime.training import cpu_patches, patching

@@ -13,9 +13,9 @@ from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
-from distill_runtime.errors import Retryable, StageError, WrongInput
+from distill_runtime.foundation.errors import Retryable, StageError, WrongInput
 from distill_runtime.sources.layout import DEFAULT_SPLIT, Selection, choose_files, declares_files
-from distill_runtime.volume import Volume
+from distill_runtime.storage.volume import Volume
 
 Stream = IO[bytes]
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import orjson
 
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.sources.files import DataFile, Stream
 
 Row = Mapping[str, Any]

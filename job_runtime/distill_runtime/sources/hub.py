@@ -7,7 +7,7 @@ own variables are honoured: HF_ENDPOINT for a mirror, HF_TOKEN for what is not p
 import os
 from typing import cast
 
-from distill_runtime.errors import Retryable, StageError, WrongInput
+from distill_runtime.foundation.errors import Retryable, StageError, WrongInput
 from distill_runtime.sources.files import ROW_SUFFIXES, DataFile, Stream, split_suffixes
 from distill_runtime.sources.layout import Selection, choose_files
 

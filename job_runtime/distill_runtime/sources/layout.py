@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 
 DEFAULT_SPLIT = "train"
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\s*$", re.DOTALL | re.MULTILINE)

@@ -10,11 +10,11 @@ from decimal import Decimal
 from itertools import islice
 
 from distill_runtime.contract import PromptSource
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.sources.formats import Row
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.table import Table, open_table
-from distill_runtime.volume import Volume
+from distill_runtime.storage.volume import Volume
 
 PROMPT_MISSING = "promptMissing"
 ANSWER_MISSING = "answerMissing"

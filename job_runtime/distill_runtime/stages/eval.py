@@ -12,22 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from distill_runtime import event_loop
-from distill_runtime.artifact import ArtifactWriter, open_artifact
-from distill_runtime.child_process import make_logs_directory
 from distill_runtime.client.ask import Client
 from distill_runtime.client.journal import Journal, read_records
 from distill_runtime.client.values import Request
 from distill_runtime.contract import ArtifactReference, EvalContract, PromptSource, Protocol, Result
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
-from distill_runtime.cpus import available_cpus
-from distill_runtime.errors import WrongInput
 from distill_runtime.evaluation.asking import ask_endpoint, ask_own_server, client_settings, sample_requests
 from distill_runtime.evaluation.score import ProblemResult, Sample, count_samples, score_metrics
+from distill_runtime.foundation.cpus import available_cpus
+from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.process import event_loop
+from distill_runtime.process.child_process import make_logs_directory
+from distill_runtime.process.stage import StageContext
 from distill_runtime.serving.limits import check_servable
 from distill_runtime.serving.process import serve
 from distill_runtime.sources.prompts import Prompt, open_prompts
-from distill_runtime.stage import StageContext
+from distill_runtime.storage.artifact import ArtifactWriter, open_artifact
 from distill_runtime.training.architecture import read_architecture
 from distill_runtime.training.tensors import read_directory
 from distill_runtime.training.weight_names import check_shapes

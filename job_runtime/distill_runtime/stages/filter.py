@@ -18,9 +18,7 @@ from pathlib import Path
 
 import orjson
 
-from distill_runtime.artifact import ArtifactWriter
 from distill_runtime.contract import FilterContract, FilterParameters, Result
-from distill_runtime.errors import WrongInput
 from distill_runtime.filtering.answered import open_rows
 from distill_runtime.filtering.contamination import Contamination, read_benchmarks
 from distill_runtime.filtering.generations import Generations
@@ -31,9 +29,11 @@ from distill_runtime.filtering.shards import open_shards
 from distill_runtime.filtering.sources import chart_by_source
 from distill_runtime.filtering.summary import summarise
 from distill_runtime.filtering.verifying import Files, Verified, verify_generations
-from distill_runtime.resumable import GrowingFile, json_line, read_lines
-from distill_runtime.rows import KEPT_NAME, REJECTS_NAME
-from distill_runtime.stage import StageContext
+from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.foundation.rows import KEPT_NAME, REJECTS_NAME
+from distill_runtime.process.stage import StageContext
+from distill_runtime.storage.artifact import ArtifactWriter
+from distill_runtime.storage.resumable import GrowingFile, json_line, read_lines
 from distill_runtime.verification import open_verifier
 
 

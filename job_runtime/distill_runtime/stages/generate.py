@@ -18,20 +18,20 @@ are those whose tokens the endpoint has not counted, so that they are in none of
 
 from collections.abc import Iterator
 
-from distill_runtime import event_loop
-from distill_runtime.artifact import ArtifactWriter
 from distill_runtime.client.adoption import adopt, earlier_journals
 from distill_runtime.client.ask import Client
 from distill_runtime.client.journal import Journal, Tally
 from distill_runtime.client.values import Request, chat_body, request_key
 from distill_runtime.contract import GenerateContract, Result, TeacherParameters, shard_output
 from distill_runtime.contract.parameters import PROMPT_PLACEHOLDER
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.foundation.rows import GENERATIONS_NAME
 from distill_runtime.generation.asking import ask_what_is_missing, budget_is_spent, client_settings, open_forecast
 from distill_runtime.generation.progress import count_outcomes, describe_cost, price_of_all
-from distill_runtime.rows import GENERATIONS_NAME
+from distill_runtime.process import event_loop
+from distill_runtime.process.stage import StageContext
 from distill_runtime.sources.prompts import Prompt, Survey, open_prompts
-from distill_runtime.stage import StageContext
+from distill_runtime.storage.artifact import ArtifactWriter
 
 
 def run(contract: GenerateContract, context: StageContext) -> Result:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from distill_runtime.artifact import ArtifactWriter
 from distill_runtime.contract import Result, TrainContract
-from distill_runtime.errors import Retryable
-from distill_runtime.progress import Reporter
-from distill_runtime.stage import StageContext
+from distill_runtime.foundation.errors import Retryable
+from distill_runtime.process.progress import Reporter
+from distill_runtime.process.stage import StageContext
+from distill_runtime.storage.artifact import ArtifactWriter
 from distill_runtime.training.attempt import (
     CONFIGURATION_NAME,
     AttemptRecord,

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from distill_runtime.artifact import ArtifactWriter, open_artifact
 from distill_runtime.contract import ArtifactReference, PackContract, PackedSource, PackParameters, Result
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.foundation.rows import KEPT_NAME, REJECTS_NAME
 from distill_runtime.packing.blocks import BLOCK_SAMPLES, TOO_LONG, Packed, exchange_of, pack_block, tokenise_block
 from distill_runtime.packing.description import SEQUENCES_DIRECTORY, TOKENIZER_DIRECTORY, PackedDataset
 from distill_runtime.packing.registering import open_packed, register
@@ -28,9 +28,9 @@ from distill_runtime.packing.sample_store import SampleStore
 from distill_runtime.packing.sequences import Layout, SequenceWriter, write_index
 from distill_runtime.packing.summary import summarise
 from distill_runtime.packing.tokens import SampleTokenizer
-from distill_runtime.resumable import GrowingFile, load_checkpoint, read_lines, save_checkpoint
-from distill_runtime.rows import KEPT_NAME, REJECTS_NAME
-from distill_runtime.stage import StageContext
+from distill_runtime.process.stage import StageContext
+from distill_runtime.storage.artifact import ArtifactWriter, open_artifact
+from distill_runtime.storage.resumable import GrowingFile, load_checkpoint, read_lines, save_checkpoint
 
 _CHECKPOINT_NAME = "checkpoint.json"
 

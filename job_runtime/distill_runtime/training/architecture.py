@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 
 CONFIG_NAME = "config.json"
 SUPPORTED: Final = "qwen2 (Qwen2, Qwen2.5 and models distilled into them) and llama (Llama 2, 3, 3.1, 3.2)"

@@ -19,10 +19,11 @@ from typing import Any, Final
 
 import yaml
 
-from distill_runtime.artifact import partial_directory, work_directory
-from distill_runtime.child_process import make_logs_directory
 from distill_runtime.contract import Model, TrainContract
-from distill_runtime.cpus import available_cpus
+from distill_runtime.foundation.cpus import available_cpus
+from distill_runtime.process.child_process import make_logs_directory
+from distill_runtime.storage.artifact import partial_directory, work_directory
+from distill_runtime.storage.volume import Volume
 from distill_runtime.training.assignment import Assignment
 from distill_runtime.training.checkpoints import Checkpoint
 from distill_runtime.training.configuration import InitialState, build_configuration
@@ -30,7 +31,6 @@ from distill_runtime.training.inputs import TrainingInputs
 from distill_runtime.training.tensors import read_directory, write_index, write_tensors
 from distill_runtime.training.training_log import StepRecord
 from distill_runtime.training.weight_names import expected_shapes, to_mindformers
-from distill_runtime.volume import Volume
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from distill_runtime.contract import TrainContract
 from distill_runtime.contract.stages import DeviceTarget
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.packing.description import IGNORED_LABEL
 from distill_runtime.training.architecture import LLAMA_CONFIG_SOURCES, Architecture, llama_config
 from distill_runtime.training.schedule import Schedule

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from distill_runtime import child_process
+from distill_runtime.process import child_process
 from distill_runtime.training.architecture import CONFIG_NAME, Architecture
 from distill_runtime.training.end_token import EndToken, stop_at
 from distill_runtime.training.tensors import Tensor, read_directory, read_tensors, write_sharded

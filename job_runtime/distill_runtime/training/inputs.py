@@ -7,9 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distill_runtime.artifact import open_artifact
 from distill_runtime.contract import TrainContract
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.packing.description import (
     PACKED_COLUMNS,
     SAMPLES_PER_SEQUENCE,
@@ -17,13 +16,14 @@ from distill_runtime.packing.description import (
     PackedDataset,
 )
 from distill_runtime.packing.tokens import SampleTokenizer
+from distill_runtime.storage.artifact import open_artifact
+from distill_runtime.storage.volume import Volume
 from distill_runtime.training.architecture import Architecture, read_architecture
 from distill_runtime.training.configuration import TrainingData, compresses_mask, refuse_owned_overrides
 from distill_runtime.training.end_token import EndToken
 from distill_runtime.training.schedule import Schedule, plan_schedule
 from distill_runtime.training.tensors import read_directory
 from distill_runtime.training.weight_names import check_shapes
-from distill_runtime.volume import Volume
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
-from distill_runtime.child_process import ChildProcess, start
 from distill_runtime.contract import Rendezvous
-from distill_runtime.errors import Retryable, WrongInput
+from distill_runtime.foundation.errors import Retryable, WrongInput
+from distill_runtime.process.child_process import ChildProcess, start
 from distill_runtime.training.assignment import Failure, failure_file
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import mindspore
 from mindspore.communication import get_rank
 from mindspore.train import Callback
 
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.assignment import Assignment
 from distill_runtime.training.checkpoints import WRITING_DIRECTORY, checkpoint_file, delete_old
 from distill_runtime.training.training_log import StepRecord, TrainingLogWriter

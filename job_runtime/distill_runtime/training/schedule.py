@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from distill_runtime.contract import TrainContract
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 
 
 @dataclass(frozen=True)

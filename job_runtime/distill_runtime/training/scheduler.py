@@ -6,8 +6,8 @@ on the CPU backend whatever the workers run on.
 
 import sys
 
-from distill_runtime.child_process import end_with_parent
 from distill_runtime.contract import EXIT_DONE
+from distill_runtime.process.child_process import end_with_parent
 
 
 def main() -> int:

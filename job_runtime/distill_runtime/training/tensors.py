@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.rounding import TooLarge, round_values
 
 _LENGTH: Final = struct.Struct("<Q")

@@ -7,8 +7,8 @@ from typing import IO
 
 from pydantic import Field, ValidationError
 
-from distill_runtime.artifact import write_durably
 from distill_runtime.contract import Model
+from distill_runtime.storage.artifact import write_durably
 
 
 class StepRecord(Model):

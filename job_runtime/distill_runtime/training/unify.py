@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from distill_runtime.child_process import end_with_parent
 from distill_runtime.contract import EXIT_DONE
+from distill_runtime.process.child_process import end_with_parent
 from distill_runtime.training.weight_names import to_huggingface
 
 _MERGED_NAME: Final = "strategy.ckpt"

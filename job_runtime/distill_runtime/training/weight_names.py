@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.architecture import Architecture
 
 _OUTSIDE_LAYERS: Final[Mapping[str, str]] = {

@@ -4,9 +4,9 @@ import os
 import sys
 from pathlib import Path
 
-from distill_runtime.child_process import end_with_parent
 from distill_runtime.contract import EXIT_DONE
-from distill_runtime.errors import StageError
+from distill_runtime.foundation.errors import StageError
+from distill_runtime.process.child_process import end_with_parent
 from distill_runtime.training import cpu_patches, data_patches, patching
 from distill_runtime.training.assignment import Assignment, Failure, failure_file
 

@@ -3,7 +3,7 @@ r"""The `math-verify` verifier: symbolic comparison of the last `\boxed{}` with 
 import re
 from dataclasses import dataclass
 
-from distill_runtime.reasoning import text_after_reasoning
+from distill_runtime.foundation.reasoning import text_after_reasoning
 from distill_runtime.verification import boxed, easy
 
 # What already tells math-verify where the mathematics is; anything else is put in a box, as the answer is.

@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
-from distill_runtime.errors import Retryable
+from distill_runtime.foundation.errors import Retryable
 from distill_runtime.verification.verifier import NoAnswer, Reason, Verdict, Verifier
 
 logger = logging.getLogger(__name__)

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from distill_runtime.errors import WrongInput
-from distill_runtime.reasoning import text_after_reasoning
+from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.foundation.reasoning import text_after_reasoning
 from distill_runtime.verification.boxed import boxed_answer
 from distill_runtime.verification.verifier import NoAnswer
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from distill_runtime.errors import WrongInput
-from distill_runtime.reasoning import text_after_reasoning
+from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.foundation.reasoning import text_after_reasoning
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from distill_runtime.cpus import available_cpus
+from distill_runtime.foundation.cpus import available_cpus
 
 _CGROUP = Path("/sys/fs/cgroup")
 _LIMIT_FILES = ("memory.max", "memory/memory.limit_in_bytes")

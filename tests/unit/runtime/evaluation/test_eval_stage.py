@@ -11,14 +11,14 @@ import pytest
 from support.scripted_teacher import MODEL, Reaction, teacher
 from support.student import CONFIG
 
-from distill_runtime.artifact import open_artifact, verify_content
 from distill_runtime.contract import Benchmark, EvalContract, Protocol
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
-from distill_runtime.errors import WrongInput
-from distill_runtime.progress import Reporter
-from distill_runtime.stage import StageContext
+from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.process.progress import Reporter
+from distill_runtime.process.stage import StageContext
 from distill_runtime.stages import eval as eval_stage
-from distill_runtime.volume import Volume
+from distill_runtime.storage.artifact import open_artifact, verify_content
+from distill_runtime.storage.volume import Volume
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ from pydantic import ValidationError
 from support.interrupting import InterruptingEnd
 from support.stage_process import end_stage
 
-from distill_runtime.artifact import open_artifact
 from distill_runtime.contract import Decontamination, FilterContract, FilterParameters, RowSource
 from distill_runtime.contract.parameters import ProblemSet
-from distill_runtime.errors import Terminated, WrongInput
-from distill_runtime.progress import Reporter
-from distill_runtime.stage import StageContext
+from distill_runtime.foundation.errors import Terminated, WrongInput
+from distill_runtime.process.progress import Reporter
+from distill_runtime.process.stage import StageContext
 from distill_runtime.stages import filter as filter_stage
-from distill_runtime.volume import Volume
+from distill_runtime.storage.artifact import open_artifact
+from distill_runtime.storage.volume import Volume
 
 RIGHT = "<think>\nHalf of one.\n</think>\n\nSo it is \\boxed{\\frac{1}{2}}."
 WRONG = "<think>\nA third.\n</think>\n\nSo it is \\boxed{\\frac{1}{3}}."

@@ -7,9 +7,9 @@ import pytest
 
 from distill_runtime.contract import Decontamination
 from distill_runtime.contract.parameters import ProblemSet
-from distill_runtime.errors import WrongInput
 from distill_runtime.filtering.contamination import Contamination, read_benchmarks
-from distill_runtime.volume import Volume
+from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.storage.volume import Volume
 
 PROBLEM = "Find the sum of all positive integers n such that n^2 + 12n - 2007 is a perfect square."
 SHORT = "What is 7 + 8?"

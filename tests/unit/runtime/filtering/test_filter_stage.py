@@ -12,14 +12,14 @@ from support.generate_artifacts import Generation, write_generate_artifacts
 from support.interrupting import InterruptingEnd, Recording
 from support.stage_process import end_stage
 
-from distill_runtime.artifact import open_artifact, verify_content
 from distill_runtime.contract import EXIT_TERMINATED, Decontamination, FilterContract, FilterParameters
 from distill_runtime.contract.parameters import ProblemSet
-from distill_runtime.errors import Terminated, WrongInput
-from distill_runtime.progress import Reporter
-from distill_runtime.stage import StageContext
+from distill_runtime.foundation.errors import Terminated, WrongInput
+from distill_runtime.process.progress import Reporter
+from distill_runtime.process.stage import StageContext
 from distill_runtime.stages import filter as filter_stage
-from distill_runtime.volume import Volume
+from distill_runtime.storage.artifact import open_artifact, verify_content
+from distill_runtime.storage.volume import Volume
 
 RIGHT = "So it is \\boxed{\\frac{1}{2}}."
 WRONG = "So it is \\boxed{\\frac{1}{3}}."

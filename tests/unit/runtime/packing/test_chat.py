@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support import chat_tokenizers as templates
 
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.packing.chat import Message, render
 from distill_runtime.packing.tokens import SampleTokenizer
 

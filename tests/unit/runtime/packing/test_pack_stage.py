@@ -11,7 +11,6 @@ from support import chat_tokenizers
 from support.interrupting import Interrupting, InterruptingEnd, Recording
 from support.stage_process import end_stage
 
-from distill_runtime.artifact import ArtifactWriter, open_artifact, verify_content
 from distill_runtime.contract import (
     ArtifactReference,
     FilterContract,
@@ -20,14 +19,15 @@ from distill_runtime.contract import (
     PackParameters,
 )
 from distill_runtime.contract.parameters import TokenizerSource
-from distill_runtime.errors import Terminated, WrongInput
+from distill_runtime.foundation.errors import Terminated, WrongInput
+from distill_runtime.foundation.rows import KEPT_NAME, kept_row
 from distill_runtime.packing import blocks
 from distill_runtime.packing.description import PackedDataset
-from distill_runtime.progress import Reporter
-from distill_runtime.rows import KEPT_NAME, kept_row
-from distill_runtime.stage import StageContext
+from distill_runtime.process.progress import Reporter
+from distill_runtime.process.stage import StageContext
 from distill_runtime.stages import pack
-from distill_runtime.volume import Volume
+from distill_runtime.storage.artifact import ArtifactWriter, open_artifact, verify_content
+from distill_runtime.storage.volume import Volume
 
 SEQUENCE_LENGTH = 512
 

@@ -18,15 +18,15 @@ from support.interrupting import Interrupting, InterruptingEnd, Recording
 from support.stage_process import end_stage
 from support.student import pack_samples
 
-from distill_runtime.artifact import open_artifact, verify_content
 from distill_runtime.contract import PackContract
-from distill_runtime.errors import Terminated, WrongInput
+from distill_runtime.foundation.errors import Terminated, WrongInput
 from distill_runtime.packing import registering
 from distill_runtime.packing.description import PackedDataset
-from distill_runtime.progress import Reporter
-from distill_runtime.stage import StageContext
+from distill_runtime.process.progress import Reporter
+from distill_runtime.process.stage import StageContext
 from distill_runtime.stages import pack
-from distill_runtime.volume import Volume
+from distill_runtime.storage.artifact import open_artifact, verify_content
+from distill_runtime.storage.volume import Volume
 
 PAD = 9
 Rows = dict[str, list[Any]]

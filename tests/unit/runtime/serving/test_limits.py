@@ -5,7 +5,7 @@ from support.architectures import QWEN_2_5_7B
 
 from distill_runtime.contract import Protocol
 from distill_runtime.contract.stages import DeviceTarget
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.serving.limits import check_servable
 from distill_runtime.training.architecture import Architecture
 

@@ -12,7 +12,7 @@ from support.qwen2_reference import next_token_logits
 from support.student import CONFIG, write_student, write_weights
 from transformers.models.auto.tokenization_auto import AutoTokenizer
 
-from distill_runtime.errors import Retryable, WrongInput
+from distill_runtime.foundation.errors import Retryable, WrongInput
 from distill_runtime.packing.tokens import SampleTokenizer
 from distill_runtime.serving.process import serve
 from distill_runtime.serving.server import ChatTokenizer

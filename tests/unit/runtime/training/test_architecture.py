@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.student import CONFIG
 
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.architecture import (
     LLAMA_CONFIG_SOURCES,
     Architecture,

@@ -9,7 +9,7 @@ from support.architectures import QWEN_2_5_7B
 from support.student import CONFIG, train_contract
 
 from distill_runtime.contract import ArtifactReference, ModelSource, Parallelism, TrainContract, Training
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.architecture import Architecture, llama_config
 from distill_runtime.training.attempt import to_yaml
 from distill_runtime.training.configuration import (

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from support.student import CONFIG, write_student
 
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.architecture import Architecture
 from distill_runtime.training.export import export_model, unify_checkpoint
 from distill_runtime.training.tensors import read_tensors

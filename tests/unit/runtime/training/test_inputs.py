@@ -11,12 +11,12 @@ from support import chat_tokenizers
 from support.student import pack_samples, train_contract, write_student, write_weights
 
 from distill_runtime.contract import ArtifactReference, ModelSource, PackContract, Parallelism
-from distill_runtime.errors import WrongInput
-from distill_runtime.progress import Reporter
-from distill_runtime.stage import StageContext
+from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.process.progress import Reporter
+from distill_runtime.process.stage import StageContext
 from distill_runtime.stages import msrun, pack
+from distill_runtime.storage.volume import Volume
 from distill_runtime.training.inputs import open_inputs
-from distill_runtime.volume import Volume
 
 
 @pytest.fixture(scope="module")

@@ -8,17 +8,17 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from support.student import pack_samples, train_contract, write_student, write_weights
 
-from distill_runtime.artifact import open_artifact, verify_content
 from distill_runtime.contract import TrainContract
-from distill_runtime.errors import Retryable
-from distill_runtime.progress import Reporter
-from distill_runtime.stage import StageContext
+from distill_runtime.foundation.errors import Retryable
+from distill_runtime.process.progress import Reporter
+from distill_runtime.process.stage import StageContext
 from distill_runtime.stages import msrun
+from distill_runtime.storage.artifact import open_artifact, verify_content
+from distill_runtime.storage.volume import Volume
 from distill_runtime.training.checkpoints import checkpoint_file
 from distill_runtime.training.inputs import open_inputs
 from distill_runtime.training.training_log import StepRecord
 from distill_runtime.training.weight_names import to_mindformers
-from distill_runtime.volume import Volume
 
 
 @pytest.fixture

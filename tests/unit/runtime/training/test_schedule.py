@@ -4,7 +4,7 @@ import pytest
 from support.student import train_contract
 
 from distill_runtime.contract import ArtifactReference, Parallelism, Training
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.schedule import Schedule, plan_schedule
 
 DATASET = ArtifactReference(uri="packed", digest="sha256:" + "0" * 64)

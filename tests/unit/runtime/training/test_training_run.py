@@ -18,12 +18,12 @@ from support.ports import unused_port
 from support.qwen2_reference import next_token_logits
 from support.student import pack_samples, train_contract, write_student
 
-from distill_runtime.artifact import open_artifact, verify_content
 from distill_runtime.contract import ArtifactReference, Checkpoint, ModelSource, Result, TrainContract, Training
+from distill_runtime.storage.artifact import open_artifact, verify_content
+from distill_runtime.storage.volume import Volume
 from distill_runtime.training.architecture import read_architecture
 from distill_runtime.training.tensors import read_tensors, write_tensors
 from distill_runtime.training.weight_names import expected_shapes
-from distill_runtime.volume import Volume
 
 pytestmark = pytest.mark.mindspore
 

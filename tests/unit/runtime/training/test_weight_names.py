@@ -3,7 +3,7 @@
 import pytest
 from support.student import CONFIG
 
-from distill_runtime.errors import WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.architecture import Architecture
 from distill_runtime.training.weight_names import check_shapes, expected_shapes, to_huggingface, to_mindformers
 

@@ -1,0 +1,140 @@
+"""Processes that a stage starts beside itself: they end when it does, and their last words are found again."""
+
+import contextlib
+import ctypes
+import itertools
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from distill_runtime.foundation.errors import Retryable
+
+_PARENT_VARIABLE: Final = "DISTILL_PARENT_PID"
+_PR_SET_PDEATHSIG: Final = 1
+_LAST_LINES: Final = 40
+_LAST_BYTES: Final = 64 << 10
+_EXCEPTION: Final = re.compile(r"[A-Za-z_.]*(Error|Exception)\b")
+_ESSENCE_CHARACTERS: Final = 500
+
+
+@dataclass(frozen=True)
+class ChildProcess:
+    """A process of this package's own code, with its output in a log.
+
+    Attributes:
+        name: for messages.
+        process: its handle.
+        log: what it writes to standard output and standard error.
+    """
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def kill(self) -> None:
+        """End it at once, and wait until it has."""
+        self.process.kill()
+        self.process.wait()
+
+    def wait(self) -> None:
+        """Wait until it ends by itself, so that SIGTERM still stops the stage at once.
+
+        Raises:
+            Retryable: ChildFailed, with what it said last.
+        """
+        try:
+            code = self.process.wait()
+        finally:
+            self.kill()
+        if code != 0:
+            raise Retryable("ChildFailed", self.describe_end())
+
+    def last_lines(self) -> list[str]:
+        """Read the end of its log."""
+        with self.log.open("rb") as file:
+            file.seek(max(0, self.log.stat().st_size - _LAST_BYTES))
+            return file.read().decode("utf-8", "replace").splitlines()[-_LAST_LINES:]
+
+    def describe_end(self) -> str:
+        """Say how it ended and what it said: the line of its last exception, else its last line."""
+        code = self.process.returncode
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        if code == -signal.SIGKILL:
+            how += ", perhaps for lack of memory"
+        lines = [line for line in self.last_lines() if line.strip()]
+        exceptions = [line for line in lines if _EXCEPTION.match(line)]
+        if not lines:
+            return f"{self.name} {how}; its log is empty"
+        return f"{self.name} {how}; it said: {(exceptions or lines)[-1].strip()[:_ESSENCE_CHARACTERS]}"
+
+
+def start(
+    name: str,
+    module: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    logs: Path,
+    files: Sequence[int] = (),
+) -> ChildProcess:
+    """Start a module of this package, which must call `end_with_parent` first of all.
+
+    Args:
+        environment: added to this process's own.
+        logs: an existing directory for its output, which becomes its working directory: MindSpore writes there.
+        files: descriptors that it inherits.
+    """
+    log = logs / f"{name}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            env={
+                **os.environ,
+                # It finds modules where this process does, wherever its working directory is.
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+                "PYTHONUNBUFFERED": "1",
+                _PARENT_VARIABLE: str(os.getpid()),
+                **environment,
+            },
+            cwd=logs,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=files,
+        )
+    return ChildProcess(name, process, log)
+
+
+def make_logs_directory(complete: Path, attempt: int) -> Path:
+    """Make a directory for the logs of this attempt on this host, a new one even when an attempt is repeated.
+
+    Logs lie beside the artifact, in `<output>.logs/attempt-<n>-<host>`: they are of use when it does not come to be,
+    and other Pods may still be writing to theirs while the first one finishes it.
+
+    Args:
+        complete: path of the artifact.
+    """
+    parent = complete.with_name(complete.name + ".logs")
+    name = f"attempt-{attempt}-{socket.gethostname()}"
+    for suffix in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
+        directory = parent / f"{name}{suffix}"
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir(parents=True)
+            break
+    return directory
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process when the one that started it dies, however it dies.
+
+    Without it a process would outlive a killed stage, and write beside the next attempt.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(os.environ[_PARENT_VARIABLE]):
+        sys.exit("the process that started this one is gone")

@@ -1,0 +1,226 @@
+import bz2
+import gzip
+import json
+import lzma
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet
+import pytest
+from support.object_store import object_store
+
+from distill_runtime.foundation.errors import Retryable, WrongInput
+from distill_runtime.sources.formats import ColumnarFormat, format_of
+from distill_runtime.sources.layout import Selection
+from distill_runtime.sources.table import open_table
+from distill_runtime.storage.volume import Volume
+
+ROWS = [{"problem": f"p{number}", "answer": str(number), "other": [number]} for number in range(2500)]
+COLUMNS = {"promptColumn": "problem", "answerColumn": "answer"}
+
+
+WHOLE = Selection()
+
+
+def json_lines(rows: list[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def write_arrow_stream(path: Path) -> None:
+    table = pa.Table.from_pylist(ROWS)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "rows.jsonl": lambda path: path.write_bytes(json_lines(ROWS)),
+    "rows.ndjson": lambda path: path.write_bytes(json_lines(ROWS)),
+    "rows.json": lambda path: path.write_bytes(json_lines(ROWS)),
+    "rows.jsonl.gz": lambda path: path.write_bytes(gzip.compress(json_lines(ROWS))),
+    "rows.jsonl.bz2": lambda path: path.write_bytes(bz2.compress(json_lines(ROWS))),
+    "rows.jsonl.xz": lambda path: path.write_bytes(lzma.compress(json_lines(ROWS))),
+    "rows.jsonl.zst": lambda path: path.write_bytes(pa.compress(json_lines(ROWS), "zstd", asbytes=True)),
+    "rows.parquet": lambda path: pa.parquet.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=700),
+    "rows.arrow": write_arrow_stream,
+    "rows.feather": lambda path: pa.feather.write_feather(pa.Table.from_pylist(ROWS), path),
+}
+
+
+def read(directory: Path, uri: str, selection: Selection = WHOLE) -> list[tuple[str, str]]:
+    rows = open_table(uri, Volume(directory), COLUMNS, selection).rows()
+    return [(row["problem"], row["answer"]) for row in rows]
+
+
+EXPECTED = [(row["problem"], row["answer"]) for row in ROWS]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path / name)
+    assert read(tmp_path, name) == EXPECTED
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_rows_are_counted_without_being_read(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path / name)
+    (file,) = open_table(name, Volume(tmp_path), COLUMNS, WHOLE).files
+    assert format_of(file).count(file) == len(ROWS)
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.arrow", "rows.feather"])
+def test_columns_are_read_some_rows_at_a_time(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path / name)
+    (file,) = open_table(name, Volume(tmp_path), COLUMNS, WHOLE).files
+    columns = format_of(file)
+    assert isinstance(columns, ColumnarFormat)
+    batches = list(columns.batches(file, ["answer"], 400))
+    assert max(batch.num_rows for batch in batches) == 400
+    assert [answer for batch in batches for answer in batch["answer"].to_pylist()] == [row["answer"] for row in ROWS]
+
+
+def test_a_column_that_may_be_missing_is_read_where_every_file_has_it(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    for name, columns in (("a", {"uuid": ["1"], "note": ["x"]}), ("b", {"uuid": ["2"]})):
+        pa.parquet.write_table(pa.table({"problem": ["p"], **columns}), tmp_path / "rows" / f"{name}.parquet")
+    table = open_table("rows", Volume(tmp_path), {"promptColumn": "problem"}, WHOLE, ["uuid", "note"])
+    assert list(table.rows()) == [{"problem": "p", "uuid": "1"}, {"problem": "p", "uuid": "2"}]
+
+
+def test_a_directory_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
+    (tmp_path / "rows" / "deep").mkdir(parents=True)
+    (tmp_path / "rows" / "b.jsonl").write_bytes(json_lines(ROWS[2:3]))
+    (tmp_path / "rows" / "a.jsonl.gz").write_bytes(gzip.compress(json_lines(ROWS[:2])))
+    (tmp_path / "rows" / "deep" / "c.jsonl").write_bytes(json_lines(ROWS[3:5]))
+    (tmp_path / "rows" / "README.md").write_text("not rows")
+    (tmp_path / "rows" / "empty.jsonl").touch()
+    assert read(tmp_path, "rows") == EXPECTED[:5]
+
+
+def test_a_directory_that_datasets_saved_is_read_in_its_own_order(tmp_path: Path) -> None:
+    datasets.Dataset.from_list(ROWS).save_to_disk(str(tmp_path / "saved"), num_shards=12)
+    assert read(tmp_path, "saved") == EXPECTED
+
+
+def test_a_split_is_chosen_from_what_datasets_saved(tmp_path: Path) -> None:
+    splits = {"train": datasets.Dataset.from_list(ROWS), "test": datasets.Dataset.from_list(ROWS[:3])}
+    datasets.DatasetDict(splits).save_to_disk(str(tmp_path / "saved"))
+    assert read(tmp_path, "saved") == EXPECTED
+    assert read(tmp_path, "saved", Selection(split="test")) == EXPECTED[:3]
+    with pytest.raises(WrongInput, match="saved has no split 'dev'; it has train, test"):
+        read(tmp_path, "saved", Selection(split="dev"))
+
+
+def test_a_copy_of_a_data_set_of_the_hub_keeps_its_splits(tmp_path: Path) -> None:
+    (tmp_path / "copy" / "data").mkdir(parents=True)
+    (tmp_path / "copy" / "data" / "train-00000-of-00001.jsonl").write_bytes(json_lines(ROWS))
+    (tmp_path / "copy" / "data" / "test-00000-of-00001.jsonl").write_bytes(json_lines(ROWS[:2]))
+    assert read(tmp_path, "copy", Selection(split="test")) == EXPECTED[:2]
+    assert len(read(tmp_path, "copy")) == len(ROWS) + 2
+    (tmp_path / "copy" / "README.md").write_text("---\nconfigs:\n- data_files: data/train-*\n---\n")
+    assert read(tmp_path, "copy") == EXPECTED
+
+
+def test_a_url_is_read(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(json_lines(ROWS)))
+    server = HTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        assert read(tmp_path, f"http://127.0.0.1:{server.server_port}/rows.jsonl.gz") == EXPECTED
+        with pytest.raises(WrongInput, match="nothing to read at"):
+            read(tmp_path, f"http://127.0.0.1:{server.server_port}/other.jsonl")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    WRITERS["rows.parquet"](tmp_path / "rows.parquet")
+    stored = {
+        "prompts/a.jsonl.gz": gzip.compress(json_lines(ROWS[:10])),
+        "prompts/deep/b.parquet": (tmp_path / "rows.parquet").read_bytes(),
+        "prompts/notes.txt": b"",
+    }
+    with object_store("bucket", stored, readable_with="AKIAGOOD") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_bucket_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAGOOD")
+    assert read(tmp_path, "s3://bucket/prompts") == EXPECTED[:10] + EXPECTED
+    assert read(tmp_path, "s3://bucket/prompts/deep/b.parquet") == EXPECTED
+    with pytest.raises(WrongInput, match="nothing to read at s3://bucket/other"):
+        read(tmp_path, "s3://bucket/other")
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_bucket_that_the_key_does_not_open_is_wrong_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIABAD")
+    with pytest.raises(WrongInput, match="no permission to read s3://bucket/prompts"):
+        read(tmp_path, "s3://bucket/prompts")
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9/rows.jsonl", "http://nowhere.invalid/rows.jsonl"])
+def test_a_server_that_does_not_answer_may_answer_later(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(Retryable, match=f"{uri} cannot be reached") as error:
+        read(tmp_path, uri)
+    assert error.value.reason == "SourceUnreachable"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason", "message"),
+    [
+        ("rows.jsonl", b'{"question":"q","answer":"1"}\n', "ColumnMissing", "'problem' .*; it has question"),
+        ("rows.jsonl", b"", "EmptySource", "has no rows"),
+        ("rows.jsonl", b'{"problem":"p","answer":"1"}\nnot json\n', "MalformedRow", "line 2 of .* is not JSON"),
+        ("rows.jsonl", b'{"problem":"p","answer":"1"}\n[1]\n', "MalformedRow", "line 2 .* is not a JSON object"),
+        ("rows.csv", b"problem,answer\n", "UnknownFormat", r"rows\.csv .* must end in one of \.jsonl"),
+        ("rows.parquet", b"PAR0 nothing of the kind", "MalformedFile", r"rows\.parquet cannot be read"),
+        ("rows.jsonl.gz", gzip.compress(json_lines(ROWS))[:900], "MalformedFile", r"rows\.jsonl\.gz cannot be read"),
+        ("rows.jsonl.gz", b"nothing of the kind", "MalformedFile", r"rows\.jsonl\.gz cannot be read"),
+        ("rows.jsonl.bz2", b"nothing of the kind", "MalformedFile", r"rows\.jsonl\.bz2 cannot be read"),
+        ("rows.jsonl.zst", b"nothing of the kind", "MalformedFile", r"rows\.jsonl\.zst cannot be read"),
+        ("rows.jsonl.xz", b"nothing of the kind", "MalformedFile", r"rows\.jsonl\.xz cannot be read"),
+        ("rows.arrow", b"nothing of the kind at all", "MalformedFile", r"rows\.arrow cannot be read"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_explained(tmp_path: Path, name: str, content: bytes, reason: str, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WrongInput, match=message) as error:
+        read(tmp_path, name)
+    assert error.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason", "message"),
+    [
+        ("absent.jsonl", "SourceMissing", "no absent.jsonl on the volume"),
+        ("nowhere://x/rows.jsonl", "SchemeUnsupported", "nowhere"),
+        ("empty", "EmptySource", r"the directory empty has no file that ends in \.jsonl"),
+    ],
+)
+def test_what_is_not_there_is_said(tmp_path: Path, uri: str, reason: str, message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(WrongInput, match=message) as error:
+        read(tmp_path, uri)
+    assert error.value.reason == reason
+
+
+def test_a_column_that_only_some_files_have_is_missed_before_any_row_is_read(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "a.jsonl").write_bytes(json_lines(ROWS[:1]))
+    pa.parquet.write_table(pa.table({"problem": ["p"]}), tmp_path / "rows" / "b.parquet")
+    with pytest.raises(WrongInput, match=r"b\.parquet has no column 'answer' \(answerColumn\); it has problem"):
+        open_table("rows", Volume(tmp_path), COLUMNS, WHOLE)

@@ -4,15 +4,18 @@ import argparse
 import asyncio
 import logging
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import aiohttp
 import uvloop
 from aiohttp import web
 
-from distill_operator.cluster import ClusterError, connect
+from distill_operator.cluster import connect
+from distill_operator.errors import ClusterError
 from distill_operator.handlers import build_registry, watch
+from distill_operator.inventory import check_regularly, take_inventory
 from distill_operator.metrics import Metrics
 from distill_operator.observation import ResourceKey
 from distill_operator.progress import ProgressPoller
@@ -21,10 +24,11 @@ from distill_operator.reconcile import Reconciler
 from distill_operator.server import PORT, build_server
 from distill_operator.settings import Settings, SettingsError, load_settings
 from distill_operator.store import WatchedStore
-from distill_operator.sweep import sweep_regularly
 from distill_operator.work_queue import WorkQueue
 
 WORKERS = 16
+GATHERING_SECONDS = 1.0
+"""From the answer of a Pod to a look at its object: a thousand shards that answer in that time are one look."""
 
 
 async def run(settings: Settings, port: int) -> None:
@@ -34,32 +38,46 @@ async def run(settings: Settings, port: int) -> None:
         ClusterError: the API server cannot be reached, or does not serve what is to be watched.
         ExceptionGroup: of ClusterErrors, when a namespace that was left out can be watched.
     """
-    metrics = Metrics()
-    async with connect() as cluster, aiohttp.ClientSession() as session:
+    metrics, store, listed = Metrics(), WatchedStore(), asyncio.Event()
+    queue: WorkQueue[ResourceKey] = WorkQueue()
+    poller = ProgressPoller(settings.progress_interval_seconds, lambda key: queue.add_after(key, GATHERING_SECONDS))
+    async with (
+        connect() as cluster,
+        poller,
+        _serving(build_server(metrics, queue.longest_busy_seconds, listed.is_set), port),
+    ):
+        reconciler = Reconciler(
+            store, cluster, poller, settings, metrics, clock=lambda: datetime.now(UTC), concern=queue.add
+        )
+        metrics.watch_queue(queue.__len__)
         await cluster.require_kinds()  # kopf would run on without what is missing, and never look again
         namespaces = await within_reach(cluster, settings.watch_namespaces)
         left_out = {*settings.watch_namespaces} - {*namespaces}
-        store = WatchedStore()
-        poller = ProgressPoller(session, settings.progress_interval_seconds)
-        reconciler = Reconciler(store, cluster, poller, settings, metrics, clock=lambda: datetime.now(UTC))
-        queue: WorkQueue[ResourceKey] = WorkQueue(reconciler.reconcile, expected=(ClusterError,))
-        metrics.watch_queue(queue.__len__)
-        server = web.AppRunner(build_server(metrics, queue.longest_busy_seconds), access_log=None)
-        await server.setup()
-        await web.TCPSite(server, port=port).start()
-        try:
-            async with asyncio.TaskGroup() as group:
-                background = (
-                    group.create_task(queue.run(WORKERS)),
-                    group.create_task(sweep_regularly(store, cluster, queue, namespaces)),
-                    group.create_task(end_when_within_reach(cluster, left_out)),
-                )
-                await asyncio.sleep(0)  # at its end kopf waits 5 s for whatever was started after it, so not for these
-                await watch(build_registry(store, queue), namespaces)
-                for task in background:
-                    task.cancel()
-        finally:
-            await server.cleanup()
+        await take_inventory(store, cluster, namespaces)
+        for key in store.known():
+            queue.add(key)
+        listed.set()
+        async with asyncio.TaskGroup() as group:
+            background = (
+                group.create_task(queue.run(reconciler.reconcile, WORKERS)),
+                group.create_task(check_regularly(store, cluster, queue.add, namespaces)),
+                group.create_task(end_when_within_reach(cluster, left_out)),
+            )
+            await asyncio.sleep(0)  # at its end kopf waits 5 s for whatever was started after it, so not for these
+            await watch(build_registry(store, queue.add), namespaces)
+            for task in background:
+                task.cancel()
+
+
+@asynccontextmanager
+async def _serving(application: web.Application, port: int) -> AsyncIterator[None]:
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, port=port).start()
+        yield
+    finally:
+        await runner.cleanup()
 
 
 def main() -> int:

@@ -3,7 +3,7 @@
 The only module that imports kubernetes.
 
 Every refusal of the API server leaves here as a `ClusterError` with the server's own words; nothing above sees an
-HTTP status.
+HTTP status. What is listed comes in pages, so that no listing is ever in memory as a whole.
 """
 
 import hashlib
@@ -13,18 +13,33 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio import client, config
 
 from distill_operator.api import GROUP, KINDS, VERSION
+from distill_operator.errors import (
+    BusyError,
+    ClusterError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotServedError,
+    ObjectGoneError,
+)
 from distill_operator.observation import CHILD_SELECTOR, ResourceKey
 from distill_operator.plan.events import Notice
 
 FIELD_MANAGER = "npu-distill"
 REQUEST_SECONDS = 30
-FORBIDDEN, NOT_FOUND, CONFLICT, INVALID = 403, 404, 409, 422
+PAGE_OBJECTS = 500
+"""Objects of a page of a listing: a page of Pods is a few megabytes."""
 FIRST_ERROR = 400
+EXPIRED = 410
+"""Of a listing that took longer than the API server remembers its beginning: it has to begin anew."""
+LONGEST_RETRY_AFTER_SECONDS = 60.0
 NOTE_BYTES = 1024
 """Longest note of an Event."""
 
@@ -38,30 +53,6 @@ _COLLECTIONS = {
     "Event": ("/apis/events.k8s.io/v1", "events"),
     **{name: (_GROUP_PATH, kind.plural) for name, kind in KINDS.items()},
 }
-
-
-class ClusterError(Exception):
-    """A request that the API server refused, or that did not reach it."""
-
-
-class ObjectGoneError(ClusterError):
-    """The object is not there any more."""
-
-
-class ConflictError(ClusterError):
-    """The object has changed since it was read, or is another one of the same name."""
-
-
-class InvalidError(ClusterError):
-    """What was sent is wrong, and will be the next time."""
-
-
-class ForbiddenError(ClusterError):
-    """The operator has no right to it."""
-
-
-class NotServedError(ClusterError):
-    """The API server does not know the kinds of this group."""
 
 
 @dataclass(frozen=True)
@@ -97,28 +88,54 @@ class Cluster:
                 "CustomResourceDefinitions: kubectl apply --server-side -f crds/"
             )
 
+    async def can_list(self, kind: str, namespace: str) -> bool:
+        """Tell whether the operator may list a kind in `namespace`."""
+        try:
+            await self._request("GET", _collection(kind, namespace), _Options("application/json", ("limit", "1")))
+        except ForbiddenError:
+            return False
+        return True
+
+    async def pages(self, kind: str, namespace: str | None) -> AsyncIterator[list[dict[str, Any]]]:
+        """List the objects of a kind that are watched, in `namespace` or in all, a page at a time."""
+        async for page in self._pages(kind, namespace, "application/json"):
+            yield page["items"] or []
+
     async def list_uids(self, kind: str, namespace: str | None) -> Listing:
-        """List the objects of a kind that are watched, in `namespace` or in all.
+        """List the same without the objects themselves."""
+        version, uids = 0, set[str]()
+        async for page in self._pages(kind, namespace, _METADATA_ONLY):
+            version = int(page["metadata"]["resourceVersion"])  # the same on all pages
+            uids.update(item["metadata"]["uid"] for item in page["items"] or ())
+        return Listing(version, frozenset(uids))
 
-        The API server answers from its watch cache, so that nothing is read from etcd; the answer may be a little old.
+    async def _pages(self, kind: str, namespace: str | None, accept: str) -> AsyncIterator[dict[str, Any]]:
+        query = [("limit", str(PAGE_OBJECTS))]
+        if kind not in KINDS:
+            query.append(("labelSelector", CHILD_SELECTOR))
+        token = ""
+        while True:
+            more = [("continue", token)] if token else []
+            options = _Options("application/json", *query, *more, accept=accept)
+            page: dict[str, Any] = json.loads(await self._request("GET", _collection(kind, namespace), options))
+            yield page
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return
+
+    async def apply(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Create `manifest` or bring what exists to it, by server-side apply: doing it twice is doing it once.
+
+        Gives the object as it is then.
         """
-        children = (("labelSelector", CHILD_SELECTOR),) if kind not in KINDS else ()
-        options = _Options("application/json", ("resourceVersion", "0"), *children, accept=_METADATA_ONLY)
-        listing = json.loads(await self._request("GET", _collection(kind, namespace), options))
-        return Listing(
-            version=int(listing["metadata"]["resourceVersion"]),
-            uids=frozenset(item["metadata"]["uid"] for item in listing["items"] or ()),  # an empty list comes as null
-        )
+        answer: dict[str, Any] = json.loads(await self._request("PATCH", _path(manifest), _APPLY, manifest))
+        return answer
 
-    async def apply(self, manifest: Mapping[str, Any]) -> None:
-        """Create `manifest` or bring what exists to it, by server-side apply: doing it twice is doing it once."""
-        await self._request("PATCH", _path(manifest), _APPLY, manifest)
-
-    async def apply_status(self, key: ResourceKey, version: str, status: Mapping[str, Any]) -> str:
+    async def apply_status(self, key: ResourceKey, version: str, status: Mapping[str, Any]) -> dict[str, Any]:
         """Make `status` the whole status of the object, if it still has the resourceVersion `version`.
 
-        Gives the resourceVersion that the object has then. A uid would not do: the API server ignores it in the status
-        of a custom resource (measured on 1.34).
+        Gives the object as it is then. A uid would not do for `version`: the API server ignores it in the status of a
+        custom resource (measured on 1.34).
 
         Raises:
             ObjectGoneError: it was deleted.
@@ -126,8 +143,8 @@ class Cluster:
         """
         metadata = {"name": key.name, "namespace": key.namespace, "resourceVersion": version}
         body = {"apiVersion": f"{GROUP}/{VERSION}", "kind": key.kind, "metadata": metadata, "status": status}
-        answer = await self._request("PATCH", f"{_path(body)}/status", _APPLY, body)
-        return str(json.loads(answer)["metadata"]["resourceVersion"])
+        answer: dict[str, Any] = json.loads(await self._request("PATCH", f"{_path(body)}/status", _APPLY, body))
+        return answer
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         """Delete a Job; it stays visible until its last Pod has ended. One that is gone, or is another, is fine."""
@@ -165,23 +182,23 @@ class Cluster:
     async def _request(
         self, method: str, path: str, options: "_Options", body: Mapping[str, Any] | None = None
     ) -> bytes:
-        call = await self._api.param_serialize(
+        # The body goes past the generated client's conversion of models: it is JSON already, and that walk is long.
+        method, url, headers, _, _ = await self._api.param_serialize(
             method,
             path,
             query_params=list(options.query),
             header_params={"Accept": options.accept, "Content-Type": options.content_type},
-            body=dict(body) if body is not None else None,
             auth_settings=["BearerToken"],
         )
         try:
-            response = await self._api.call_api(*call, _request_timeout=REQUEST_SECONDS)
+            response = await self._api.call_api(method, url, headers, body, _request_timeout=REQUEST_SECONDS)
             text = await response.read()
         except TimeoutError as error:
-            raise ClusterError(f"{method} {path}: no answer within {REQUEST_SECONDS} s") from error
+            raise BusyError(f"{method} {path}: no answer within {REQUEST_SECONDS} s") from error
         except (aiohttp.ClientError, client.ApiException) as error:
-            raise ClusterError(f"{method} {path}: {str(error) or type(error).__name__}") from error
+            raise BusyError(f"{method} {path}: {str(error) or type(error).__name__}") from error
         if response.status >= FIRST_ERROR:
-            raise _error(method, path, response.status, text)
+            raise _error(method, path, response.status, text, response.headers.get("Retry-After", ""))
         return bytes(text)
 
 
@@ -217,22 +234,20 @@ def _cut(text: str, size: int) -> str:
     return f"{encoded[: size - len('…'.encode())].decode(errors='ignore')}…"
 
 
-_ERRORS = {
-    FORBIDDEN: ForbiddenError,
-    NOT_FOUND: ObjectGoneError,
-    CONFLICT: ConflictError,
-    INVALID: InvalidError,
-}
+_ERRORS = {403: ForbiddenError, 404: ObjectGoneError, 409: ConflictError, 422: InvalidError}
+_BUSY = {408, EXPIRED, 429, 500, 502, 503, 504}
 
 
-def _error(method: str, path: str, status: int, text: bytes) -> ClusterError:
+def _error(method: str, path: str, status: int, text: bytes, retry_after: str) -> ClusterError:
     try:
         message = json.loads(text)["message"]
     except (ValueError, KeyError, TypeError):
         message = text.decode(errors="replace")[:500]
-    name = path.split("/namespaces/", 1)[-1]
-    kind = _ERRORS.get(status, ClusterError)
-    return kind(f"{method} {name}: {message} (HTTP {status})")
+    said = f"{method} {path.split('/namespaces/', 1)[-1]}: {message} (HTTP {status})"
+    if status in _BUSY:
+        seconds = float(retry_after) if retry_after.isascii() and retry_after.isdecimal() else 0.0
+        return BusyError(said, min(seconds, LONGEST_RETRY_AFTER_SECONDS))
+    return _ERRORS.get(status, ClusterError)(said)
 
 
 @asynccontextmanager
@@ -242,5 +257,17 @@ async def connect() -> AsyncIterator[Cluster]:
         config.load_incluster_config()
     except config.ConfigException:
         await config.load_kube_config()
-    async with client.ApiClient() as api:
+    configuration = client.Configuration.get_default_copy()
+    # aiohttp would look for a proxy at every request, which costs more than the request.
+    configuration.client_session_kwargs = {"trust_env": False}
+    configuration.proxy = configuration.proxy or _proxy_of(configuration.host)
+    async with client.ApiClient(configuration) as api:
         yield Cluster(api)
+
+
+def _proxy_of(url: str) -> str | None:
+    """Give the proxy that the environment names for `url`, if any."""
+    parts = urlsplit(url)
+    if proxy_bypass(parts.netloc):
+        return None
+    return getproxies().get(parts.scheme)

@@ -1,28 +1,29 @@
 """kopf's edge: watches in, keys into the queue. The only module that imports kopf.
 
-kopf brings the watch streams, their restarts and the initial listing. Nothing of kopf's own state goes into the
-cluster: there are only index functions and `on.event` handlers, which set no finalizers and no annotations.
-
-The store is filled by index functions, for what kopf promises of them: each sees an object before its event handlers
-do, and no event handler runs before the first listings of all kinds have been through them. So nothing is decided
-about an object whose Jobs are not known yet.
+kopf brings the watch streams and their restarts, the credentials and the end. Nothing of kopf's own state goes into the
+cluster: there are only `on.event` handlers, which set no finalizers and no annotations. There are no `kopf.index`
+functions, although they would fill the store before any event handler runs: each object holds a lock until it has been
+through them, every release wakes all that wait, and the raw objects wait in memory, so that the start grows with the
+square of the objects (7,000 took 156 s). What is there at the start is listed by `inventory` before.
 """
 
 import asyncio
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import kopf
 
 from distill_operator.api import GROUP, KINDS, VERSION
+from distill_operator.cluster import PAGE_OBJECTS
 from distill_operator.observation import CHILD_SELECTOR, ResourceKey
 from distill_operator.store import WATCHED_KINDS, WatchedStore
-from distill_operator.work_queue import WorkQueue
 
 STOP_SECONDS = 15.0
 """For kopf to end once one of its tasks has; it gives those that it did not start itself 5 s."""
+IDLE_SECONDS = 0.1
+"""How long kopf's worker of an object waits for the next event. All that time it holds the last one, whole."""
 
 CHILDREN = {"Job": ("batch", "v1", "jobs"), "Pod": ("", "v1", "pods")}
 RESOURCES = {**{name: (GROUP, VERSION, kind.plural) for name, kind in KINDS.items()}, **CHILDREN}
@@ -30,12 +31,15 @@ RESOURCES = {**{name: (GROUP, VERSION, kind.plural) for name, kind in KINDS.item
 _log = logging.getLogger(__name__)
 
 
-def build_registry(store: WatchedStore, queue: WorkQueue[ResourceKey]) -> kopf.OperatorRegistry:
-    """Give the registry of all handlers: for each kind that is watched, one that fills the store and one that tells."""
+def build_registry(store: WatchedStore, concern: Callable[[ResourceKey], None]) -> kopf.OperatorRegistry:
+    """Give the registry of all handlers: for each kind that is watched, one that keeps the store up to date.
+
+    `concern` is called with every custom resource that there is news to.
+    """
     registry = kopf.OperatorRegistry()
     _register_start(registry)
     for kind in WATCHED_KINDS:
-        _register_kind(registry, kind, store, queue)
+        _register_kind(registry, kind, store, concern)
     return registry
 
 
@@ -47,25 +51,36 @@ def _register_start(registry: kopf.OperatorRegistry) -> None:
     @kopf.on.startup(registry=registry, id="configure")
     def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.posting.enabled = False
+        settings.persistence.diffbase_storage = _NoDifferences()
+        settings.watching.chunk_size = PAGE_OBJECTS
+        settings.queueing.idle_timeout = IDLE_SECONDS
         settings.scanning.disabled = True  # what is served was checked before, and watching for more is a right more
         for resource in CHILDREN.values():
             settings.watching.label_selectors[resource] = CHILD_SELECTOR
 
 
 def _register_kind(
-    registry: kopf.OperatorRegistry, kind: str, store: WatchedStore, queue: WorkQueue[ResourceKey]
+    registry: kopf.OperatorRegistry, kind: str, store: WatchedStore, concern: Callable[[ResourceKey], None]
 ) -> None:
-    # Both are coroutines, because kopf runs plain functions in threads, and the store is not made for those.
-    @kopf.index(*RESOURCES[kind], registry=registry, id=f"{kind.lower()}_known")
-    async def _known(body: kopf.Body, **_: Any) -> None:
-        store.put(kind, body)
-
     @kopf.on.event(*RESOURCES[kind], registry=registry, id=f"{kind.lower()}_event")
-    async def _changed(event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:
-        if event["type"] == "DELETED":
-            store.discard(kind, body["metadata"]["uid"])
-        for key in store.concerned(kind, body):
-            queue.add(key)
+    async def _changed(event: kopf.RawEvent, **_: Any) -> None:  # a coroutine: kopf runs plain functions in threads
+        body = event["object"]
+        gone = event["type"] == "DELETED"
+        for key in store.discard(kind, body["metadata"]["uid"]) if gone else store.put(kind, body):
+            concern(key)
+
+
+class _NoDifferences(kopf.DiffBaseStorage):
+    """Spares kopf the copy of every object that it would compare the next one with: no handler asks for differences."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Nothing is stored."""
 
 
 async def watch(registry: kopf.OperatorRegistry, namespaces: Collection[str]) -> None:

@@ -24,16 +24,10 @@ class Metrics:
             "npu_distill_reconcile_errors", "Reconciliations that raised.", ["kind"], registry=self._registry
         )
         self._status_writes = Counter(
-            "npu_distill_status_writes",
-            "Status writes to the API server.",
-            ["kind", "namespace"],
-            registry=self._registry,
+            "npu_distill_status_writes", "Status writes to the API server.", ["kind"], registry=self._registry
         )
         self._children = Counter(
-            "npu_distill_children_applied",
-            "Children applied to the API server.",
-            ["kind", "namespace"],
-            registry=self._registry,
+            "npu_distill_children_applied", "Children applied to the API server.", ["kind"], registry=self._registry
         )
         self._queue = Gauge("npu_distill_queue_length", "Objects that wait for a worker.", registry=self._registry)
         self._condition = Gauge(
@@ -72,13 +66,13 @@ class Metrics:
         finally:
             self._reconciliations.labels(kind).observe(time.perf_counter() - start)
 
-    def status_written(self, kind: str, namespace: str) -> None:
+    def status_written(self, kind: str) -> None:
         """Count a status write."""
-        self._status_writes.labels(kind, namespace).inc()
+        self._status_writes.labels(kind).inc()
 
-    def child_applied(self, kind: str, namespace: str) -> None:
+    def child_applied(self, kind: str) -> None:
         """Count a child applied."""
-        self._children.labels(kind, namespace).inc()
+        self._children.labels(kind).inc()
 
     def observe(self, key: ResourceKey, status: Status) -> None:
         """Show how an object stands."""

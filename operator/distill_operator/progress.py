@@ -1,78 +1,114 @@
-"""The edge to running stage Pods: asks each for its progress, no more often than once an interval."""
+"""The edge to running stage Pods: asks each for its progress, in a loop of its own, beside the reconciling.
+
+Nothing that a Pod does holds anybody else up. It may be silent, for a network policy hides it: then it is asked ever
+more rarely. Whatever it answers is bounded in time and size, and sends nobody elsewhere: what runs in it is a user's.
+"""
 
 import asyncio
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import aiohttp
-from pydantic import ValidationError
+from aiohttp import hdrs
 
 from distill_operator.observation import PodView, ResourceKey
+from distill_operator.plan.reports import read_progress
 from distill_runtime.contract import PROGRESS_PORT, Progress
 
-REQUEST_SECONDS = 3.0
-FIRST_ANSWER_SECONDS = 2.0
-"""A Pod that has not answered yet is asked again after this, then ever more rarely: its server starts a moment after
-its container, but one that a network policy hides will never answer."""
+AT_ONCE = 128
+"""Pods that are asked at the same time: those that do not answer take one of the places for as long as they may."""
+CONNECT_SECONDS = 1.0
+ANSWER_SECONDS = 3.0
+MOST_BYTES = 65_536
+"""Longest answer that is read: progress with a hundred counts has a tenth of it."""
+FIRST_PATIENCE_SECONDS = 2.0
+"""A Pod that does not answer is asked again after this, then after twice as long each time: its server starts a moment
+after its container, but one that a network policy hides will never answer."""
+LONGEST_PATIENCE_SECONDS = 300.0
 
 
 @dataclass
-class _Asked:
-    """What one Pod was asked: when last, what it has answered, and how long to leave it alone."""
+class _Followed:
+    """A Pod that is asked, by whom, and what it has said last."""
 
-    at: float
-    patience: float
+    asking: asyncio.Task[None]
     answer: Progress | None = None
 
 
 class ProgressPoller:
-    """Remembers the last progress of every running Pod, and asks again when it is older than the interval."""
+    """Follows running Pods and remembers what each has said last.
 
-    def __init__(self, session: aiohttp.ClientSession, interval_seconds: float) -> None:
-        self._session = session
+    `answered` is called with the object of a Pod whenever that has answered.
+    """
+
+    def __init__(self, interval_seconds: float, answered: Callable[[ResourceKey], None]) -> None:
         self._interval = interval_seconds
-        self._asked: dict[ResourceKey, dict[str, _Asked]] = {}
+        self._answered = answered
+        self._followed: dict[ResourceKey, dict[str, _Followed]] = {}
+        self._places = asyncio.Semaphore(AT_ONCE)
+        # No cookies, no proxy, nothing unpacked: what asks for a plain answer of some bytes gets that or nothing.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=AT_ONCE),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS),
+            headers={hdrs.ACCEPT_ENCODING: "identity"},
+            auto_decompress=False,
+        )
 
-    async def poll(self, key: ResourceKey, pods: Iterable[PodView]) -> dict[str, Progress]:
-        """Give the last known progress of each running Pod of the object, by Pod name. The others are forgotten."""
-        running = {pod.name: pod for pod in pods if pod.running}
-        asked = {name: one for name, one in self._asked.pop(key, {}).items() if name in running}
-        now = time.monotonic()
-        due = [
-            pod for name, pod in running.items() if name not in asked or asked[name].at + asked[name].patience <= now
-        ]
-        answers = await asyncio.gather(*(self._ask(pod) for pod in due))
-        for pod, answer in zip(due, answers, strict=True):
-            asked[pod.name] = self._remember(asked.get(pod.name), answer, now)
-        if asked:
-            self._asked[key] = asked
-        return {name: one.answer for name, one in asked.items() if one.answer is not None}
+    async def __aenter__(self) -> "ProgressPoller":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for key in list(self._followed):
+            self.forget(key)
+        await self._session.close()
+
+    def follow(self, key: ResourceKey, pods: Iterable[PodView]) -> Mapping[str, Progress]:
+        """Have these Pods of an object asked from now on, and no others of it. Gives what they last said, by name."""
+        wanted = {pod.name: pod for pod in pods}
+        followed = self._followed.pop(key, {})
+        for name in followed.keys() - wanted.keys():
+            followed.pop(name).asking.cancel()
+        for name, pod in wanted.items():
+            if name not in followed:
+                followed[name] = _Followed(asyncio.create_task(self._ask_regularly(key, pod)))
+        if followed:
+            self._followed[key] = followed
+        return {name: one.answer for name, one in followed.items() if one.answer is not None}
 
     def forget(self, key: ResourceKey) -> None:
-        """Drop what is remembered of the Pods of an object that is gone."""
-        self._asked.pop(key, None)
+        """Ask the Pods of an object no more."""
+        self.follow(key, ())
 
-    def next_poll_seconds(self, key: ResourceKey) -> float | None:
-        """Give the seconds until one of the object's Pods should be asked again; None when none is running."""
-        now = time.monotonic()
-        waits = (one.at + one.patience - now for one in self._asked.get(key, {}).values())
-        return min((max(0.1, seconds) for seconds in waits), default=None)
-
-    def _remember(self, before: _Asked | None, answer: Progress | None, now: float) -> _Asked:
-        """A Pod that does not answer keeps its last known progress: it may be busy, or just ending."""
-        known = answer or (before.answer if before is not None else None)
-        if known is not None:
-            return _Asked(now, self._interval, known)
-        patience = FIRST_ANSWER_SECONDS if before is None else before.patience * 2
-        return _Asked(now, min(patience, self._interval))
+    async def _ask_regularly(self, key: ResourceKey, pod: PodView) -> None:
+        patience = FIRST_PATIENCE_SECONDS
+        while True:
+            async with self._places:
+                answer = await self._ask(pod)
+            if answer is not None:
+                self._followed[key][pod.name].answer = answer  # one that is silent keeps its last word: it may be busy
+                self._answered(key)
+                patience = FIRST_PATIENCE_SECONDS
+                await asyncio.sleep(self._interval)
+            else:
+                await asyncio.sleep(patience)
+                patience = min(2 * patience, LONGEST_PATIENCE_SECONDS)
 
     async def _ask(self, pod: PodView) -> Progress | None:
         host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
-        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
         try:
-            async with self._session.get(f"http://{host}:{PROGRESS_PORT}/progress", timeout=timeout) as response:
-                response.raise_for_status()
-                return Progress.model_validate_json(await response.read())
-        except (aiohttp.ClientError, TimeoutError, ValidationError):
+            async with self._session.get(f"http://{host}:{PROGRESS_PORT}/progress", allow_redirects=False) as response:
+                if response.status != HTTPStatus.OK:
+                    return None
+                return read_progress(await _read(response.content))
+        except (aiohttp.ClientError, TimeoutError, ValueError):  # a ValueError: an address or a header that is none
             return None
+
+
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    """Read an answer, and of one that is too long no more than shows that."""
+    text = bytearray()
+    while len(text) <= MOST_BYTES and (chunk := await content.read(MOST_BYTES + 1 - len(text))):
+        text += chunk
+    return bytes(text) if len(text) <= MOST_BYTES else b""

@@ -9,15 +9,15 @@ import logging
 from collections.abc import Collection
 
 from distill_operator.api import KINDS
-from distill_operator.cluster import Cluster, ClusterError, ForbiddenError
+from distill_operator.cluster import Cluster
+from distill_operator.errors import ClusterError, NamespaceReturnedError
 
 ASK_AGAIN_SECONDS = 180.0
 
+_KIND = next(iter(KINDS))
+"""The kind that is asked for: the operator has its rights in a namespace for all or for none."""
+
 _log = logging.getLogger(__name__)
-
-
-class NamespaceReturnedError(ClusterError):
-    """A namespace that was left out can be watched; the process has to begin anew for it."""
 
 
 async def within_reach(cluster: Cluster, namespaces: Collection[str]) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ async def within_reach(cluster: Cluster, namespaces: Collection[str]) -> tuple[s
     Raises:
         ClusterError: none of them can be.
     """
-    reached = tuple([namespace for namespace in namespaces if await _answers(cluster, namespace)])
+    reached = tuple([namespace for namespace in namespaces if await cluster.can_list(_KIND, namespace)])
     if namespaces and not reached:
         raise ClusterError(f"None of watchNamespaces can be watched ({', '.join(namespaces)}); {_REMEDY}")
     for namespace in sorted({*namespaces} - {*reached}):
@@ -50,17 +50,9 @@ async def end_when_within_reach(cluster: Cluster, left_out: Collection[str]) -> 
         await asyncio.sleep(ASK_AGAIN_SECONDS)
         for namespace in left_out:
             try:
-                is_back = await _answers(cluster, namespace)
+                is_back = await cluster.can_list(_KIND, namespace)
             except ClusterError as error:
                 _log.error("%s; next try in %g s", error, ASK_AGAIN_SECONDS)
                 continue
             if is_back:
                 raise NamespaceReturnedError(f"Namespace {namespace} can be watched now: beginning anew with it.")
-
-
-async def _answers(cluster: Cluster, namespace: str) -> bool:
-    try:
-        await cluster.list_uids(next(iter(KINDS)), namespace)
-    except ForbiddenError:
-        return False
-    return True

@@ -1,51 +1,51 @@
 """Reconciling one object: observe, plan, apply, report. What happens next depends only on what is in the cluster."""
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import traceback
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from distill_operator.api import Status
-from distill_operator.cluster import Cluster, ClusterError, ConflictError, InvalidError, ObjectGoneError
+from distill_operator.edges import ProgressSource, Store, Writer
+from distill_operator.errors import BusyError, ClusterError, ConflictError, InvalidError, ObjectGoneError
 from distill_operator.metrics import Metrics
 from distill_operator.observation import JobView, Observation, PodView, ResourceKey
-from distill_operator.plan.decision import Decision, decide, recorded_status, with_apply_error, with_invalid_child
+from distill_operator.plan.decision import (
+    Decision,
+    decide,
+    recorded_status,
+    with_apply_error,
+    with_invalid_child,
+    with_operator_error,
+)
 from distill_operator.plan.events import Notice, notices
 from distill_operator.plan.status import worth_writing
-from distill_operator.progress import ProgressPoller
 from distill_operator.settings import Settings
+from distill_operator.store import WATCHED_KINDS
+from distill_operator.work_queue import backoff_seconds
+
+TRIES_BEFORE_SAYING = 3
+"""Times in a row that the API server is too busy for an object before its status says so: a hiccup is nobody's news."""
 
 _log = logging.getLogger(__name__)
 
 
-class Store(Protocol):
-    """What the watches know: kept up to date by `handlers`, read here."""
-
-    def resource(self, key: ResourceKey) -> Mapping[str, Any] | None:
-        """Give the object that `key` names, if it exists."""
-
-    def jobs(self, key: ResourceKey) -> tuple[JobView, ...]:
-        """Give the Jobs of the object, and of earlier ones of its name."""
-
-    def pods(self, key: ResourceKey) -> tuple[PodView, ...]:
-        """Give the Pods of the object, and of earlier ones of its name."""
-
-    def dependency(self, key: ResourceKey) -> ResourceKey | None:
-        """Give the object that this one waits for, if any."""
-
-
 class Reconciler:
-    """Brings one object at a time closer to its spec."""
+    """Brings one object at a time closer to its spec.
+
+    `concern` is called with other objects that there is news to, since this one was written.
+    """
 
     def __init__(
         self,
         store: Store,
-        cluster: Cluster,
-        poller: ProgressPoller,
+        cluster: Writer,
+        poller: ProgressSource,
         settings: Settings,
         metrics: Metrics,
         clock: Callable[[], datetime],
+        concern: Callable[[ResourceKey], None],
     ) -> None:
         self._store = store
         self._cluster = cluster
@@ -53,50 +53,77 @@ class Reconciler:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self._written: dict[ResourceKey, _Write] = {}
+        self._concern = concern
+        self._written_at: dict[ResourceKey, datetime] = {}
+        self._refusals: dict[ResourceKey, int] = {}
 
     async def reconcile(self, key: ResourceKey) -> float | None:
-        """Take the next step of one object. Gives the seconds after which to look again, or None.
-
-        Raises:
-            ClusterError: the API server has not taken a child; the status says so, and the caller should try again. Not
-                raised for one that is not valid, which time does not mend.
-        """
+        """Take the next step of one object. Gives the seconds after which to look again, or None."""
         resource = self._store.resource(key)
         if resource is None:
-            self._written.pop(key, None)
-            self._metrics.forget(key)
-            self._poller.forget(key)
+            self._forget(key)
             return None
         if resource["metadata"].get("deletionTimestamp"):
+            self._poller.forget(key)
             return None  # its children go with it, by their ownerReferences
-        with self._metrics.reconciliation(key.kind):
-            return await self._step(key, self._with_written_status(key, resource))
+        try:
+            with self._metrics.reconciliation(key.kind):
+                wait = await self._step(key, resource)
+        except ClusterError as error:
+            return self._try_again(key, error)
+        self._refusals.pop(key, None)
+        return wait
+
+    def _forget(self, key: ResourceKey) -> None:
+        self._written_at.pop(key, None)
+        self._refusals.pop(key, None)
+        self._metrics.forget(key)
+        self._poller.forget(key)
 
     async def _step(self, key: ResourceKey, resource: Mapping[str, Any]) -> float | None:
-        pods = self._store.pods(key)
-        observation = Observation(
-            resource=resource,
-            jobs=self._store.jobs(key),
-            pods=pods,
-            dependency=self._dependency(key),
-            progress=await self._poller.poll(key, pods),
-        )
+        observation = self._observe(key, resource)
         now = self._clock().replace(microsecond=0)
-        decision = decide(key, observation, self._settings, now)
+        decision = self._decide(key, observation, now)
         error = await self._carry_out(key, decision)
+        if isinstance(error, BusyError) and self._refusals.get(key, 0) + 1 < TRIES_BEFORE_SAYING:
+            raise error
         invalid = isinstance(error, InvalidError)
         if error is not None:
             said = with_invalid_child if invalid else with_apply_error
             decision = said(key, observation, decision, str(error), now)
         deferred = await self._report(key, observation, decision.status, now)
-        if error is not None and not invalid:
+        if error is not None and not invalid:  # time does not mend what is not valid
             raise error
-        return self._next_look(key, decision, deferred)
+        planned = decision.look_again_after.total_seconds() if decision.look_again_after is not None else None
+        return min((seconds for seconds in (deferred, planned) if seconds is not None), default=None)
 
-    def _dependency(self, key: ResourceKey) -> Mapping[str, Any] | None:
+    def _try_again(self, key: ResourceKey, error: ClusterError) -> float:
+        refusals = self._refusals[key] = self._refusals.get(key, 0) + 1
+        asked_for = error.retry_after if isinstance(error, BusyError) else 0.0
+        pause = max(backoff_seconds(refusals), asked_for)
+        _log.warning("%s: %s; next try in %g s", key, error, pause)
+        return pause
+
+    def _observe(self, key: ResourceKey, resource: Mapping[str, Any]) -> Observation:
+        uid, jobs, pods = resource["metadata"]["uid"], self._store.jobs(key), self._store.pods(key)
         dependency = self._store.dependency(key)
-        return self._store.resource(dependency) if dependency is not None else None
+        return Observation(
+            resource=resource,
+            jobs=jobs,
+            pods=pods,
+            dependency=self._store.resource(dependency) if dependency is not None else None,
+            progress=self._poller.follow(key, _to_be_asked(uid, jobs, pods)),
+        )
+
+    def _decide(self, key: ResourceKey, observation: Observation, now: datetime) -> Decision:
+        """Decide. What the planner does not cope with is said where a person looks, once."""
+        try:
+            return decide(key, observation, self._settings, now)
+        except Exception as error:  # noqa: BLE001 - the boundary: no object may stop the others, nor come to nothing unsaid
+            _log.exception("%s: the operator's own error in deciding", key)
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            what = f"{type(error).__name__}: {error} ({place.name}, line {place.lineno})"
+            return with_operator_error(key, observation, what, now)
 
     async def _carry_out(self, key: ResourceKey, decision: Decision) -> ClusterError | None:
         try:
@@ -105,8 +132,10 @@ class Reconciler:
                 await self._cluster.delete_job(key.namespace, job.name, job.uid)
             for manifest in decision.create:
                 _log.info("%s: applying %s %s", key, manifest["kind"], manifest["metadata"]["name"])
-                await self._cluster.apply(manifest)
-                self._metrics.child_applied(manifest["kind"], key.namespace)
+                applied = await self._cluster.apply(manifest)
+                if manifest["kind"] in WATCHED_KINDS:
+                    self._store.put(manifest["kind"], applied)
+                self._metrics.child_applied(manifest["kind"])
         except ClusterError as error:
             return error
         return None
@@ -116,25 +145,32 @@ class Reconciler:
         self._metrics.observe(key, status)
         old = recorded_status(key.kind, observation.resource)
         interval = self._settings.progress_interval_seconds
-        write = self._written.get(key)
-        age = (self._clock() - write.at).total_seconds() if write is not None else interval
+        written_at = self._written_at.get(key)
+        age = (self._clock() - written_at).total_seconds() if written_at is not None else interval
         if not worth_writing(old, status, age, interval):
             return max(0.1, interval - age) if status != old else None
-        body, read = status.to_json(), observation.resource["metadata"]["resourceVersion"]
+        version = observation.resource["metadata"]["resourceVersion"]
         try:
-            version = await self._cluster.apply_status(key, read, body)
+            written = await self._cluster.apply_status(key, version, status.to_json())
         except ObjectGoneError:
             _log.info("%s: deleted meanwhile", key)
             return None
         except ConflictError:
             _log.info("%s: changed meanwhile", key)  # the watch brings the change, and with it the next look
             return None
-        self._metrics.status_written(key.kind, key.namespace)
-        older = write.older if write is not None and write.version == read else frozenset()
-        self._written[key] = _Write(older | {read}, version, body, self._clock())
+        self._written_at[key] = self._clock()
+        self._metrics.status_written(key.kind)
+        self._take_in(key, written)
         for notice in notices(old, status):
             await self._emit(key, observation.uid, notice)
         return None
+
+    def _take_in(self, key: ResourceKey, written: Mapping[str, Any]) -> None:
+        """Know what was written before the watch brings it, unless that has brought the object's end meanwhile."""
+        if self._store.resource(key) is not None:
+            for concerned in self._store.put(key.kind, written):
+                if concerned != key:
+                    self._concern(concerned)
 
     async def _emit(self, key: ResourceKey, uid: str, notice: Notice) -> None:
         """Post an Event. One that is refused is in the log only: what it tells is in the status, which is written."""
@@ -144,32 +180,8 @@ class Reconciler:
         except ClusterError as error:
             _log.error("%s: no Event for %s: %s", key, notice.reason, error)
 
-    def _with_written_status(self, key: ResourceKey, resource: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Put the status that was written last over an object whose own update has not come back by the watch yet."""
-        write = self._written.get(key)
-        if write is None:
-            return resource
-        if resource["metadata"]["resourceVersion"] not in write.older:
-            self._written[key] = replace(write, older=frozenset())  # the watch has caught up
-            return resource
-        metadata = {**resource["metadata"], "resourceVersion": write.version}
-        return {**resource, "metadata": metadata, "status": write.status}
 
-    def _next_look(self, key: ResourceKey, decision: Decision, deferred: float | None) -> float | None:
-        """Give the seconds until time alone, without an event, is a reason to look again."""
-        polls = self._poller.next_poll_seconds(key)
-        planned = decision.look_again_after.total_seconds() if decision.look_again_after is not None else None
-        return min((seconds for seconds in (polls, deferred, planned) if seconds is not None), default=None)
-
-
-@dataclass(frozen=True)
-class _Write:
-    """The last status write of one object.
-
-    `older` holds the resourceVersions that it came upon, one after the other; nobody else has written in between.
-    """
-
-    older: frozenset[str]
-    version: str
-    status: Mapping[str, Any]
-    at: datetime
+def _to_be_asked(uid: str, jobs: Iterable[JobView], pods: Iterable[PodView]) -> list[PodView]:
+    """Give the running Pods of the object's Jobs that have not ended: no other is asked, whatever labels it has."""
+    active = {job.uid for job in jobs if job.owner_uid == uid and not job.finished}
+    return [pod for pod in pods if pod.running and pod.job_uid in active]

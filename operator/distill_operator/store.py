@@ -1,9 +1,12 @@
-"""What there is in the cluster as far as the watches have said, reduced to what reconciling reads.
+"""What there is in the cluster as far as is known, reduced to what reconciling reads.
 
-A uid tells an object from another of the same name. A resourceVersion tells what is newer: of two objects of a kind,
-the one that was written later has the larger number.
+It is known from listings, from watches and from the answers to the operator's own writes, which come in any order. A
+uid tells an object from another of the same name. A resourceVersion tells what is newer: of two objects of a kind, the
+one that was written later has the larger number (Kubernetes API concepts, "Resource versions"), so that what is older
+than what is known is no news.
 """
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -20,33 +23,46 @@ KEPT_METADATA = ("name", "namespace", "uid", "generation", "resourceVersion", "d
 
 Value = TypeVar("Value")
 
+_log = logging.getLogger(__name__)
+
 
 class WatchedStore:
-    """The objects that are known: `handlers` puts them in, `sweep` takes out the missing, `reconcile` reads them."""
+    """The objects that are known: listings, watches and writes put them in, `reconcile` reads them."""
 
     def __init__(self) -> None:
         self._tables: dict[str, _Table[Any]] = {kind: _Table() for kind in WATCHED_KINDS}
         self._dependents: _Table[ResourceKey] = _Table()
 
-    def put(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Take in an object of `kind` as it is now; a Job or a Pod that belongs to no custom resource is left out."""
-        uid, version, key = body["metadata"]["uid"], int(body["metadata"]["resourceVersion"]), _key(kind, body)
-        if key is None:
-            self.discard(kind, uid)
-        elif kind == "Job":
-            self._tables[kind].put(uid, _Entry(key, version, view_job(body)))
-        elif kind == "Pod":
-            self._tables[kind].put(uid, _Entry(key, version, view_pod(body)))
-        else:
-            resource = _Resource(_kept(body), _dependency(kind, body))
-            self._tables[kind].put(uid, _Entry(key, version, resource))
-            if resource.dependency is not None:
-                self._dependents.put(uid, _Entry(resource.dependency, version, key))
+    def put(self, kind: str, body: Mapping[str, Any]) -> tuple[ResourceKey, ...]:
+        """Take in an object of `kind` as it is now. Gives the custom resources that this is news to.
 
-    def discard(self, kind: str, uid: str) -> None:
-        """Forget an object that is gone."""
+        A Job or a Pod that belongs to no custom resource is left out.
+        """
+        uid, version, key = body["metadata"]["uid"], int(body["metadata"]["resourceVersion"]), _key(kind, body)
+        table = self._tables[kind]
+        known = table.get(uid)
+        if known is not None and version <= known.version:
+            return ()
+        value = _value(kind, body) if key is not None else None
+        if key is None or value is None:
+            self.discard(kind, uid)
+        else:
+            table.put(uid, _Entry(key, version, value))
+            if isinstance(value, _Resource) and value.dependency is not None:
+                self._dependents.put(uid, _Entry(value.dependency, version, key))
+        concerned = (*(self._concerned(kind, known.key) if known is not None else ()), *self._concerned(kind, key))
+        return tuple(dict.fromkeys(concerned))
+
+    def discard(self, kind: str, uid: str) -> tuple[ResourceKey, ...]:
+        """Forget an object that is gone. Gives the custom resources that this is news to."""
+        known = self._tables[kind].get(uid)
         self._tables[kind].discard(uid)
         self._dependents.discard(uid)
+        return self._concerned(kind, known.key) if known is not None else ()
+
+    def known(self) -> tuple[ResourceKey, ...]:
+        """Give every custom resource that is known."""
+        return tuple(entry.key for kind in KINDS for _, entry in self._tables[kind].entries())
 
     def discard_missing(
         self, kind: str, namespace: str | None, version: int, uids: Collection[str]
@@ -55,19 +71,12 @@ class WatchedStore:
 
         `uids` are those that the listing names, and `version` is its own: what was written after it stays.
         """
-        missing = {
-            uid: entry.key
+        missing = [
+            uid
             for uid, entry in self._tables[kind].entries()
             if uid not in uids and entry.version <= version and namespace in (None, entry.key.namespace)
-        }
-        for uid in missing:
-            self.discard(kind, uid)
-        return tuple(dict.fromkeys(found for key in missing.values() for found in self._concerned(kind, key)))
-
-    def concerned(self, kind: str, body: Mapping[str, Any]) -> tuple[ResourceKey, ...]:
-        """Give the custom resources to look at when this object of `kind` changes."""
-        key = _key(kind, body)
-        return self._concerned(kind, key) if key is not None else ()
+        ]
+        return tuple(dict.fromkeys(found for uid in missing for found in self.discard(kind, uid)))
 
     def resource(self, key: ResourceKey) -> Mapping[str, Any] | None:
         """Give the object that `key` names, if it exists."""
@@ -87,8 +96,10 @@ class WatchedStore:
         newest = self._newest(key)
         return newest.dependency if newest is not None else None
 
-    def _concerned(self, kind: str, key: ResourceKey) -> tuple[ResourceKey, ...]:
+    def _concerned(self, kind: str, key: ResourceKey | None) -> tuple[ResourceKey, ...]:
         """A custom resource also concerns those that wait for it; a Job or a Pod only the one that it belongs to."""
+        if key is None:
+            return ()
         return (key, *(entry.value for entry in self._dependents.of(key))) if kind in KINDS else (key,)
 
     def _newest(self, key: ResourceKey) -> "_Resource | None":
@@ -127,6 +138,9 @@ class _Table(Generic[Value]):
         self._by_uid[uid] = entry
         self._by_key.setdefault(entry.key, {})[uid] = entry
 
+    def get(self, uid: str) -> _Entry[Value] | None:
+        return self._by_uid.get(uid)
+
     def discard(self, uid: str) -> None:
         entry = self._by_uid.pop(uid, None)
         if entry is None:
@@ -149,6 +163,18 @@ def _key(kind: str, body: Mapping[str, Any]) -> ResourceKey | None:
         return ResourceKey(kind, body["metadata"]["namespace"], body["metadata"]["name"])
     owner = owner_key(body)
     return owner if owner is not None and owner.kind in KINDS else None
+
+
+def _value(kind: str, body: Mapping[str, Any]) -> "JobView | PodView | _Resource | None":
+    """Reduce an object to what is read of it; None of one that is no child of ours, whatever its labels say."""
+    if kind in KINDS:
+        return _Resource(_kept(body), _dependency(kind, body))
+    try:
+        return view_job(body) if kind == "Job" else view_pod(body)
+    except ValueError as error:
+        metadata = body["metadata"]
+        _log.warning("%s %s/%s is left out: %s", kind, metadata["namespace"], metadata["name"], error)
+        return None
 
 
 def _dependency(kind: str, body: Mapping[str, Any]) -> ResourceKey | None:

@@ -14,19 +14,20 @@ LONGEST_RETRY_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 
 
-class WorkQueue(Generic[Key]):
-    """Calls `work(key)` for every key that is added: never twice at once for one key, and again if it was added since.
+def backoff_seconds(failures: int) -> float:
+    """Give the pause after so many failures in a row: it doubles from the first to the longest."""
+    doublings = min(failures - 1, 10)  # a float has an end, and an outage may last for days
+    return min(FIRST_RETRY_SECONDS * 2.0**doublings, LONGEST_RETRY_SECONDS)
 
-    `work` returns the seconds after which it wants to look again, or None. When it raises, the key comes back after a
-    delay that doubles from `FIRST_RETRY_SECONDS` to `LONGEST_RETRY_SECONDS`. Errors of the `expected` types explain
-    themselves; any other is logged with its traceback.
+
+class WorkQueue(Generic[Key]):
+    """Has every key that is added worked on: never twice at once for one key, and again if it was added since.
+
+    `work` returns the seconds after which it wants to look again, or None. When it raises, the key comes back after
+    `backoff_seconds`.
     """
 
-    def __init__(
-        self, work: Callable[[Key], Awaitable[float | None]], expected: tuple[type[Exception], ...] = ()
-    ) -> None:
-        self._work = work
-        self._expected = expected
+    def __init__(self) -> None:
         self._ready: asyncio.Queue[Key] = asyncio.Queue()
         self._waiting: set[Key] = set()
         self._busy: dict[Key, float] = {}
@@ -66,26 +67,23 @@ class WorkQueue(Generic[Key]):
         """Give how long the piece of work that runs longest has been running."""
         return time.monotonic() - min(self._busy.values(), default=time.monotonic())
 
-    async def run(self, workers: int) -> None:
-        """Work until cancelled."""
+    async def run(self, work: Callable[[Key], Awaitable[float | None]], workers: int) -> None:
+        """Call `work(key)` for every key, for so many at a time, until cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
-                group.create_task(self._worker())
+                group.create_task(self._worker(work))
 
-    async def _worker(self) -> None:
+    async def _worker(self, work: Callable[[Key], Awaitable[float | None]]) -> None:
         while True:
             key = await self._ready.get()
             self._waiting.discard(key)
             self._busy[key] = time.monotonic()
             try:
-                delay = await self._work(key)
-            except Exception as error:  # noqa: BLE001 - the boundary: one key's trouble must not stop the others
-                failures = self._failures[key] = self._failures.get(key, 0) + 1
-                delay = min(FIRST_RETRY_SECONDS * 2.0 ** (failures - 1), LONGEST_RETRY_SECONDS)
-                unexpected = not isinstance(error, self._expected)
-                _log.error(
-                    "%s: %s; next try in %g s", key, str(error) or type(error).__name__, delay, exc_info=unexpected
-                )
+                delay = await work(key)
+            except Exception:  # noqa: BLE001 - the boundary: one key's trouble must not stop the others
+                self._failures[key] = self._failures.get(key, 0) + 1
+                delay = backoff_seconds(self._failures[key])
+                _log.exception("%s: next try in %g s", key, delay)
             else:
                 self._failures.pop(key, None)
             finally:

@@ -64,6 +64,16 @@ def with_invalid_child(
     return _with_verdict(key, observation, decision, verdict, now)
 
 
+def with_operator_error(key: ResourceKey, observation: Observation, what: str, now: datetime) -> Decision:
+    """Give the decision about an object that the planner itself fails for: nothing is done, and a person is told."""
+    message = (
+        f"The operator itself failed in deciding what is next: {what}. It looks again when something changes; what "
+        "runs goes on. Please report it with the YAML of this object and its Jobs and the operator's log."
+    )
+    verdict = Verdict(Phase.FAILED, "OperatorError", message)
+    return Decision(_status_without_stages(key, observation, verdict, now))
+
+
 def _with_verdict(
     key: ResourceKey, observation: Observation, decision: Decision, verdict: Verdict, now: datetime
 ) -> Decision:

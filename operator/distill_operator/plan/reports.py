@@ -21,6 +21,14 @@ def parse_result(pod: PodView) -> Result | None:
         return None
 
 
+def read_progress(text: bytes) -> Progress | None:
+    """Give the progress that a Pod answered with, or None if that is none."""
+    try:
+        return Progress.model_validate_json(text)
+    except ValidationError:
+        return None
+
+
 def merge_results(pods: Iterable[PodView], expected: int, teamwork: Teamwork) -> Result | None:
     """Give the result of a stage whose Job is complete.
 

@@ -36,6 +36,7 @@ class ApiServer:
         self.requests: list[web.Request] = []
         self.posted: list[Body] = []
         self.refusal: tuple[int, str] | None = None
+        self.retry_after = ""
         self.silent = False
         self.forbidden: set[str] = set()
         self._versions = itertools.count(1)
@@ -104,7 +105,8 @@ class ApiServer:
             if self.silent:
                 await asyncio.Event().wait()
             if self.refusal is not None:
-                return web.json_response({"message": self.refusal[1]}, status=self.refusal[0])
+                headers = {"Retry-After": self.retry_after} if self.retry_after else {}
+                return web.json_response({"message": self.refusal[1]}, status=self.refusal[0], headers=headers)
             if request.match_info.get("namespace") in self.forbidden:
                 return web.json_response({"message": f"{request.path} is forbidden"}, status=403)
             return await handler(request)  # type: ignore[no-any-return]
@@ -149,7 +151,12 @@ class ApiServer:
 
     def _list(self, kind: str, request: web.Request) -> web.Response:
         items = [body for body in self.objects[kind].values() if _selected(body, request)]
-        listing: Body = {"metadata": {"resourceVersion": str(self._version)}, "items": items}
+        since, limit = int(request.query.get("continue", "0")), int(request.query.get("limit", "0"))
+        metadata = {"resourceVersion": str(self._version)}
+        if limit and len(items) > since + limit:
+            metadata["continue"] = str(since + limit)
+        items = items[since : since + limit] if limit else items
+        listing: Body = {"metadata": metadata, "items": items}
         if request.headers["Accept"] == METADATA_ONLY:
             listing["items"] = [{"metadata": body["metadata"]} for body in items] or None
         return web.json_response(listing)

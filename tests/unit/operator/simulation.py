@@ -2,19 +2,19 @@
 
 It stands where the API server and the stage Pods are; what reconciles is the real `Reconciler`. Every write of the
 operator goes through `SimulatedCluster`, which can refuse it or end the operator there. What the operator knows comes
-by three watches (object, Jobs, Pods), each in order, each with a delay of its own.
+by three watches (object, Jobs, Pods), each in order, each with a delay of its own, into the real store.
 """
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
-from unit.operator.builders import NOW, SETTINGS
+from unit.operator.builders import NAMESPACE, NOW, SETTINGS
 
-from distill_operator.cluster import ClusterError, ConflictError
+from distill_operator.errors import ClusterError, ConflictError
 from distill_operator.metrics import Metrics
 from distill_operator.observation import (
     CONTAINER,
@@ -22,16 +22,12 @@ from distill_operator.observation import (
     INDEX_ANNOTATION,
     JOB_UID_LABEL,
     STAGE_LABEL,
-    JobView,
     PodView,
     ResourceKey,
-    view_job,
-    view_pod,
 )
-from distill_operator.plan.decision import parse
 from distill_operator.plan.events import Notice
-from distill_operator.plan.kinds import KIND_PLANS
 from distill_operator.reconcile import Reconciler
+from distill_operator.store import WatchedStore
 from distill_runtime.contract import EXIT_TERMINATED, EXIT_WRONG_INPUT, ArtifactReference, Progress, Result
 
 DIGEST = f"sha256:{'a' * 64}"
@@ -85,7 +81,14 @@ class SimulatedPod:
             "conditions": conditions,
         }
         return {
-            "metadata": {"name": self.name, "labels": labels, "annotations": annotations, **deletion},
+            "metadata": {
+                "name": self.name,
+                "namespace": NAMESPACE,
+                "uid": self.name,
+                "labels": labels,
+                "annotations": annotations,
+                **deletion,
+            },
             "spec": {"nodeName": "node-1"},
             "status": status,
         }
@@ -139,9 +142,9 @@ class SimulatedJob:
 
 
 class SimulatedCluster:
-    """The truth. Implements what the Reconciler takes as its cluster, store and poller."""
+    """The truth, and what the operator knows of it. Implements what the Reconciler takes as its cluster and poller."""
 
-    def __init__(self, key: ResourceKey, resource: dict[str, Any], dependency: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, key: ResourceKey, resource: dict[str, Any], dependency: dict[str, Any] | None = None) -> None:
         self.key = key
         self.now = NOW
         self.body = resource
@@ -153,6 +156,10 @@ class SimulatedCluster:
         self.refused_notice: str | None = None
         self.writes_until: tuple[int, type[BaseException]] | None = None
         self._made = 0
+        self._version = 0
+        self._published: dict[Stream, dict[str, dict[str, Any]]] = {name: {} for name in STREAMS}
+        self.streams: dict[Stream, deque[tuple[str, dict[str, Any]]]] = {name: deque() for name in STREAMS}
+        self._object_changed(generation=1)
         self.relist()
 
     # What changes the truth
@@ -230,41 +237,43 @@ class SimulatedCluster:
     # What the operator sees, late
 
     def relist(self) -> None:
-        """The operator starts: it sees everything as it is."""
-        self.streams: dict[Stream, deque[tuple[str, Any]]] = {name: deque() for name in STREAMS}
-        self.seen: dict[Stream, dict[str, Any]] = {
-            "object": {self.key.name: self.body},
-            "jobs": {name: view_job(job.body()) for name, job in self.jobs_by_name.items()},
-            "pods": {name: view_pod(pod.body()) for name, pod in self.pods_by_name.items()},
-        }
+        """The operator starts: it lists everything as it is."""
+        self.streams = {name: deque() for name in STREAMS}
+        self.store = WatchedStore()
+        for stream, bodies in self._published.items():
+            for body in bodies.values():
+                self.store.put(self._kind(stream), body)
+        self._know_dependency()
 
     def deliver(self, stream: Stream) -> None:
         """Let one event of a watch arrive."""
-        name, value = self.streams[stream].popleft()
-        if value is None:
-            self.seen[stream].pop(name, None)
+        change, body = self.streams[stream].popleft()
+        if change == "DELETED":
+            self.store.discard(self._kind(stream), body["metadata"]["uid"])
         else:
-            self.seen[stream][name] = value
+            self.store.put(self._kind(stream), body)
 
-    # The Reconciler's store, as of the events that have arrived
+    def depend_on(self, body: dict[str, Any] | None) -> None:
+        """The object that this one waits for is made, or deleted; the operator knows at once."""
+        if self.dependency_body is not None:
+            self.store.discard(self._dependency_kind(), self.dependency_body["metadata"]["uid"])
+        self.dependency_body = body
+        self._know_dependency()
 
-    def resource(self, key: ResourceKey) -> Mapping[str, Any] | None:
-        return self.seen["object"].get(key.name) if key == self.key else self.dependency_body
+    def _know_dependency(self) -> None:
+        if self.dependency_body is not None:
+            self.store.put(self._dependency_kind(), self.dependency_body)
 
-    def jobs(self, key: ResourceKey) -> tuple[JobView, ...]:
-        return tuple(self.seen["jobs"].values())
+    def _dependency_kind(self) -> str:
+        return {"FinetuneRun": "DistillDataset", "EvalRun": "FinetuneRun"}[self.key.kind]
 
-    def pods(self, key: ResourceKey) -> tuple[PodView, ...]:
-        return tuple(self.seen["pods"].values())
-
-    def dependency(self, key: ResourceKey) -> ResourceKey | None:
-        plan = KIND_PLANS[key.kind]
-        return plan.dependency(parse(plan, self.body))
+    def _kind(self, stream: Stream) -> str:
+        return {"object": self.key.kind, "jobs": "Job", "pods": "Pod"}[stream]
 
     # The Reconciler's poller
 
-    async def poll(self, key: ResourceKey, pods: Iterable[PodView]) -> dict[str, Progress]:
-        truth = {pod.name: self.pods_by_name[pod.name] for pod in pods if pod.running and pod.name in self.pods_by_name}
+    def follow(self, key: ResourceKey, pods: Iterable[PodView]) -> dict[str, Progress]:
+        truth = {pod.name: self.pods_by_name[pod.name] for pod in pods if pod.name in self.pods_by_name}
         return {
             name: Progress(stage=pod.job.stage, done=pod.done, total=100, unit="generations")
             for name, pod in truth.items()
@@ -273,17 +282,19 @@ class SimulatedCluster:
     def forget(self, key: ResourceKey) -> None:
         """Nothing is remembered."""
 
-    def next_poll_seconds(self, key: ResourceKey) -> float | None:
-        running = any(pod.running for pod in self.seen["pods"].values())
-        return SETTINGS.progress_interval_seconds if running else None
+    def has_running_pods(self) -> bool:
+        """Whether a Pod is known that answers: it does once an interval, and each answer is a reason to look."""
+        return any(pod.running for pod in self.store.pods(self.key))
 
     # The Reconciler's cluster
 
-    async def apply(self, manifest: Mapping[str, Any]) -> None:
+    async def apply(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         self._write()
         name, kind = manifest["metadata"]["name"], manifest["kind"]
-        if kind != "Job" or name in self.jobs_by_name:
-            return  # the same manifest changes nothing
+        if kind != "Job":
+            return dict(manifest)
+        if name in self.jobs_by_name:
+            return self._published["jobs"][name]  # the same manifest changes nothing
         stage = manifest["metadata"]["labels"][STAGE_LABEL]
         assert self._recorded(stage) != "Succeeded", f"stage {stage} is started again"
         wrong = [job.name for job in self.jobs_by_name.values() if job.stage == stage and job.wrong_input]
@@ -291,6 +302,7 @@ class SimulatedCluster:
         job = SimulatedJob(manifest, self._uid(), self.now)
         self.jobs_by_name[name] = job
         self._publish("jobs", name, job.body())
+        return self._published["jobs"][name]
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         self._write()
@@ -299,14 +311,14 @@ class SimulatedCluster:
             job.deleting = True
             self._publish("jobs", name, job.body())
 
-    async def apply_status(self, key: ResourceKey, version: str, status: Mapping[str, Any]) -> str:
+    async def apply_status(self, key: ResourceKey, version: str, status: Mapping[str, Any]) -> dict[str, Any]:
         self._write()
         if version != self.body["metadata"]["resourceVersion"]:
             raise ConflictError(key)
         self.status_writes += 1
         self.body = {**self.body, "status": dict(status)}
         self._object_changed(generation=self.body["metadata"]["generation"])
-        return str(self.body["metadata"]["resourceVersion"])
+        return self.body
 
     async def emit(self, key: ResourceKey, uid: str, notice: Notice, now: datetime) -> None:
         if notice.reason == self.refused_notice:
@@ -333,12 +345,9 @@ class SimulatedCluster:
         return f"uid-{self._made}"
 
     def _object_changed(self, generation: int) -> None:
-        version = str(int(self.body["metadata"]["resourceVersion"]) + 1)
-        self.body = {
-            **self.body,
-            "metadata": {**self.body["metadata"], "generation": generation, "resourceVersion": version},
-        }
+        self.body = {**self.body, "metadata": {**self.body["metadata"], "generation": generation}}
         self._publish("object", self.key.name, self.body)
+        self.body = self._published["object"][self.key.name]
 
     def _pods_of(self, job: SimulatedJob) -> list[SimulatedPod]:
         return [pod for pod in self.pods_by_name.values() if pod.job is job]
@@ -365,9 +374,14 @@ class SimulatedCluster:
         job.condition, job.finished_at = condition, self.now.replace(microsecond=0)
         self._publish("jobs", job.name, job.body())
 
-    def _publish(self, stream: Stream, name: str, body: Mapping[str, Any] | None) -> None:
-        view: dict[Stream, Callable[[Any], Any]] = {"object": dict, "jobs": view_job, "pods": view_pod}
-        self.streams[stream].append((name, view[stream](body) if body is not None else None))
+    def _publish(self, stream: Stream, name: str, body: dict[str, Any] | None) -> None:
+        if body is None:
+            self.streams[stream].append(("DELETED", self._published[stream].pop(name)))
+            return
+        self._version += 1
+        body = {**body, "metadata": {**body["metadata"], "resourceVersion": str(self._version)}}
+        self._published[stream][name] = body
+        self.streams[stream].append(("MODIFIED", body))
 
 
 def _last_words(pod: SimulatedPod, exit_code: int) -> str:
@@ -391,12 +405,13 @@ class SimulatedOperator:
         """Start with empty memory, as after a kill."""
         self.cluster.relist()
         self.reconciler = Reconciler(
+            self.cluster.store,
+            self.cluster,  # the model stands for the API server and for the Pods
             self.cluster,
-            self.cluster,  # type: ignore[arg-type]  # the model stands for the API server and for the Pods
-            self.cluster,  # type: ignore[arg-type]
             SETTINGS,
             Metrics(),
             clock=lambda: self.cluster.now,
+            concern=lambda _: None,
         )
         self.awake, self.wake_at = True, None
 
@@ -411,12 +426,12 @@ class SimulatedOperator:
         self.awake = False
         try:
             wait = _finish(self.reconciler.reconcile(self.cluster.key))
-        except ClusterError:
-            wait = 1.0  # what the work queue does
         except Killed:
             self.start()
             return
-        self.wake_at = self.cluster.now + timedelta(seconds=wait) if wait is not None else None
+        waits = [wait, SETTINGS.progress_interval_seconds if self.cluster.has_running_pods() else None]
+        until = min((seconds for seconds in waits if seconds is not None), default=None)
+        self.wake_at = self.cluster.now + timedelta(seconds=until) if until is not None else None
 
 
 def _finish(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -9,9 +9,9 @@ from kubernetes.aio import client
 from unit.operator.api_server import ApiServer
 from unit.operator.builders import NAMESPACE, NOW, UID, body, key
 
-from distill_operator.cluster import (
-    NOTE_BYTES,
-    Cluster,
+from distill_operator.cluster import NOTE_BYTES, Cluster, _proxy_of
+from distill_operator.errors import (
+    BusyError,
     ClusterError,
     ConflictError,
     ForbiddenError,
@@ -79,11 +79,19 @@ async def test_lists_uids_with_the_version_that_they_are_of() -> None:
     assert (listing.version, listing.uids) == (2, {"a", "b"})
 
 
-async def test_a_listing_comes_from_the_watch_cache_without_the_objects_themselves() -> None:
+async def test_a_listing_of_uids_comes_in_pages_without_the_objects_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distill_operator.cluster.PAGE_OBJECTS", 2)
     async with connected() as (cluster, server):
-        await cluster.list_uids("Pod", None)
-    assert server.requests[0].query["resourceVersion"] == "0"
-    assert "PartialObjectMetadataList" in server.requests[0].headers["Accept"]
+        for number in range(5):
+            server.put("Pod", pod(f"pod-{number}"))
+        listing = await cluster.list_uids("Pod", None)
+    assert listing.uids == {f"pod-{number}" for number in range(5)}
+    assert [(request.query["limit"], request.query.get("continue")) for request in server.requests] == [
+        ("2", None),
+        ("2", "2"),
+        ("2", "4"),
+    ]
+    assert all("PartialObjectMetadataList" in request.headers["Accept"] for request in server.requests)
 
 
 async def test_lists_children_of_this_operator_only() -> None:
@@ -121,8 +129,11 @@ async def test_an_event_s_note_is_cut_to_the_bytes_that_it_may_have(message: str
         (404, ObjectGoneError),
         (409, ConflictError),
         (422, InvalidError),
-        (429, ClusterError),
-        (500, ClusterError),
+        (400, ClusterError),
+        (410, BusyError),
+        (429, BusyError),
+        (500, BusyError),
+        (503, BusyError),
     ],
 )
 async def test_a_refusal_is_an_error_of_its_kind_with_the_server_s_words(status: int, kind: type[ClusterError]) -> None:
@@ -131,3 +142,28 @@ async def test_a_refusal_is_an_error_of_its_kind_with_the_server_s_words(status:
         with pytest.raises(ClusterError, match=rf"note: can have at most 1024 bytes \(HTTP {status}\)") as raised:
             await cluster.emit(KEY, UID, Notice("Normal", "Generating", "…"), NOW)
     assert type(raised.value) is kind
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("7", 7), ("3600", 60), ("", 0), ("-1", 0), ("²", 0), ("soon", 0)])
+async def test_a_busy_api_server_says_how_long_it_wants_to_be_left_alone(said: str, seconds: float) -> None:
+    async with connected() as (cluster, server):
+        server.refusal, server.retry_after = (429, "too many requests"), said
+        with pytest.raises(BusyError) as raised:
+            await cluster.require_kinds()
+    assert raised.value.retry_after == seconds
+
+
+async def test_an_api_server_that_cannot_be_reached_is_busy() -> None:
+    async with client.ApiClient(client.Configuration(host="http://127.0.0.1:1")) as api:
+        with pytest.raises(BusyError, match="GET"):
+            await Cluster(api).require_kinds()
+
+
+@pytest.mark.parametrize(
+    ("host", "proxy"),
+    [("https://kubernetes.example:443", "http://proxy.example:3128"), ("https://10.96.0.1:443", None)],
+)
+def test_finds_the_proxy_once(host: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "10.96.0.1,localhost")
+    assert _proxy_of(host) == proxy

@@ -1,30 +1,26 @@
-"""Asking stage Pods for their progress, against a real server on loopback."""
+"""Following stage Pods for their progress, against a real server on loopback."""
 
+import asyncio
+import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
-import aiohttp
 import pytest
 from aiohttp import web
-from unit.operator.builders import NOW, job, key, pod, progress
+from unit.operator.builders import job, key, pod, progress
 
 from distill_operator import progress as progress_module
-from distill_operator.observation import PodView
-from distill_operator.progress import FIRST_ANSWER_SECONDS, ProgressPoller
+from distill_operator.observation import ResourceKey
+from distill_operator.progress import MOST_BYTES, ProgressPoller
 
 KEY = key("DistillDataset")
 POD = pod(job(), phase="Running", ip="127.0.0.1")
 OTHER_ADDRESS = replace(POD, name="other", ip="127.0.0.2")  # nothing listens there
-INTERVAL = 15.0
-NEVER_OLD, ALWAYS_OLD = 3600.0, 0.0
+FREQUENT, RARE = 0.01, 3600.0
 
-Start = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[None]]
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as opened:
-        yield opened
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Start = Callable[[Handler], Awaitable[None]]
 
 
 @pytest.fixture
@@ -32,10 +28,10 @@ async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
     """Serve /progress on 127.0.0.1, at a free port in place of the Pods' fixed one."""
     runners: list[web.AppRunner] = []
 
-    async def start(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> None:
+    async def start(handler: Handler) -> None:
         application = web.Application()
         application.router.add_get("/progress", handler)
-        runners.append(web.AppRunner(application))
+        runners.append(web.AppRunner(application, shutdown_timeout=0.1))
         await runners[0].setup()
         await web.TCPSite(runners[0], "127.0.0.1", 0).start()
         monkeypatch.setattr(progress_module, "PROGRESS_PORT", runners[0].addresses[0][1])
@@ -43,6 +39,19 @@ async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
     yield start
     for runner in runners:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def following(interval: float) -> AsyncIterator[tuple[ProgressPoller, list[ResourceKey]]]:
+    answered: list[ResourceKey] = []
+    async with ProgressPoller(interval, answered.append) as poller:
+        yield poller, answered
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not happened():  # noqa: ASYNC110 - what is waited for is seen from outside only
+            await asyncio.sleep(0.001)
 
 
 class Counting:
@@ -56,108 +65,149 @@ class Counting:
         return web.json_response(progress(self.asked, 10).to_json())
 
 
-async def test_asks_each_running_pod(serve: Start, session: aiohttp.ClientSession) -> None:
+async def test_says_whose_pod_has_answered_and_what(serve: Start) -> None:
     await serve(Counting().answer)
-    assert await ProgressPoller(session, INTERVAL).poll(KEY, [POD]) == {POD.name: progress(1, 10)}
+    async with following(RARE) as (poller, answered):
+        assert poller.follow(KEY, [POD]) == {}
+        await until(lambda: bool(answered))
+        assert answered == [KEY]
+        assert poller.follow(KEY, [POD]) == {POD.name: progress(1, 10)}
 
 
-async def test_asks_no_more_often_than_once_an_interval(serve: Start, session: aiohttp.ClientSession) -> None:
+async def test_asks_again_when_the_interval_is_over_however_often_it_is_looked_at(serve: Start) -> None:
     server = Counting()
     await serve(server.answer)
-    poller = ProgressPoller(session, NEVER_OLD)
-    assert await poller.poll(KEY, [POD]) == await poller.poll(KEY, [POD])
+    async with following(FREQUENT) as (poller, _):
+        poller.follow(KEY, [POD])
+        await until(lambda: server.asked >= 3)
+    server.asked = 0
+    async with following(RARE) as (poller, answered):
+        poller.follow(KEY, [POD])
+        await until(lambda: bool(answered))
+        for _ in range(20):
+            poller.follow(KEY, [POD])
+            await asyncio.sleep(0)
     assert server.asked == 1
 
 
-async def test_asks_again_when_the_interval_is_over(serve: Start, session: aiohttp.ClientSession) -> None:
-    await serve(Counting().answer)
-    poller = ProgressPoller(session, ALWAYS_OLD)
-    await poller.poll(KEY, [POD])
-    assert (await poller.poll(KEY, [POD]))[POD.name].done == 2
+async def nonsense(_: web.Request) -> web.Response:
+    return web.Response(text="<html>")
 
 
-@pytest.mark.parametrize(
-    "changed", [{"phase": "Pending"}, {"phase": "Succeeded"}, {"deletion_timestamp": NOW}, {"ip": ""}], ids=str
-)
-async def test_does_not_ask_a_pod_that_cannot_answer(
-    changed: dict[str, object], serve: Start, session: aiohttp.ClientSession
+async def endless(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    while True:
+        await response.write(b" " * MOST_BYTES)
+
+
+async def long_but_right(_: web.Request) -> web.Response:
+    return web.json_response(progress(1, message="x" * MOST_BYTES).to_json())
+
+
+async def packed(_: web.Request) -> web.Response:
+    text = b" " * 50_000_000 + b"{}"
+    return web.Response(body=gzip.compress(text), headers={"Content-Encoding": "gzip"})
+
+
+async def silent(_: web.Request) -> web.Response:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def unavailable(_: web.Request) -> web.Response:
+    return web.json_response(progress(1).to_json(), status=503)
+
+
+@pytest.mark.parametrize("handler", [nonsense, endless, long_but_right, packed, silent, unavailable])
+async def test_whatever_else_a_pod_answers_is_nothing(
+    handler: Handler, serve: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = Counting()
-    await serve(server.answer)
-    poller = ProgressPoller(session, INTERVAL)
-    silent: PodView = replace(POD, **changed)  # type: ignore[arg-type]
-    assert await poller.poll(KEY, [silent]) == {}
-    assert (server.asked, poller.next_poll_seconds(KEY)) == (0, None)
+    monkeypatch.setattr(progress_module, "FIRST_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(progress_module, "ANSWER_SECONDS", 0.2)
+    asked = 0
+
+    async def counting(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        return await handler(request)
+
+    await serve(counting)
+    async with following(RARE) as (poller, answered):
+        poller.follow(KEY, [POD])
+        await until(lambda: asked >= 2)
+        assert poller.follow(KEY, [POD]) == {}
+    assert answered == []
 
 
-@pytest.mark.parametrize("answer", ["", "{}", '{"stage": "generate", "done": -1, "unit": "x"}', "<html>"])
-async def test_an_answer_that_is_no_progress_is_none(answer: str, serve: Start, session: aiohttp.ClientSession) -> None:
-    async def handler(_: web.Request) -> web.Response:
-        return web.Response(text=answer)
+async def test_follows_no_redirection(serve: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "FIRST_PATIENCE_SECONDS", 0.01)
+    paths = []
 
-    await serve(handler)
-    assert await ProgressPoller(session, INTERVAL).poll(KEY, [POD]) == {}
+    async def redirect(request: web.Request) -> web.Response:
+        paths.append(request.path_qs)
+        raise web.HTTPFound("/progress?elsewhere")
+
+    await serve(redirect)
+    async with following(RARE) as (poller, _):
+        poller.follow(KEY, [POD])
+        await until(lambda: len(paths) >= 3)
+    assert set(paths) == {"/progress"}
 
 
-async def test_a_pod_that_stops_answering_keeps_its_last_word(serve: Start, session: aiohttp.ClientSession) -> None:
-    server = Counting()
+async def test_a_pod_that_stops_answering_keeps_its_last_word(serve: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "FIRST_PATIENCE_SECONDS", 0.01)
+    server, asked = Counting(), 0
 
     async def once(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
         if server.asked:
             raise web.HTTPServiceUnavailable
         return await server.answer(request)
 
     await serve(once)
-    poller = ProgressPoller(session, ALWAYS_OLD)
-    first = await poller.poll(KEY, [POD])
-    assert await poller.poll(KEY, [POD]) == first
+    async with following(FREQUENT) as (poller, _):
+        poller.follow(KEY, [POD])
+        await until(lambda: asked >= 3)
+        assert poller.follow(KEY, [POD]) == {POD.name: progress(1, 10)}
 
 
-async def test_one_pod_s_silence_does_not_hide_another(serve: Start, session: aiohttp.ClientSession) -> None:
+async def test_one_pod_s_silence_does_not_hide_another(serve: Start) -> None:
     await serve(Counting().answer)
-    assert set(await ProgressPoller(session, INTERVAL).poll(KEY, [OTHER_ADDRESS, POD])) == {POD.name}
+    async with following(RARE) as (poller, answered):
+        poller.follow(KEY, [OTHER_ADDRESS, POD])
+        await until(lambda: bool(answered))
+        assert set(poller.follow(KEY, [OTHER_ADDRESS, POD])) == {POD.name}
 
 
-async def test_a_pod_that_has_not_answered_yet_is_asked_again_soon(
-    serve: Start, session: aiohttp.ClientSession
-) -> None:
-    await serve(Counting().answer)
-    poller = ProgressPoller(session, INTERVAL)
-    await poller.poll(KEY, [OTHER_ADDRESS])
-    wait = poller.next_poll_seconds(KEY)
-    assert wait is not None
-    assert 0 < wait <= FIRST_ANSWER_SECONDS
+async def test_a_pod_that_never_answers_is_asked_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(0)
+
+    async with following(RARE) as (poller, _):
+        monkeypatch.setattr(progress_module.asyncio, "sleep", note)
+        poller.follow(KEY, [OTHER_ADDRESS])
+        async with asyncio.timeout(60):
+            while len(pauses) < 10:
+                await sleep(0.001)
+    assert pauses[:10] == [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
 
 
-async def test_a_pod_that_never_answers_is_asked_ever_more_rarely(
-    serve: Start, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await serve(Counting().answer)
-    monkeypatch.setattr(progress_module, "FIRST_ANSWER_SECONDS", 0.5)
-    poller = ProgressPoller(session, 3.0)
-    now = 0.0
-    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now)
-    waits = []
-    for _ in range(5):
-        await poller.poll(KEY, [OTHER_ADDRESS])
-        waits.append(poller.next_poll_seconds(KEY))
-        now += waits[-1] or 0
-    assert waits == [0.5, 1.0, 2.0, 3.0, 3.0]
-
-
-async def test_forgets_pods_that_are_gone(serve: Start, session: aiohttp.ClientSession) -> None:
+async def test_asks_no_pod_any_more_that_is_gone(serve: Start) -> None:
     server = Counting()
     await serve(server.answer)
-    poller = ProgressPoller(session, NEVER_OLD)
-    await poller.poll(KEY, [POD])
-    assert await poller.poll(KEY, []) == {}
-    await poller.poll(KEY, [POD])
-    assert server.asked == 2
-
-
-async def test_forgets_an_object_that_is_gone(serve: Start, session: aiohttp.ClientSession) -> None:
-    await serve(Counting().answer)
-    poller = ProgressPoller(session, INTERVAL)
-    await poller.poll(KEY, [POD])
-    poller.forget(KEY)
-    assert poller.next_poll_seconds(KEY) is None
+    async with following(FREQUENT) as (poller, answered):
+        poller.follow(KEY, [POD])
+        await until(lambda: bool(answered))
+        assert poller.follow(KEY, []) == {}
+        asked = server.asked
+        for _ in range(20):
+            await asyncio.sleep(FREQUENT)
+        assert server.asked <= asked + 1  # one may have been under way
+        poller.forget(KEY)
+        assert poller.follow(KEY, [POD]) == {}

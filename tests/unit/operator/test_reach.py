@@ -8,8 +8,9 @@ import pytest
 from kubernetes.aio import client
 from unit.operator.api_server import ApiServer
 
-from distill_operator.cluster import Cluster, ClusterError
-from distill_operator.reach import NamespaceReturnedError, end_when_within_reach, within_reach
+from distill_operator.cluster import Cluster
+from distill_operator.errors import ClusterError, NamespaceReturnedError
+from distill_operator.reach import end_when_within_reach, within_reach
 
 
 @asynccontextmanager

@@ -18,8 +18,10 @@ RUN, SCORE = key("FinetuneRun"), key("EvalRun")
 
 
 @asynccontextmanager
-async def get(path: str, metrics: Metrics, busy: Callable[[], float] = lambda: 0.0) -> AsyncIterator[tuple[int, str]]:
-    runner = web.AppRunner(build_server(metrics, busy))
+async def get(
+    path: str, metrics: Metrics, busy: Callable[[], float] = lambda: 0.0, knows: Callable[[], bool] = lambda: True
+) -> AsyncIterator[tuple[int, str]]:
+    runner = web.AppRunner(build_server(metrics, busy, knows))
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -53,6 +55,14 @@ async def test_is_healthy_while_work_goes_on() -> None:
 async def test_is_unhealthy_when_a_reconciliation_is_stuck() -> None:
     async with get("/healthz", Metrics(), lambda: 301.0) as answer:
         assert answer == (503, "a reconciliation has been running for 301 s\n")
+
+
+@pytest.mark.parametrize(("knows", "status"), [(True, 200), (False, 503)])
+async def test_is_ready_once_it_knows_what_there_is(knows: bool, status: int) -> None:
+    async with get("/readyz", Metrics(), knows=lambda: knows) as (said, _):
+        assert said == status
+    async with get("/healthz", Metrics(), knows=lambda: knows) as (said, _):
+        assert said == 200
 
 
 @pytest.mark.parametrize(
@@ -101,6 +111,15 @@ async def test_a_deleted_object_is_shown_no_more() -> None:
     assert 'name="student"' not in await exposed(metrics)
 
 
+async def test_nothing_is_left_of_a_namespace_whose_objects_are_gone() -> None:
+    metrics = Metrics()
+    metrics.observe(RUN, FinetuneRunStatus(loss=0.25))
+    metrics.status_written(RUN.kind)
+    metrics.child_applied("Job")
+    metrics.forget(RUN)
+    assert f'namespace="{RUN.namespace}"' not in await exposed(metrics)
+
+
 async def test_forgetting_what_was_never_seen_is_nothing() -> None:
     metrics = Metrics()
     metrics.forget(RUN)
@@ -120,11 +139,11 @@ async def test_counts_reconciliations_and_those_that_raised() -> None:
 
 async def test_counts_what_it_writes() -> None:
     metrics = Metrics()
-    metrics.status_written("EvalRun", "team-a")
-    metrics.child_applied("Job", "team-a")
+    metrics.status_written("EvalRun")
+    metrics.child_applied("Job")
     text = await exposed(metrics)
-    assert 'npu_distill_status_writes_total{kind="EvalRun",namespace="team-a"} 1.0' in text
-    assert 'npu_distill_children_applied_total{kind="Job",namespace="team-a"} 1.0' in text
+    assert 'npu_distill_status_writes_total{kind="EvalRun"} 1.0' in text
+    assert 'npu_distill_children_applied_total{kind="Job"} 1.0' in text
 
 
 async def test_reads_the_queue_s_length_when_asked() -> None:

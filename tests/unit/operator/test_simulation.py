@@ -20,7 +20,7 @@ from unit.operator.simulation import (
     SimulatedPod,
 )
 
-from distill_operator.cluster import ClusterError
+from distill_operator.errors import ClusterError
 from distill_runtime.contract import EXIT_RETRY, EXIT_WRONG_INPUT
 
 Make = Callable[[], SimulatedCluster]
@@ -210,7 +210,7 @@ class Cluster(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: "input" in self.cluster.body.get("status", {}))
     def delete_the_dependency(self) -> None:
-        self.cluster.dependency_body = None
+        self.cluster.depend_on(None)
 
     @rule(seconds=st.sampled_from([0.3, 3, 12, 40]))
     def pass_time(self, seconds: float) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from unit.operator.builders import NAMESPACE, body, key
 
-from distill_operator.observation import KIND_LABEL, NAME_LABEL, UID_LABEL
+from distill_operator.observation import KIND_LABEL, NAME_LABEL, UID_LABEL, ResourceKey
 from distill_operator.store import WatchedStore
 
 DATASET, RUN = key("DistillDataset"), key("FinetuneRun")
@@ -89,19 +89,44 @@ def test_children_keep_their_order_when_they_change() -> None:
 
 
 def test_a_pod_whose_label_is_taken_away_belongs_to_nobody() -> None:
-    store = store_with(("Pod", child(1, "a")), ("Pod", child(2, "a", **{KIND_LABEL: "SomethingElse"})))
+    store = store_with(("Pod", child(1, "a")))
+    assert store.put("Pod", child(2, "a", **{KIND_LABEL: "SomethingElse"})) == (DATASET,)
     assert pods(store) == []
-    assert store.concerned("Pod", child(2, "a", **{KIND_LABEL: "SomethingElse"})) == ()
+    assert store.put("Pod", child(3, "a", **{KIND_LABEL: "SomethingElse"})) == ()
+
+
+def test_a_pod_whose_label_is_changed_belongs_to_another() -> None:
+    store = store_with(("Pod", child(1, "a")))
+    other = ResourceKey("DistillDataset", NAMESPACE, "other")
+    assert store.put("Pod", child(2, "a", **{NAME_LABEL: "other"})) == (DATASET, other)
+    assert (pods(store), [pod.name for pod in store.pods(other)]) == ([], ["a"])
+
+
+def test_what_is_no_newer_than_what_is_known_is_no_news() -> None:
+    """What was written is in the answer to the write, and comes again by the watch, after what had been before."""
+    store = store_with(("DistillDataset", resource("DistillDataset", 10, "dataset", generation=7)))
+    for version in (9, 10):
+        assert store.put("DistillDataset", resource("DistillDataset", version, "dataset", generation=6)) == ()
+    known = store.resource(DATASET)
+    assert known is not None
+    assert known["metadata"]["generation"] == 7
 
 
 def test_an_object_concerns_those_that_wait_for_it() -> None:
-    dataset, run = resource("DistillDataset", 1, "dataset"), resource("FinetuneRun", 2, "run")
-    store = store_with(("DistillDataset", dataset), ("FinetuneRun", run))
+    store = store_with(("FinetuneRun", resource("FinetuneRun", 2, "run")))
     assert store.dependency(RUN) == DATASET
-    assert store.concerned("DistillDataset", dataset) == (DATASET, RUN)
-    assert store.concerned("Pod", child(3, "a")) == (DATASET,)
-    store.discard("FinetuneRun", "run")
-    assert store.concerned("DistillDataset", dataset) == (DATASET,)
+    assert store.put("DistillDataset", resource("DistillDataset", 3, "dataset")) == (DATASET, RUN)
+    assert store.put("Pod", child(4, "a")) == (DATASET,)
+    assert store.discard("DistillDataset", "dataset") == (DATASET, RUN)
+    assert store.discard("FinetuneRun", "run") == (RUN,)
+    assert store.put("DistillDataset", resource("DistillDataset", 5, "dataset")) == (DATASET,)
+
+
+def test_knows_every_object_by_its_key() -> None:
+    store = store_with(
+        ("DistillDataset", resource("DistillDataset", 1, "dataset")), ("FinetuneRun", resource("FinetuneRun", 2, "run"))
+    )
+    assert store.known() == (DATASET, RUN)
 
 
 def test_an_object_that_is_not_valid_waits_for_nothing() -> None:

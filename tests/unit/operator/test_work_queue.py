@@ -7,15 +7,15 @@ from contextlib import asynccontextmanager
 import pytest
 
 from distill_operator import work_queue
-from distill_operator.work_queue import WorkQueue
+from distill_operator.work_queue import WorkQueue, backoff_seconds
 
 Work = Callable[[str], Awaitable[float | None]]
 
 
 @asynccontextmanager
 async def working(work: Work, workers: int = 2) -> AsyncIterator[WorkQueue[str]]:
-    queue: WorkQueue[str] = WorkQueue(work)
-    task = asyncio.create_task(queue.run(workers))
+    queue: WorkQueue[str] = WorkQueue()
+    task = asyncio.create_task(queue.run(work, workers))
     try:
         yield queue
     finally:
@@ -144,23 +144,12 @@ async def test_a_failure_is_retried_later_and_later_and_hinders_no_other_key(
     assert "good" in tries
     waits = [record.getMessage().rsplit("in ", 1)[1] for record in caplog.records]
     assert waits == ["0.01 s", "0.02 s", "0.02 s"]
-    assert "bad: out of luck" in caplog.text
+    assert "ValueError: out of luck" in caplog.text
 
 
-async def test_an_expected_error_explains_itself_any_other_comes_with_its_traceback(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async def work(key: str) -> float | None:
-        raise {"refused": PermissionError("not allowed"), "defect": ValueError("a defect")}[key]
-
-    queue: WorkQueue[str] = WorkQueue(work, expected=(PermissionError,))
-    task = asyncio.create_task(queue.run(1))
-    queue.add("refused")
-    queue.add("defect")
-    await until(lambda: len(caplog.records) >= 2)
-    task.cancel()
-    with_traceback = {record.getMessage().split(":")[0]: bool(record.exc_info) for record in caplog.records}
-    assert with_traceback == {"refused": False, "defect": True}
+def test_the_pause_doubles_to_the_longest_however_long_it_goes_on() -> None:
+    assert [backoff_seconds(failures) for failures in (1, 2, 3, 6, 7, 8)] == [1, 2, 4, 32, 60, 60]
+    assert backoff_seconds(5000) == 60
 
 
 async def test_says_how_long_its_longest_piece_of_work_has_been_running() -> None:

@@ -1,4 +1,4 @@
-"""Watching through kopf and sweeping what it misses, against a small API server over real HTTP."""
+"""Listing what there is, watching through kopf and finding what that misses, against a small API server over HTTP."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -14,10 +14,16 @@ from unit.operator.builders import NAMESPACE, body, key
 
 from distill_operator.cluster import Cluster
 from distill_operator.handlers import build_registry, watch
-from distill_operator.observation import KIND_LABEL, MANAGED_BY_LABEL, MANAGER, NAME_LABEL, ResourceKey
+from distill_operator.inventory import check, check_regularly, take_inventory
+from distill_operator.observation import (
+    INDEX_ANNOTATION,
+    KIND_LABEL,
+    MANAGED_BY_LABEL,
+    MANAGER,
+    NAME_LABEL,
+    ResourceKey,
+)
 from distill_operator.store import WatchedStore
-from distill_operator.sweep import sweep, sweep_regularly
-from distill_operator.work_queue import WorkQueue
 
 DATASET, RUN = key("DistillDataset"), key("FinetuneRun")
 
@@ -32,26 +38,18 @@ class Watching:
     store: WatchedStore = field(default_factory=WatchedStore)
     looked_at: list[tuple[ResourceKey, int]] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.queue: WorkQueue[ResourceKey] = WorkQueue(self._look)
-
-    async def _look(self, key: ResourceKey) -> None:
+    def look(self, key: ResourceKey) -> None:
         self.looked_at.append((key, len(self.store.pods(key))))
 
-    async def sweep(self) -> None:
+    async def check(self) -> None:
         self.looked_at.clear()
-        await sweep(self.store, self.cluster, self.queue, self.namespaces)
-        await until(lambda: not len(self.queue))
+        await check(self.store, self.cluster, self.look, self.namespaces)
 
 
 @asynccontextmanager
 async def connected(namespaces: tuple[str, ...] = ()) -> AsyncIterator[Watching]:
     async with ApiServer().serving() as server, client.ApiClient(client.Configuration(host=server.url)) as api:
-        watching = Watching(server, Cluster(api), namespaces)
-        workers = asyncio.create_task(watching.queue.run(1))
-        yield watching
-        workers.cancel()
-        await asyncio.gather(workers, return_exceptions=True)
+        yield Watching(server, Cluster(api), namespaces)
 
 
 @asynccontextmanager
@@ -59,7 +57,7 @@ async def watched(watching: Watching, directory: Path, monkeypatch: pytest.Monke
     """Have kopf watch the server of `watching`."""
     watching.server.write_kubeconfig(directory / "config")
     monkeypatch.setenv("KUBECONFIG", str(directory / "config"))
-    kopf = asyncio.create_task(watch(build_registry(watching.store, watching.queue), watching.namespaces))
+    kopf = asyncio.create_task(watch(build_registry(watching.store, watching.look), watching.namespaces))
     try:
         yield
     finally:
@@ -82,9 +80,7 @@ def pod(uid: str) -> dict[str, Any]:
     return {"metadata": {"name": uid, "namespace": NAMESPACE, "uid": uid, "labels": labels}}
 
 
-async def test_what_was_deleted_unnoticed_is_found_by_the_sweep(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_was_deleted_unnoticed_is_found_by_a_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with connected() as watching, watched(watching, tmp_path, monkeypatch):
         server = watching.server
         server.put("DistillDataset", dataset())
@@ -96,22 +92,59 @@ async def test_what_was_deleted_unnoticed_is_found_by_the_sweep(
         await until(lambda: server.listings("Pod") > listings)
         server.put("Pod", pod("c"))
         await until(lambda: len(watching.store.pods(DATASET)) == 3)  # kopf has listed anew, and left the ghost
-        await watching.sweep()
+        await watching.check()
         assert [view.name for view in watching.store.pods(DATASET)] == ["b", "c"]
         assert watching.looked_at == [(DATASET, 2)]
 
 
-async def test_nothing_is_looked_at_before_all_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_everything_is_known_before_anything_is_watched_and_the_watch_brings_no_news_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distill_operator.cluster.PAGE_OBJECTS", 3)
     async with connected() as watching:
         watching.server.put("DistillDataset", dataset())
-        for number in range(20):
+        for number in range(10):
             watching.server.put("Pod", pod(f"pod-{number}"))
+        await take_inventory(watching.store, watching.cluster, ())
+        assert watching.store.known() == (DATASET,)
+        assert len(watching.store.pods(DATASET)) == 10
+        pages = [request.query["limit"] for request in watching.server.requests if request.path.endswith("/pods")]
+        assert pages == ["3"] * 4
         async with watched(watching, tmp_path, monkeypatch):
-            await until(lambda: bool(watching.looked_at))
-    assert set(watching.looked_at) == {(DATASET, 20)}
+            await until(watching.server.watched)
+            watching.server.put("Pod", pod("one-more"))
+            await until(lambda: len(watching.store.pods(DATASET)) == 11)
+    assert watching.looked_at == [(DATASET, 11)]
 
 
-async def test_a_deletion_that_the_watch_tells_of_needs_no_sweep(
+async def test_an_api_server_that_is_busy_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("distill_operator.work_queue.FIRST_RETRY_SECONDS", 0.01)
+    async with connected() as watching:
+        watching.server.put("DistillDataset", dataset())
+        watching.server.refusal = (429, "too many requests")
+        listing = asyncio.create_task(take_inventory(watching.store, watching.cluster, ()))
+        await until(lambda: len(watching.server.requests) >= 3)
+        watching.server.refusal = None
+        await listing
+        assert watching.store.known() == (DATASET,)
+    assert "too many requests" in caplog.text
+
+
+async def test_an_object_that_cannot_be_read_keeps_no_other_from_being_known(caplog: pytest.LogCaptureFixture) -> None:
+    """Anybody may put the labels on anything."""
+    async with connected() as watching:
+        watching.server.put("Pod", pod("a"))
+        odd = pod("odd")
+        odd["metadata"]["annotations"] = {INDEX_ANNOTATION: "first"}
+        watching.server.put("Pod", odd)
+        watching.server.put("Pod", pod("b"))
+        await take_inventory(watching.store, watching.cluster, ())
+        assert {view.name for view in watching.store.pods(DATASET)} >= {"a", "b"}
+
+
+async def test_a_deletion_that_the_watch_tells_of_needs_no_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected() as watching, watched(watching, tmp_path, monkeypatch):
@@ -123,13 +156,13 @@ async def test_a_deletion_that_the_watch_tells_of_needs_no_sweep(
         assert watching.store.resource(DATASET) is None
 
 
-async def test_a_sweep_that_finds_nothing_missing_has_nothing_looked_at() -> None:
+async def test_a_check_that_finds_nothing_missing_has_nothing_looked_at() -> None:
     async with connected() as watching:
         for kind, item in (("DistillDataset", dataset()), ("Pod", pod("a"))):
             watching.server.put(kind, item)
             for known in watching.server.objects[kind].values():
                 watching.store.put(kind, known)
-        await watching.sweep()
+        await watching.check()
         assert watching.looked_at == []
         assert {request.method for request in watching.server.requests} == {"GET"}
 
@@ -141,7 +174,7 @@ async def test_those_that_wait_for_a_missing_object_are_looked_at() -> None:
         )
         watching.server.put("FinetuneRun", body("FinetuneRun", metadata={"uid": "run"}))
         watching.store.put("FinetuneRun", watching.server.objects["FinetuneRun"]["run"])
-        await watching.sweep()
+        await watching.check()
         assert watching.looked_at == [(DATASET, 0), (RUN, 0)]
 
 
@@ -149,23 +182,24 @@ async def test_a_listing_that_is_refused_discards_nothing(caplog: pytest.LogCapt
     async with connected() as watching:
         watching.store.put("DistillDataset", body("DistillDataset"))
         watching.server.refusal = (503, "etcd has no leader")
-        await watching.sweep()
+        await watching.check()
         assert watching.store.resource(DATASET) is not None
     assert "etcd has no leader" in caplog.text
 
 
-async def test_sweeps_the_namespaces_that_are_watched() -> None:
+async def test_checks_the_namespaces_that_are_watched() -> None:
     async with connected(("team-b", "team-c")) as watching:
         watching.store.put("DistillDataset", body("DistillDataset"))
-        await watching.sweep()
+        await watching.check()
         assert watching.store.resource(DATASET) is not None
         paths = [request.path for request in watching.server.requests if request.path.endswith("/pods")]
     assert paths == ["/api/v1/namespaces/team-b/pods", "/api/v1/namespaces/team-c/pods"]
 
 
-async def test_sweeps_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distill_operator.sweep.SWEEP_SECONDS", 0.01)
+async def test_checks_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distill_operator.inventory.FIRST_CHECK_SECONDS", 0.01)
+    monkeypatch.setattr("distill_operator.inventory.CHECK_SECONDS", 0.01)
     async with connected() as watching:
-        task = asyncio.create_task(sweep_regularly(watching.store, watching.cluster, watching.queue, ()))
+        task = asyncio.create_task(check_regularly(watching.store, watching.cluster, watching.look, ()))
         await until(lambda: sum(request.path.endswith("/pods") for request in watching.server.requests) >= 3)
         task.cancel()

@@ -1,0 +1,57 @@
+"""What reconciling asks of the world: what is known of the cluster, what is written to it, what Pods say.
+
+`store`, `cluster` and `progress` are these; a test may stand for all three at once.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Protocol
+
+from distill_operator.observation import JobView, PodView, ResourceKey
+from distill_operator.plan.events import Notice
+from distill_runtime.contract import Progress
+
+
+class Store(Protocol):
+    """What is known of the cluster."""
+
+    def resource(self, key: ResourceKey) -> Mapping[str, Any] | None:
+        """Give the object that `key` names, if it exists."""
+
+    def jobs(self, key: ResourceKey) -> tuple[JobView, ...]:
+        """Give the Jobs of the object, and of earlier ones of its name."""
+
+    def pods(self, key: ResourceKey) -> tuple[PodView, ...]:
+        """Give the Pods of the object, and of earlier ones of its name."""
+
+    def dependency(self, key: ResourceKey) -> ResourceKey | None:
+        """Give the object that this one waits for, if any."""
+
+    def put(self, kind: str, body: Mapping[str, Any]) -> tuple[ResourceKey, ...]:
+        """Take in an object as it is now. Gives the custom resources that this is news to."""
+
+
+class Writer(Protocol):
+    """What writes to the cluster. Everything raises `ClusterError` for what the API server does not do."""
+
+    async def apply(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Create `manifest` or bring what exists to it. Gives the object as it is then."""
+
+    async def apply_status(self, key: ResourceKey, version: str, status: Mapping[str, Any]) -> dict[str, Any]:
+        """Make `status` the whole status of the object of this resourceVersion. Gives the object as it is then."""
+
+    async def delete_job(self, namespace: str, name: str, uid: str) -> None:
+        """Delete a Job, if it is still there."""
+
+    async def emit(self, key: ResourceKey, uid: str, notice: Notice, now: datetime) -> None:
+        """Post an Event about the object."""
+
+
+class ProgressSource(Protocol):
+    """What knows how far running Pods are."""
+
+    def follow(self, key: ResourceKey, pods: Iterable[PodView]) -> Mapping[str, Progress]:
+        """Have these Pods of an object asked from now on, and no others of it. Gives what they last said, by name."""
+
+    def forget(self, key: ResourceKey) -> None:
+        """Ask the Pods of an object no more."""

@@ -133,9 +133,11 @@ class Reconciler:
             for manifest in decision.create:
                 _log.info("%s: applying %s %s", key, manifest["kind"], manifest["metadata"]["name"])
                 applied = await self._cluster.apply(manifest)
+                self._metrics.child_applied(manifest["kind"])
                 if manifest["kind"] in WATCHED_KINDS:
                     self._store.put(manifest["kind"], applied)
-                self._metrics.child_applied(manifest["kind"])
+                    if applied.get("status"):  # it was there already, and the watch brings no news of it any more
+                        self._concern(key)
         except ClusterError as error:
             return error
         return None

@@ -125,10 +125,9 @@ class SimulatedJob:
         metadata = {**self.manifest["metadata"], "uid": self.uid, "creationTimestamp": self.created_at.isoformat()}
         if self.deleting:
             metadata["deletionTimestamp"] = NOW.isoformat()
-        return {
-            "metadata": metadata,
-            "status": {"conditions": conditions, "failedIndexes": ",".join(map(str, self.failed_indexes()))},
-        }
+        failed = ",".join(map(str, self.failed_indexes()))
+        status = {"conditions": conditions, "failedIndexes": failed} if conditions or failed else {}
+        return {"metadata": metadata, "status": status}
 
     def failed_indexes(self) -> list[int]:
         limit = self.manifest["spec"].get("backoffLimitPerIndex", math.inf)

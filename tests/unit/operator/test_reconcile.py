@@ -124,6 +124,21 @@ def test_what_it_writes_is_news_to_those_that_wait_for_it() -> None:
     assert cluster.store.put(KEY.kind, cluster.body) == ()
 
 
+def test_a_child_that_was_there_already_is_looked_at() -> None:
+    """Made by an operator that was killed at once, it may be complete, and the watch does not say so once more."""
+    cluster = cluster_with()
+    reconcile(cluster)
+    cluster.run_job_controller(cluster.jobs_by_name["math-generate-a1"])
+    cluster.end_pod(next(iter(cluster.pods_by_name.values())), 0)
+    cluster.run_job_controller(cluster.jobs_by_name["math-generate-a1"])
+    cluster.relist()
+    cluster.store.discard("Job", "uid-1")
+    cluster.store.discard("Pod", next(iter(cluster.pods_by_name)))
+    concerned: list[ResourceKey] = []
+    asyncio.run(reconciler_of(cluster, concerned.append).reconcile(KEY))
+    assert KEY in concerned
+
+
 @pytest.mark.parametrize(
     ("of_job", "asked"), [("uid-math-generate-a1", True), ("another-s", False)], ids=["its own", "a lookalike"]
 )

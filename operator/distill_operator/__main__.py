@@ -12,6 +12,7 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
+from distill_operator.announce import Announcer
 from distill_operator.cluster import connect
 from distill_operator.errors import ClusterError
 from distill_operator.handlers import build_registry, watch
@@ -46,8 +47,9 @@ async def run(settings: Settings, port: int) -> None:
         poller,
         _serving(build_server(metrics, queue.longest_busy_seconds, listed.is_set), port),
     ):
+        announcer = Announcer(cluster.emit, _now)
         reconciler = Reconciler(
-            store, cluster, poller, settings, metrics, clock=lambda: datetime.now(UTC), concern=queue.add
+            store, cluster, poller, settings, metrics, _now, concern=queue.add, announce=announcer.announce
         )
         metrics.watch_queue(queue.__len__)
         await cluster.require_kinds()  # kopf would run on without what is missing, and never look again
@@ -60,6 +62,7 @@ async def run(settings: Settings, port: int) -> None:
         async with asyncio.TaskGroup() as group:
             background = (
                 group.create_task(queue.run(reconciler.reconcile, WORKERS)),
+                group.create_task(announcer.run()),
                 group.create_task(check_regularly(store, cluster, queue.add, namespaces)),
                 group.create_task(end_when_within_reach(cluster, left_out)),
             )
@@ -67,6 +70,10 @@ async def run(settings: Settings, port: int) -> None:
             await watch(build_registry(store, queue.add), namespaces)
             for task in background:
                 task.cancel()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 @asynccontextmanager

@@ -4,11 +4,9 @@
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any, Protocol
 
 from distill_operator.observation import JobView, PodView, ResourceKey
-from distill_operator.plan.events import Notice
 from distill_runtime.contract import Progress
 
 
@@ -42,9 +40,6 @@ class Writer(Protocol):
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         """Delete a Job, if it is still there."""
-
-    async def emit(self, key: ResourceKey, uid: str, notice: Notice, now: datetime) -> None:
-        """Post an Event about the object."""
 
 
 class ProgressSource(Protocol):

@@ -34,7 +34,8 @@ _log = logging.getLogger(__name__)
 class Reconciler:
     """Brings one object at a time closer to its spec.
 
-    `concern` is called with other objects that there is news to, since this one was written.
+    `concern` is called with objects that there is news to, since this one was written, and `announce` with what a
+    person wants to find in `kubectl describe`, once the status has it.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Reconciler:
         metrics: Metrics,
         clock: Callable[[], datetime],
         concern: Callable[[ResourceKey], None],
+        announce: Callable[[ResourceKey, str, Notice], None],
     ) -> None:
         self._store = store
         self._cluster = cluster
@@ -54,6 +56,7 @@ class Reconciler:
         self._metrics = metrics
         self._clock = clock
         self._concern = concern
+        self._announce = announce
         self._written_at: dict[ResourceKey, datetime] = {}
         self._refusals: dict[ResourceKey, int] = {}
 
@@ -164,7 +167,7 @@ class Reconciler:
         self._metrics.status_written(key.kind)
         self._take_in(key, written)
         for notice in notices(old, status):
-            await self._emit(key, observation.uid, notice)
+            self._announce(key, observation.uid, notice)
         return None
 
     def _take_in(self, key: ResourceKey, written: Mapping[str, Any]) -> None:
@@ -173,14 +176,6 @@ class Reconciler:
             for concerned in self._store.put(key.kind, written):
                 if concerned != key:
                     self._concern(concerned)
-
-    async def _emit(self, key: ResourceKey, uid: str, notice: Notice) -> None:
-        """Post an Event. One that is refused is in the log only: what it tells is in the status, which is written."""
-        _log.info("%s: %s: %s", key, notice.reason, notice.message)
-        try:
-            await self._cluster.emit(key, uid, notice, self._clock())
-        except ClusterError as error:
-            _log.error("%s: no Event for %s: %s", key, notice.reason, error)
 
 
 def _to_be_asked(uid: str, jobs: Iterable[JobView], pods: Iterable[PodView]) -> list[PodView]:

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from unit.operator.builders import NAMESPACE, NOW, SETTINGS
 
-from distill_operator.errors import ClusterError, ConflictError
+from distill_operator.errors import ConflictError
 from distill_operator.metrics import Metrics
 from distill_operator.observation import (
     CONTAINER,
@@ -152,7 +152,6 @@ class SimulatedCluster:
         self.pods_by_name: dict[str, SimulatedPod] = {}
         self.status_writes = 0
         self.notices: list[Notice] = []
-        self.refused_notice: str | None = None
         self.writes_until: tuple[int, type[BaseException]] | None = None
         self._made = 0
         self._version = 0
@@ -319,9 +318,9 @@ class SimulatedCluster:
         self._object_changed(generation=self.body["metadata"]["generation"])
         return self.body
 
-    async def emit(self, key: ResourceKey, uid: str, notice: Notice, now: datetime) -> None:
-        if notice.reason == self.refused_notice:
-            raise ClusterError("refused by the simulation")
+    # Where the Reconciler announces
+
+    def announce(self, key: ResourceKey, uid: str, notice: Notice) -> None:
         self.notices.append(notice)
 
     # Inside
@@ -411,6 +410,7 @@ class SimulatedOperator:
             Metrics(),
             clock=lambda: self.cluster.now,
             concern=lambda _: None,
+            announce=self.cluster.announce,
         )
         self.awake, self.wake_at = True, None
 

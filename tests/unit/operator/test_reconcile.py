@@ -29,6 +29,7 @@ def reconciler_of(cluster: SimulatedCluster, concern: Callable[[ResourceKey], No
         Metrics(),
         clock=lambda: cluster.now,
         concern=concern,
+        announce=cluster.announce,
     )
 
 
@@ -193,17 +194,3 @@ def test_events_follow_the_status() -> None:
     reconcile(cluster)
     assert cluster.status_writes == 1
     assert [notice.reason for notice in cluster.notices] == ["Generating"]
-
-
-def test_an_event_that_is_refused_keeps_no_other_from_being_written(caplog: pytest.LogCaptureFixture) -> None:
-    cluster = cluster_with()
-    reconcile(cluster)
-    job = cluster.jobs_by_name["math-generate-a1"]
-    cluster.run_job_controller(job)
-    cluster.end_pod(next(iter(cluster.pods_by_name.values())), 0)
-    cluster.run_job_controller(job)
-    cluster.relist()
-    cluster.refused_notice = "GenerateSucceeded"
-    reconcile(cluster)
-    assert [notice.reason for notice in cluster.notices] == ["Generating", "Filtering"]
-    assert "no Event for GenerateSucceeded: refused by the simulation" in caplog.text

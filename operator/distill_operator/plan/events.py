@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from distill_operator.api import StageState, Status
-from distill_operator.plan.failures import HINDRANCES
+from distill_operator.plan.obstacles import HINDRANCES
 
 _FAILED = ("Warning", "AttemptFailed")
 

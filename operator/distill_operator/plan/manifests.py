@@ -15,7 +15,7 @@ from distill_operator.observation import (
     UID_LABEL,
     ResourceKey,
 )
-from distill_operator.plan.stages import Stage, Teamwork
+from distill_operator.plan.stages import Stage, Teamwork, job_name
 from distill_operator.settings import Profile, Resources, Settings
 from distill_runtime.contract import (
     EXIT_WRONG_INPUT,
@@ -38,18 +38,9 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 """Everything that the other stages read is on the claim: nothing may try a hub and wait for its time-out."""
 
 
-def job_name(owner: str, stage: str, attempt: int) -> str:
-    """Give the name of a Job and its companions: the same owner, stage and attempt are the same object.
-
-    Owners of different kinds may have one name, so no two kinds have a stage in common, and no stage's name ends in
-    that of another.
-    """
-    return f"{owner}-{stage}-a{attempt}"
-
-
 def attempt_manifests(key: ResourceKey, uid: str, stage: Stage, attempt: int, settings: Settings) -> list[Manifest]:
     """Give the children of attempt `attempt`, in the order in which they must be created."""
-    name = job_name(key.name, stage.name, attempt)
+    name = job_name(key.name, stage.outline.name, attempt)
     metadata = _metadata(key, uid, stage, name, attempt)
     contract = _contract_of_attempt(stage, name, attempt)
     # Not immutable: an attempt that an upgraded operator starts again gets the contract as that one writes it.
@@ -64,7 +55,7 @@ def attempt_manifests(key: ResourceKey, uid: str, stage: Stage, attempt: int, se
 
 
 def _must_meet(stage: Stage) -> bool:
-    return stage.teamwork is Teamwork.TOGETHER and stage.pods > 1
+    return stage.outline.teamwork is Teamwork.TOGETHER and stage.outline.pods > 1
 
 
 def _metadata(key: ResourceKey, uid: str, stage: Stage, name: str, attempt: int) -> Manifest:
@@ -77,7 +68,7 @@ def _metadata(key: ResourceKey, uid: str, stage: Stage, name: str, attempt: int)
             KIND_LABEL: key.kind,
             NAME_LABEL: key.name,
             UID_LABEL: uid,
-            STAGE_LABEL: stage.name,
+            STAGE_LABEL: stage.outline.name,
             ATTEMPT_LABEL: str(attempt),
         },
         "ownerReferences": [
@@ -122,15 +113,15 @@ def _job(metadata: Manifest, stage: Stage, name: str, settings: Settings) -> Man
         }
     ]
     # A drained or preempted Pod is nobody's mistake. Where it is not replaced, the Job's message tells of it for good.
-    action = "Ignore" if stage.backoff_limit else "FailJob"
+    action = "Ignore" if stage.outline.backoff_limit else "FailJob"
     rules.append({"action": action, "onPodConditions": [{"type": DISRUPTION, "status": "True"}]})
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": metadata,
         "spec": {
-            "completions": stage.pods,
-            "parallelism": stage.pods,
+            "completions": stage.outline.pods,
+            "parallelism": stage.outline.pods,
             "completionMode": "Indexed",
             **_retries(stage),
             "podReplacementPolicy": "Failed",  # never two Pods of one index: they would write the same files
@@ -150,9 +141,9 @@ def _retries(stage: Stage) -> Manifest:
     ends the Job, since there is no result without it: a person hears of it at once, and what the others have done is
     on the claim, from which the next Job goes on.
     """
-    if not stage.backoff_limit:
+    if not stage.outline.backoff_limit:
         return {"backoffLimit": 0}
-    return {"backoffLimitPerIndex": stage.backoff_limit, "maxFailedIndexes": 0}
+    return {"backoffLimitPerIndex": stage.outline.backoff_limit, "maxFailedIndexes": 0}
 
 
 def _pod_metadata(metadata: Manifest, profile: Profile | None) -> Manifest:
@@ -166,7 +157,7 @@ def _pod(stage: Stage, name: str, settings: Settings) -> Manifest:
     place = profile or settings.stage(stage.command)
     volumes: list[Manifest] = [
         {"name": "contract", "configMap": {"name": name}},
-        {"name": "volume", "persistentVolumeClaim": {"claimName": stage.storage.claim_name}},
+        {"name": "volume", "persistentVolumeClaim": {"claimName": stage.run.storage.claim_name}},
         {"name": "tmp", "emptyDir": {}},
     ]
     pod: Manifest = {
@@ -183,10 +174,10 @@ def _pod(stage: Stage, name: str, settings: Settings) -> Manifest:
         pod["tolerations"] = list(place.tolerations)
     if settings.images.pull_secrets:
         pod["imagePullSecrets"] = [{"name": secret} for secret in settings.images.pull_secrets]
-    if stage.priority_class_name:
-        pod["priorityClassName"] = stage.priority_class_name
+    if stage.run.priority_class_name:
+        pod["priorityClassName"] = stage.run.priority_class_name
     if _must_meet(stage):
-        pod |= {"subdomain": name, "topologySpreadConstraints": [_one_pod_a_node(name, stage.pods)]}
+        pod |= {"subdomain": name, "topologySpreadConstraints": [_one_pod_a_node(name, stage.outline.pods)]}
     if profile is not None:
         _apply_profile(pod, profile)
     return pod

@@ -8,8 +8,8 @@ from unit.operator.builders import SETTINGS, UID, key, ready, resource, succeede
 
 from distill_operator.api.common import NAME_LIMIT
 from distill_operator.plan.kinds import KIND_PLANS
-from distill_operator.plan.manifests import attempt_manifests, job_name
-from distill_operator.plan.stages import Stage
+from distill_operator.plan.manifests import attempt_manifests
+from distill_operator.plan.stages import Stage, job_name
 from distill_operator.settings import Settings
 from distill_runtime.contract import parse_contract
 
@@ -290,16 +290,24 @@ HOST_NAME = 63
 def test_objects_of_one_name_have_no_child_in_common() -> None:
     """Whatever their kinds; a child that two objects owned would be taken over and never be right."""
     assert len(STAGES) == 7
-    assert len({job_name("math", stage.name, 1) for stage in STAGES}) == len(STAGES)
+    assert len({job_name("math", stage.outline.name, 1) for stage in STAGES}) == len(STAGES)
 
 
 def test_objects_of_different_names_have_no_child_in_common() -> None:
     """`a` with a stage `b-c` would meet `a-b` with a stage `c`."""
-    names = {stage.name for stage in STAGES}
+    names = {stage.outline.name for stage in STAGES}
     assert not [(name, other) for name in names for other in names if name.endswith(f"-{other}")]
 
 
 def test_the_longest_allowed_name_is_the_longest_that_leaves_room_for_the_names_of_pods() -> None:
-    """A Pod's name is <owner>-<stage>-a<attempt>-<index>-<5 random characters>."""
-    names = [f"{job_name('n' * NAME_LIMIT, stage.name, stage.max_attempts)}-{stage.pods - 1}-zx9k2" for stage in STAGES]
+    """A Pod's name is <owner>-<stage>-a<attempt>-<index>-<5 random characters>. Of a tenth attempt it may be cut."""
+    outlines = [stage.outline for stage in STAGES]
+    names = [f"{job_name('n' * NAME_LIMIT, stage.name, 1)}-{stage.pods - 1}-zx9k2" for stage in outlines]
     assert max(map(len, names)) == HOST_NAME
+
+
+def test_host_names_have_room_for_ten_thousand_attempts() -> None:
+    """<job>-<index>, by which Pods that train together find each other."""
+    outlines = [stage.outline for stage in STAGES]
+    hosts = [f"{job_name('n' * NAME_LIMIT, stage.name, 9999)}-{stage.pods - 1}" for stage in outlines]
+    assert max(map(len, hosts)) <= HOST_NAME

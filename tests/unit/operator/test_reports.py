@@ -6,7 +6,8 @@ import pytest
 from unit.operator.builders import failed_pod, job, progress, result, running_pod, succeeded_pod
 
 from distill_operator.observation import PodView
-from distill_operator.plan.reports import merge_progress, merge_results, parse_result
+from distill_operator.plan.merging import merge_progress, merge_results
+from distill_operator.plan.reports import parse_result
 from distill_operator.plan.stages import Teamwork
 from distill_runtime.contract import Progress, Result
 

@@ -26,6 +26,8 @@ EVERYTHING = {
     "env": {"HCCL_CONNECT_TIMEOUT": "1200"},
     "podLabels": {"ring-controller.atlas": "ascend-910b"},
     "podAnnotations": {"sp-block": "16"},
+    "jobLabels": {"kueue.x-k8s.io/queue-name": "team-a"},
+    "jobAnnotations": {"acme.example/cost-center": "7"},
     "schedulerName": "volcano",
     "runtimeClassName": "ascend",
     "sharedMemory": "64Gi",
@@ -35,6 +37,7 @@ EVERYTHING = {
     "podSecurityContext": {"supplementalGroups": [1000]},
     "containerSecurityContext": {"privileged": True},
 }
+STAGE_FIELDS = EVERYTHING.keys() - {"deviceTarget", "resource", "devicesPerNode"}
 FULL_SETTINGS = Settings.model_validate(
     {
         "images": {"runtime": "registry.example/runtime:1", "pullPolicy": "Always", "pullSecrets": ["registry"]},
@@ -194,6 +197,67 @@ def test_pods_with_devices_go_where_their_profile_says_and_others_where_their_st
 
     assert place("train-preflight") == elsewhere
     assert place("train") == {field: EVERYTHING[field] for field in ("nodeSelector", "tolerations")}
+
+
+def test_stages_without_devices_have_what_profiles_have() -> None:
+    configured = {name: value for name, value in EVERYTHING.items() if name in STAGE_FIELDS}
+    settings = Settings.model_validate(
+        {
+            "images": {"runtime": "r"},
+            "stagePodSecurityContext": {},
+            "stages": {"msrun": configured},
+            "profiles": {"ascend-910b": EVERYTHING},
+        }
+    )
+
+    def shape(stage: str) -> Manifest:
+        """The Job without what the stage and its devices decide."""
+        (job,) = (item for item in manifests("FinetuneRun", stage, NPUS, settings) if item["kind"] == "Job")
+        metadata, pod = job["metadata"], job["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        labels = {name: value for name, value in metadata["labels"].items() if not name.startswith("npu-distill.io/")}
+        mounts = [mount["name"] for mount in container["volumeMounts"]]
+        fields = ("nodeSelector", "tolerations", "schedulerName", "runtimeClassName", "securityContext")
+        return {
+            "labels": labels,
+            "annotations": metadata["annotations"],
+            "pod": {field: pod[field] for field in fields},
+            "image": container["image"],
+            "securityContext": container["securityContext"],
+            "mounts": mounts,
+        }
+
+    assert shape("train-preflight") == shape("train")
+
+
+def test_labels_by_which_children_are_found_cannot_be_replaced() -> None:
+    mine = {"npu-distill.io/uid": "mine", "mine": "yes"}
+    cpu = {"deviceTarget": "CPU", "jobLabels": mine, "podLabels": mine}
+    settings = Settings.model_validate(
+        {"images": {"runtime": "r"}, "stagePodSecurityContext": {}, "profiles": {"cpu": cpu}}
+    )
+    (job,) = (item for item in manifests("FinetuneRun", "train", settings=settings) if item["kind"] == "Job")
+    for metadata in (job["metadata"], job["spec"]["template"]["metadata"]):
+        assert (metadata["labels"]["npu-distill.io/uid"], metadata["labels"]["mine"]) == (UID, "yes")
+
+
+def test_only_the_job_has_the_labels_of_jobs() -> None:
+    config_map, _, job = case("train-on-npus")
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
+    assert "kueue.x-k8s.io/queue-name" not in config_map["metadata"]["labels"]
+    assert "kueue.x-k8s.io/queue-name" not in job["spec"]["template"]["metadata"]["labels"]
+
+
+def test_a_privileged_container_is_not_denied_privileges() -> None:
+    """The API server takes no `allowPrivilegeEscalation: false` beside `privileged: true`."""
+    (container,) = pod_of("train-on-npus")["containers"]
+    assert container["securityContext"]["privileged"] is True
+    assert "allowPrivilegeEscalation" not in container["securityContext"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_jobs_go_by_themselves(name: str) -> None:
+    assert job_of(name)["spec"]["ttlSecondsAfterFinished"] == 86_400
 
 
 @pytest.mark.parametrize("name", CASES)

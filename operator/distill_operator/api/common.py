@@ -65,7 +65,7 @@ class RunSpec(Model):
         ge=0,
         le=1_000_000,
         description="Raise it to have a stage that has failed started again, from where it was. Raised while nothing "
-        "has failed, it counts once a stage that runs does.",
+        "has failed, it changes nothing.",
     )
 
 
@@ -116,7 +116,7 @@ class StageStatus(Model):
     done_before: int | None = Field(
         default=None, description="Units that the attempts before this one had finished; more is progress."
     )
-    retry: int = Field(default=0, description="spec.retry when it was started, or started again after it had failed.")
+    retry: int = Field(default=0, description="spec.retry when it failed; once that is raised, it starts again.")
     job: str | None = Field(default=None, description="Job of the latest attempt.")
     output: str | None = Field(
         default=None, description="Directory on the claim that it writes to; what is under way is beside it."

@@ -30,12 +30,12 @@ def step_stage(
     person, or not be known yet, in which case asking for it twice is asking for it once.
     """
     stage = planned.outline
-    held = recorded or StageStatus(name=stage.name, state=StageState.PENDING, retry=retry)
+    held = recorded or StageStatus(name=stage.name, state=StageState.PENDING)
     current = held
     if held.state is StageState.FAILED:
         if retry <= held.retry:
-            return _failed(held, retry)  # said once: the Pods that told why may be gone by now
-        current = retried(stage, held, retry)
+            return _failed(held)  # said once: the Pods that told why may be gone by now
+        current = retried(stage, held)
     buckets = children.buckets(stage.name, current.attempt)
     match buckets:
         case Buckets(ending=[*_, attempt]):
@@ -86,7 +86,7 @@ def _after_failure(
     if not cause.final:
         cause = disruption(stage, job, pods) or cause
     if cause.final or not may_go_on(stage, before):
-        return _failed(_with_failure(children.key, attempt, before, cause), retry)
+        return _failed(_with_failure(children.key, attempt, before, retry, cause))
     said = f"Attempt {job.attempt} failed ({cause.reason}: {cause.message})"
     held = _standing_still(before).model_copy(update={"message": f"{said}."})
     following = next_attempt(stage, before).model_copy(update={"reason": cause.reason})
@@ -155,7 +155,7 @@ def _take_result(
             before, stage.reason, f"Job {job.name} is complete; reading its result.", look_again_after=HEARD_AFTER
         )
     if cause := unreadable_result(pods):
-        return _failed(_with_failure(key, attempt, before, cause), retry)
+        return _failed(_with_failure(key, attempt, before, retry, cause))
     message = f"The result of Job {job.name} was lost with its Pods; running it again, which picks up what is complete."
     return Step(
         before.model_copy(update={"message": message}), stage.reason, message, delete=() if job.deleting else (job,)
@@ -187,8 +187,8 @@ def _succeeded(before: StageStatus, attempt: Attempt, result: Result) -> StageSt
     )
 
 
-def _with_failure(key: ResourceKey, attempt: Attempt, before: StageStatus, cause: Failure) -> StageStatus:
-    again = before.retry + 1
+def _with_failure(key: ResourceKey, attempt: Attempt, before: StageStatus, retry: int, cause: Failure) -> StageStatus:
+    again = retry + 1
     patch = f'{{"spec":{{"retry":{again}}}}}'
     command = f"kubectl patch {key.kind.lower()} {key.name} -n {key.namespace} --type merge -p '{patch}'"
     remedy = (
@@ -201,6 +201,7 @@ def _with_failure(key: ResourceKey, attempt: Attempt, before: StageStatus, cause
     return before.model_copy(
         update={
             "state": StageState.FAILED,
+            "retry": retry,
             "finished_at": attempt.job.finished_at,
             "rate": None,
             "eta_seconds": None,
@@ -210,8 +211,7 @@ def _with_failure(key: ResourceKey, attempt: Attempt, before: StageStatus, cause
     )
 
 
-def _failed(status: StageStatus, retry: int) -> Step:
+def _failed(status: StageStatus) -> Step:
     attempts = f" after {status.attempt} attempts" if status.attempt > 1 else ""
     message = f"Stage {status.name} failed{attempts}: {status.message}"
-    look_again_after = timedelta(seconds=1) if retry > status.retry else None  # what was asked for before it failed
-    return Step(status, status.reason or "", message, look_again_after=look_again_after)
+    return Step(status, status.reason or "", message)

@@ -43,9 +43,9 @@ def next_attempt(stage: Outline, ended: StageStatus) -> StageStatus:
     )
 
 
-def retried(stage: Outline, failed: StageStatus, retry: int) -> StageStatus:
+def retried(stage: Outline, failed: StageStatus) -> StageStatus:
     """Give the status with which a stage that has failed begins again, since `spec.retry` says so."""
-    return next_attempt(stage, failed).model_copy(update={"failures": 0, "retry": retry})
+    return next_attempt(stage, failed).model_copy(update={"failures": 0})
 
 
 def pause_left(failed: Sequence[JobView], disrupted: Collection[int], now: datetime) -> timedelta:

@@ -261,7 +261,8 @@ class SimulatedCluster:
         """A person has mended what was wrong, and says so."""
         retry = int(self.body["spec"].get("retry", 0)) + 1
         for job in self.jobs_by_name.values():
-            job.wrong_input = False
+            if self._recorded(job.stage) == "Failed":
+                job.wrong_input = False
         self.body = {**self.body, "spec": {**self.body["spec"], "retry": retry}}
         self._object_changed(generation=self.body["metadata"]["generation"] + 1)
         return retry

@@ -505,7 +505,7 @@ class TestRetry:
         found = step("FinetuneRun", failed, jobs, spec={"retry": 1})
         assert created(found) == ["student-train-a2"]
         status = found.status
-        assert (status.state, status.retry, status.failures, status.done) == (StageState.PENDING, 1, 0, 40)
+        assert (status.state, status.failures, status.done) == (StageState.PENDING, 0, 40)
         assert (status.reason, status.finished_at) == (None, None)
 
     def test_a_retry_is_taken_once(self) -> None:
@@ -520,20 +520,16 @@ class TestRetry:
         second = job("FinetuneRun", "train", attempt=2)
         jobs = (failed_job(), second)
         found = step("FinetuneRun", self.failed(), jobs, (running_pod(second),), spec={"retry": 1})
-        assert (found.status.state, found.status.attempt, found.status.retry) == (StageState.RUNNING, 2, 1)
+        assert (found.status.state, found.status.attempt) == (StageState.RUNNING, 2)
 
-    def test_an_earlier_retry_is_not_one_of_a_later_stage(self) -> None:
-        first = step("FinetuneRun", spec={"retry": 5}).status
-        assert first.retry == 5
-        found = step("FinetuneRun", first, (failed_job(),), (wrong_input_pod(TRAIN),), spec={"retry": 5})
-        assert (found.status.state, found.look_again_after) == (StageState.FAILED, None)
-
-    def test_a_retry_that_came_before_the_failure_counts_after_it(self) -> None:
+    def test_a_retry_that_came_before_the_failure_is_none(self) -> None:
+        """It was of an earlier stage, or the cause was not known yet. Wrong input is not tried again by it."""
         running = stage_status("train", StageState.RUNNING, job=TRAIN.name)
-        found = step("FinetuneRun", running, (failed_job(),), (wrong_input_pod(TRAIN),), spec={"retry": 1})
-        assert found.status.state is StageState.FAILED
-        assert found.look_again_after is not None
-        assert created(step("FinetuneRun", found.status, (failed_job(),), spec={"retry": 1})) == ["student-train-a2"]
+        found = step("FinetuneRun", running, (failed_job(),), (wrong_input_pod(TRAIN),), spec={"retry": 5})
+        assert (found.status.state, found.status.retry) == (StageState.FAILED, 5)
+        assert "set spec.retry to 6" in found.message
+        assert created(step("FinetuneRun", found.status, (failed_job(),), spec={"retry": 5})) == []
+        assert created(step("FinetuneRun", found.status, (failed_job(),), spec={"retry": 6})) == ["student-train-a2"]
 
     def test_a_result_that_could_not_be_read_is_not_read_again(self) -> None:
         mute = replace(succeeded_pod(GENERATE), termination_message="{}")

@@ -17,12 +17,12 @@ MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGER = "npu-distill"
 CHILD_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGER}"
 
-JOB_UID_LABEL = "batch.kubernetes.io/controller-uid"
 DISRUPTION = "DisruptionTarget"
 """Condition of a Pod that is taken off its node: by a drain, a preemption, a lost node or the kubelet."""
 CONTAINER = "stage"
 """The container of a stage's Pods."""
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
+LONGEST_NUMBER = 10
 
 
 @dataclass(frozen=True, order=True)
@@ -39,14 +39,19 @@ class ResourceKey:
 
 @dataclass(frozen=True)
 class JobView:
-    """A Job that runs, or ran, one attempt of a stage."""
+    """A Job that runs, or ran, one attempt of a stage; or one that merely has the labels of such a Job."""
 
     name: str
     uid: str
     owner_uid: str
+    """uid of the object that controls it, by its ownerReferences, which unlike labels nobody copies by accident."""
     stage: str
     attempt: int
     created_at: datetime | None = None
+    started_at: datetime | None = None
+    """When the Job controller has taken it up; None before, and of one that is suspended."""
+    suspended: bool = False
+    """Whether it is held back, as by a queue: it has no Pods, or they are ending."""
     deleting: bool = False
     complete: bool = False
     failed: bool = False
@@ -70,11 +75,13 @@ class JobView:
 
 @dataclass(frozen=True)
 class PodView:
-    """A Pod of such a Job."""
+    """A Pod of such a Job; or one that merely has the labels of such a Pod."""
 
     name: str
     owner_uid: str
+    """uid of the object that its labels name."""
     job_uid: str
+    """uid of the Job that controls it, by its ownerReferences; empty if none does."""
     index: int
     phase: str = "Pending"
     ip: str = ""
@@ -153,10 +160,12 @@ def view_job(body: Mapping[str, Any]) -> JobView:
     return JobView(
         name=metadata["name"],
         uid=metadata["uid"],
-        owner_uid=labels.get(UID_LABEL, ""),
+        owner_uid=_controller(metadata),
         stage=labels.get(STAGE_LABEL, ""),
-        attempt=int(labels.get(ATTEMPT_LABEL, "1")),
+        attempt=_number(labels.get(ATTEMPT_LABEL, "")),
         created_at=_time(metadata.get("creationTimestamp")),
+        started_at=_time(status.get("startTime")),
+        suspended=body.get("spec", {}).get("suspend", False),
         deleting="deletionTimestamp" in metadata,
         complete="Complete" in conditions,
         failed="Failed" in conditions,
@@ -177,8 +186,8 @@ def view_pod(body: Mapping[str, Any]) -> PodView:
     return PodView(
         name=metadata["name"],
         owner_uid=labels.get(UID_LABEL, ""),
-        job_uid=labels.get(JOB_UID_LABEL, ""),
-        index=int(annotations.get(INDEX_ANNOTATION, "0")),
+        job_uid=_controller(metadata),
+        index=_number(annotations.get(INDEX_ANNOTATION, "")),
         phase=status.get("phase", "Pending"),
         ip=status.get("podIP", ""),
         node=body.get("spec", {}).get("nodeName", ""),
@@ -195,6 +204,17 @@ def view_pod(body: Mapping[str, Any]) -> PodView:
         pod_message=status.get("message", ""),
         disruption=_said(status, DISRUPTION, "True"),
     )
+
+
+def _controller(metadata: Mapping[str, Any]) -> str:
+    """Give the uid of what controls an object, by which alone it is told whose it is."""
+    owners = metadata.get("ownerReferences", [])
+    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
+
+
+def _number(text: str) -> int:
+    """Read a number of a child of ours; on what only looks like one anything may be written."""
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < LONGEST_NUMBER else 0
 
 
 def _ended_pods(job_status: Mapping[str, Any]) -> int:

@@ -35,25 +35,16 @@ class Resources(Model):
         return {name: str(quantity) for name, quantity in value.items()} if isinstance(value, dict) else value
 
 
-class StageSettings(Model):
-    """What the Pods of a stage without devices are given."""
+class PodSettings(Model):
+    """What the Pods of a stage or of an accelerator profile are given, and their Jobs."""
 
+    image: str = Field(default="", description="Runtime image; empty for images.runtime.")
     resources: Resources = Resources()
     env: dict[str, str] = Field(default_factory=dict)
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: tuple[dict[str, Any], ...] = ()
-
-
-class Profile(Model):
-    """An accelerator profile: how Pods ask for a kind of device. Adding a device is adding one of these."""
-
-    device_target: DeviceTarget
-    resource: str | None = Field(default=None, description="Extended resource of the device plugin; none on CPU.")
-    devices_per_node: int | None = Field(default=None, ge=1, description="Devices that a node has at most.")
-    image: str = Field(default="", description="Runtime image for these devices; empty for images.runtime.")
-    node_selector: dict[str, str] = Field(default_factory=dict)
-    tolerations: tuple[dict[str, Any], ...] = ()
-    env: dict[str, str] = Field(default_factory=dict)
+    job_labels: dict[str, str] = Field(default_factory=dict)
+    job_annotations: dict[str, str] = Field(default_factory=dict)
     pod_labels: dict[str, str] = Field(default_factory=dict)
     pod_annotations: dict[str, str] = Field(default_factory=dict)
     scheduler_name: str = ""
@@ -63,12 +54,30 @@ class Profile(Model):
     )
     volumes: tuple[dict[str, Any], ...] = ()
     volume_mounts: tuple[dict[str, Any], ...] = ()
-    resources: Resources = Resources()
     pod_security_context: dict[str, Any] = Field(
         default_factory=dict, description="Merged over that of all stage Pods, for drivers that need more."
     )
     container_security_context: dict[str, Any] = Field(
         default_factory=dict, description="Merged over the restricted default. In both, null removes a field."
+    )
+
+
+class Profile(PodSettings):
+    """An accelerator profile: how Pods ask for a kind of device. Adding a device is adding one of these."""
+
+    device_target: DeviceTarget
+    resource: str | None = Field(default=None, description="Extended resource of the device plugin; none on CPU.")
+    devices_per_node: int | None = Field(default=None, ge=1, description="Devices that a node has at most.")
+
+
+class Jobs(Model):
+    """All Jobs of stages."""
+
+    ttl_seconds_after_finished: int = Field(
+        default=86_400,
+        ge=600,
+        description="When Kubernetes removes a Job that has ended, with its Pods and logs. At least the longest pause "
+        "before an attempt, and long enough for the operator to be away meanwhile.",
     )
 
 
@@ -79,12 +88,13 @@ class Settings(Model):
     progress_interval_seconds: float = Field(default=15, ge=1, le=3600)
     watch_namespaces: tuple[str, ...] = Field(default=(), description="Empty for all namespaces.")
     stage_pod_security_context: dict[str, Any] = Field(description="Of all stage Pods, as in a PodSpec.")
-    stages: dict[str, StageSettings] = Field(default_factory=dict)
+    jobs: Jobs = Jobs()
+    stages: dict[str, PodSettings] = Field(default_factory=dict)
     profiles: dict[str, Profile] = Field(min_length=1)
 
-    def stage(self, name: str) -> StageSettings:
+    def stage(self, name: str) -> PodSettings:
         """Give the settings of stage `name`; a stage that is not mentioned has none."""
-        return self.stages.get(name, StageSettings())
+        return self.stages.get(name, PodSettings())
 
 
 def load_settings(path: Path) -> Settings:

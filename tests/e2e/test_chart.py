@@ -162,6 +162,7 @@ def test_with_namespaces_it_has_no_right_in_the_cluster() -> None:
         ("watchNamespaces=team-a", "want array"),
         ("stages.train.env.A=b", "invalid propertyName 'train'"),
         ("progressIntervalSeconds=0", "/progressIntervalSeconds"),
+        ("jobs.ttlSecondsAfterFinished=60", "/jobs/ttlSecondsAfterFinished"),
         ("podSecurityContext.runAsUser=me", "/podSecurityContext/runAsUser"),
         ("stagePodSecurityContext.fsGroup=-1", "/stagePodSecurityContext/fsGroup"),
         ("profiles.ascend-910.podSecurityContext.runAsUser=me", "/profiles/ascend-910/podSecurityContext/runAsUser"),

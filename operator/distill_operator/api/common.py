@@ -54,6 +54,21 @@ class Storage(Model):
     )
 
 
+class RunSpec(Model):
+    """What the spec of every kind has: where its artifacts are, and whether and how its Jobs run."""
+
+    storage: Storage = Field(description="Where inputs are read and artifacts are written.")
+    suspend: bool = Field(default=False, description="Stop and free all Pods; false again goes on where it was.")
+    priority_class_name: DnsName | None = Field(default=None, description="PriorityClass of Pods started from now on.")
+    retry: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Raise it to have a stage that has failed started again, from where it was. Raised while nothing "
+        "has failed, it changes nothing.",
+    )
+
+
 class Accelerator(Model):
     """The devices of a run."""
 
@@ -93,8 +108,15 @@ class StageStatus(Model):
     attempt: int = Field(default=1, description="Counts the Jobs started for this stage.")
     disrupted: tuple[int, ...] = Field(
         default=(),
-        description="Attempts that ended since a Pod of them was taken off its node. They use up none of restarts.max.",
+        description="Attempts that ended since a Pod of them was taken off its node. They do not count as failures.",
     )
+    failures: int = Field(
+        default=0, description="Failed attempts in a row before this one that got no further than those before them."
+    )
+    done_before: int | None = Field(
+        default=None, description="Units that the attempts before this one had finished; more is progress."
+    )
+    retry: int = Field(default=0, description="spec.retry when it failed; once that is raised, it starts again.")
     job: str | None = Field(default=None, description="Job of the latest attempt.")
     output: str | None = Field(
         default=None, description="Directory on the claim that it writes to; what is under way is beside it."

@@ -9,8 +9,8 @@ from distill_operator.api.common import (
     Credentials,
     DnsName,
     Resource,
+    RunSpec,
     Status,
-    Storage,
     message_columns,
     ready_columns,
 )
@@ -127,8 +127,8 @@ class Pack(PackParameters):
     )
 
 
-class DistillDatasetSpec(Model):
-    """What to make. All but suspend and priorityClassName is fixed at creation."""
+class DistillDatasetSpec(RunSpec):
+    """What to make. All but suspend, priorityClassName and retry is fixed at creation."""
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
@@ -179,9 +179,6 @@ class DistillDatasetSpec(Model):
         default=None, description="Tokenisation and sequence packing; required, but forbidden with source.packed."
     )
     credentials_secret_ref: Credentials = None
-    storage: Storage = Field(description="Where inputs are read and artifacts are written.")
-    suspend: bool = Field(default=False, description="Stop and free all Pods; false again goes on where it was.")
-    priority_class_name: DnsName | None = Field(default=None, description="PriorityClass of Pods started from now on.")
 
 
 class DistillDatasetStatus(Status):

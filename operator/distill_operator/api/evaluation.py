@@ -8,11 +8,10 @@ from distill_operator.api.common import (
     Accelerator,
     Column,
     Credentials,
-    DnsName,
     ObjectReference,
     Resource,
+    RunSpec,
     Status,
-    Storage,
     message_columns,
     ready_columns,
 )
@@ -68,8 +67,8 @@ class EvalProtocol(Protocol):
     )
 
 
-class EvalRunSpec(Model):
-    """What to evaluate. All but suspend and priorityClassName is fixed at creation."""
+class EvalRunSpec(RunSpec):
+    """What to evaluate. All but suspend, priorityClassName and retry is fixed at creation."""
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
@@ -96,9 +95,6 @@ class EvalRunSpec(Model):
         default=None, description="Devices that serve the weights; not with target.endpoint."
     )
     credentials_secret_ref: Credentials = None
-    storage: Storage = Field(description="Where inputs are read and artifacts are written.")
-    suspend: bool = Field(default=False, description="Stop and free all Pods; false again goes on where it was.")
-    priority_class_name: DnsName | None = Field(default=None, description="PriorityClass of Pods started from now on.")
 
 
 class EvalRunStatus(Status):

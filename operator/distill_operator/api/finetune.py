@@ -7,11 +7,10 @@ from pydantic import ConfigDict, Field, JsonValue
 from distill_operator.api.common import (
     Accelerator,
     Column,
-    DnsName,
     ObjectReference,
     Resource,
+    RunSpec,
     Status,
-    Storage,
     message_columns,
     ready_columns,
 )
@@ -26,8 +25,8 @@ class Restarts(Model):
         default=3,
         ge=0,
         le=100,
-        description="New attempts after failed ones, each from the last checkpoint. Those after drains, preemptions "
-        "and lost nodes do not count.",
+        description="New attempts in a row after failed ones that saved no further step, each from the last "
+        "checkpoint. Those after attempts that did, and after drains, preemptions and lost nodes, do not count.",
     )
 
 
@@ -45,8 +44,8 @@ class Hyperparameters(Training):
     )
 
 
-class FinetuneRunSpec(Model):
-    """What to train. All but suspend and priorityClassName is fixed at creation."""
+class FinetuneRunSpec(RunSpec):
+    """What to train. All but suspend, priorityClassName, retry and restarts is fixed at creation."""
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
@@ -59,7 +58,6 @@ class FinetuneRunSpec(Model):
                 "mindformers",
                 "accelerator",
                 "checkpoint",
-                "restarts",
                 "storage",
             ),
             Rule(
@@ -93,11 +91,6 @@ class FinetuneRunSpec(Model):
     accelerator: Accelerator = Field(description="Devices to train on.")
     checkpoint: Checkpoint = Field(default=Checkpoint(), description="When training state is saved.")
     restarts: Restarts = Field(default=Restarts(), description="What happens when an attempt fails.")
-    storage: Storage = Field(description="Where inputs are read and artifacts are written.")
-    suspend: bool = Field(
-        default=False, description="Stop and free all Pods; false again goes on from the last checkpoint."
-    )
-    priority_class_name: DnsName | None = Field(default=None, description="PriorityClass of Pods started from now on.")
 
 
 class FinetuneRunStatus(Status):

@@ -68,14 +68,12 @@ def _generate(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage | 
         return contract
     secret = spec.teacher.api_key_secret_ref if spec.teacher else None
     return Stage(
-        **vars(outline(dataset, "generate")),
+        outline=outline(dataset, "generate"),
+        run=dataset.spec,
         command="generate",
         contract=contract,
-        storage=spec.storage,
-        profile=None,
         secret=SecretVariable(API_KEY_VARIABLE, secret.name, secret.key) if secret else None,
         credentials=credentials_of(dataset),
-        priority_class_name=spec.priority_class_name,
     )
 
 
@@ -97,13 +95,11 @@ def _filter(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage | In
             filter=parameters,
         )
     return Stage(
-        **vars(outline(dataset, "filter")),
+        outline=outline(dataset, "filter"),
+        run=dataset.spec,
         command="filter",
         contract=placed(contract, dataset, "filter"),
-        storage=spec.storage,
-        profile=None,
         credentials=credentials_of(dataset),
-        priority_class_name=spec.priority_class_name,
     )
 
 
@@ -123,13 +119,11 @@ def _pack(dataset: DistillDataset, finished: Mapping[str, StageStatus]) -> Stage
             pack=PackParameters.model_validate(spec.pack.model_dump()),
         )
     return Stage(
-        **vars(outline(dataset, "pack")),
+        outline=outline(dataset, "pack"),
+        run=dataset.spec,
         command="pack",
         contract=placed(contract, dataset, "pack"),
-        storage=spec.storage,
-        profile=None,
         credentials=credentials_of(dataset) if spec.source.packed else None,
-        priority_class_name=spec.priority_class_name,
     )
 
 

@@ -9,9 +9,11 @@ from pydantic import ValidationError
 
 from distill_operator.api import AnyResource, Status
 from distill_operator.observation import JobView, Observation, ResourceKey
-from distill_operator.plan.failures import APPLY_FAILED
+from distill_operator.plan.buckets import sort_children
 from distill_operator.plan.kinds import KIND_PLANS, KindPlan
-from distill_operator.plan.pipeline import Phase, Verdict, has_begun, plan_resource, unfinished_jobs
+from distill_operator.plan.manifests import attempt_manifests
+from distill_operator.plan.obstacles import APPLY_FAILED
+from distill_operator.plan.pipeline import Phase, Start, Verdict, has_begun, plan_resource
 from distill_operator.plan.status import conditions, summarize
 from distill_operator.settings import Settings
 
@@ -37,10 +39,17 @@ def decide(key: ResourceKey, observation: Observation, settings: Settings, now: 
     except ValidationError as error:
         verdict = Verdict(Phase.FAILED, "InvalidSpec", invalid_spec_message(error))
         suspended = (observation.resource.get("spec") or {}).get("suspend") is True
-        delete = unfinished_jobs(observation) if suspended else ()
+        delete = sort_children(key, observation).unfinished_jobs if suspended else ()
         return Decision(_status_without_stages(key, observation, verdict, now), delete=delete)
     plan = plan_resource(kind, resource, observation, settings, now)
-    return Decision(summarize(kind, resource, plan, now), plan.create, plan.delete, plan.look_again_after)
+    create = _manifests(key, observation, plan.start, settings) if plan.start is not None else ()
+    return Decision(summarize(kind, resource, plan, now), create, plan.delete, plan.look_again_after)
+
+
+def _manifests(
+    key: ResourceKey, observation: Observation, start: Start, settings: Settings
+) -> tuple[dict[str, Any], ...]:
+    return tuple(attempt_manifests(key, observation.uid, start.stage, start.attempt, settings))
 
 
 def with_apply_error(
@@ -80,7 +89,7 @@ def _with_verdict(
     generation = observation.resource["metadata"].get("generation", 1)
     previous = recorded_status(key.kind, observation.resource)
     update: dict[str, Any] = {"conditions": conditions(verdict, previous, generation, now)}
-    if not has_begun(previous, observation):
+    if not has_begun(previous, sort_children(key, observation)):
         update |= {"input": previous.input, "stages": previous.stages}
     return replace(decision, status=decision.status.model_copy(update=update))
 

@@ -66,16 +66,15 @@ def plan_stage(
     )
     preflight = name == PREFLIGHT
     return Stage(
-        **vars(outline(run, name)),
+        outline=outline(run, name),
+        run=run.spec,
         command="eval",
         contract=placed(contract, run, "eval"),
-        storage=run.spec.storage,
         profile=None if preflight else profile,
         input=target.weights if isinstance(target, WeightsTarget) else None,
         devices=accelerator.devices_per_node if accelerator is not None and not preflight else 0,
         check_only=preflight,
         credentials=credentials_of(run),
-        priority_class_name=run.spec.priority_class_name,
     )
 
 

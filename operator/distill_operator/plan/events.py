@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-from distill_operator.api import StageState, Status
-from distill_operator.plan.failures import HINDRANCES
-
-_FAILED = ("Warning", "AttemptFailed")
+from distill_operator.api import StageState, StageStatus, Status
+from distill_operator.plan.obstacles import HINDRANCES
 
 
 @dataclass(frozen=True)
@@ -27,14 +25,20 @@ def notices(old: Status, new: Status) -> list[Notice]:
     for stage in new.stages:
         before = old.stage(stage.name)
         if before is not None and stage.attempt > before.attempt:
-            kind, reason = ("Normal", "AttemptDisrupted") if before.attempt in stage.disrupted else _FAILED
-            found.append(Notice(kind, reason, stage.message or f"Attempt {before.attempt} ended."))
+            found.append(Notice(*_ended(before, stage), stage.message or f"Attempt {before.attempt} ended."))
     ready, before_ready, stalled = new.condition("Ready"), old.condition("Ready"), new.condition("Stalled")
     if ready is not None and (before_ready is None or before_ready.reason != ready.reason):
         failed = stalled is not None and stalled.status == "True"
         warning = failed or ready.reason in HINDRANCES
         found.append(Notice("Warning" if warning else "Normal", ready.reason, ready.message))
     return found
+
+
+def _ended(before: StageStatus, stage: StageStatus) -> tuple[str, str]:
+    """Give type and reason of the Event for the end of an attempt that another follows."""
+    if before.state is StageState.FAILED:
+        return "Normal", "StageRetried"
+    return ("Normal", "AttemptDisrupted") if before.attempt in stage.disrupted else ("Warning", "AttemptFailed")
 
 
 def _camel_case(stage: str) -> str:

@@ -45,6 +45,7 @@ def outline(run: FinetuneRun, name: str) -> Outline:
         teamwork=Teamwork.TOGETHER,
         backoff_limit=0,  # a Pod that is replaced cannot rejoin MindSpore's cluster: the attempt ends, the next resumes
         max_attempts=1 + run.spec.restarts.max,
+        saved_every=run.spec.checkpoint.every_steps,
     )
 
 
@@ -62,27 +63,16 @@ def plan_stage(
     packed = input_artifact(run, dependency(run), dataset, DistillDataset)
     if isinstance(packed, Waiting | Invalid):
         return packed
-    contract = _contract(run, packed, profile)
-    if name == PREFLIGHT:
-        return Stage(
-            **vars(outline(run, name)),
-            command="msrun",
-            contract=contract,
-            storage=run.spec.storage,
-            profile=None,
-            input=packed,
-            check_only=True,
-            priority_class_name=run.spec.priority_class_name,
-        )
+    preflight = name == PREFLIGHT
     return Stage(
-        **vars(outline(run, name)),
+        outline=outline(run, name),
+        run=run.spec,
         command="msrun",
-        contract=contract,
-        storage=run.spec.storage,
-        profile=profile,
+        contract=_contract(run, packed, profile),
+        profile=None if preflight else profile,
         input=packed,
-        devices=run.spec.accelerator.devices_per_node,
-        priority_class_name=run.spec.priority_class_name,
+        devices=0 if preflight else run.spec.accelerator.devices_per_node,
+        check_only=preflight,
     )
 
 

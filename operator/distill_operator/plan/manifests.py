@@ -15,8 +15,8 @@ from distill_operator.observation import (
     UID_LABEL,
     ResourceKey,
 )
-from distill_operator.plan.stages import Stage, Teamwork
-from distill_operator.settings import Profile, Resources, Settings
+from distill_operator.plan.stages import Outline, Stage, Teamwork, job_name
+from distill_operator.settings import PodSettings, Settings
 from distill_runtime.contract import (
     EXIT_WRONG_INPUT,
     PROGRESS_PORT,
@@ -38,18 +38,9 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 """Everything that the other stages read is on the claim: nothing may try a hub and wait for its time-out."""
 
 
-def job_name(owner: str, stage: str, attempt: int) -> str:
-    """Give the name of a Job and its companions: the same owner, stage and attempt are the same object.
-
-    Owners of different kinds may have one name, so no two kinds have a stage in common, and no stage's name ends in
-    that of another.
-    """
-    return f"{owner}-{stage}-a{attempt}"
-
-
 def attempt_manifests(key: ResourceKey, uid: str, stage: Stage, attempt: int, settings: Settings) -> list[Manifest]:
     """Give the children of attempt `attempt`, in the order in which they must be created."""
-    name = job_name(key.name, stage.name, attempt)
+    name = job_name(key.name, stage.outline.name, attempt)
     metadata = _metadata(key, uid, stage, name, attempt)
     contract = _contract_of_attempt(stage, name, attempt)
     # Not immutable: an attempt that an upgraded operator starts again gets the contract as that one writes it.
@@ -60,11 +51,12 @@ def attempt_manifests(key: ResourceKey, uid: str, stage: Stage, attempt: int, se
         "data": {"contract.json": json.dumps(contract.to_json(), indent=1, ensure_ascii=False)},
     }
     job = _job(metadata, stage, name, settings)
+    _apply(job, _pod_settings(stage, settings), stage)
     return [config_map, _headless_service(metadata, name), job] if _must_meet(stage) else [config_map, job]
 
 
 def _must_meet(stage: Stage) -> bool:
-    return stage.teamwork is Teamwork.TOGETHER and stage.pods > 1
+    return stage.outline.teamwork is Teamwork.TOGETHER and stage.outline.pods > 1
 
 
 def _metadata(key: ResourceKey, uid: str, stage: Stage, name: str, attempt: int) -> Manifest:
@@ -77,7 +69,7 @@ def _metadata(key: ResourceKey, uid: str, stage: Stage, name: str, attempt: int)
             KIND_LABEL: key.kind,
             NAME_LABEL: key.name,
             UID_LABEL: uid,
-            STAGE_LABEL: stage.name,
+            STAGE_LABEL: stage.outline.name,
             ATTEMPT_LABEL: str(attempt),
         },
         "ownerReferences": [
@@ -115,6 +107,7 @@ def _headless_service(metadata: Manifest, name: str) -> Manifest:
 
 
 def _job(metadata: Manifest, stage: Stage, name: str, settings: Settings) -> Manifest:
+    outline = stage.outline
     rules: list[Manifest] = [
         {
             "action": "FailJob",
@@ -122,73 +115,59 @@ def _job(metadata: Manifest, stage: Stage, name: str, settings: Settings) -> Man
         }
     ]
     # A drained or preempted Pod is nobody's mistake. Where it is not replaced, the Job's message tells of it for good.
-    action = "Ignore" if stage.backoff_limit else "FailJob"
+    action = "Ignore" if outline.backoff_limit else "FailJob"
     rules.append({"action": action, "onPodConditions": [{"type": DISRUPTION, "status": "True"}]})
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": metadata,
         "spec": {
-            "completions": stage.pods,
-            "parallelism": stage.pods,
+            "completions": outline.pods,
+            "parallelism": outline.pods,
             "completionMode": "Indexed",
-            **_retries(stage),
+            **_retries(outline),
+            "ttlSecondsAfterFinished": settings.jobs.ttl_seconds_after_finished,
             "podReplacementPolicy": "Failed",  # never two Pods of one index: they would write the same files
             "podFailurePolicy": {"rules": rules},
             "template": {
-                "metadata": _pod_metadata(metadata, stage.profile),
+                "metadata": {"labels": metadata["labels"]},
                 "spec": _pod(stage, name, settings),
             },
         },
     }
 
 
-def _retries(stage: Stage) -> Manifest:
+def _retries(outline: Outline) -> Manifest:
     """Give how often Pods may fail before their Job does.
 
     Counted by index: an outage that ends all shards at once is one failure of each. The first index that is given up
     ends the Job, since there is no result without it: a person hears of it at once, and what the others have done is
     on the claim, from which the next Job goes on.
     """
-    if not stage.backoff_limit:
+    if not outline.backoff_limit:
         return {"backoffLimit": 0}
-    return {"backoffLimitPerIndex": stage.backoff_limit, "maxFailedIndexes": 0}
-
-
-def _pod_metadata(metadata: Manifest, profile: Profile | None) -> Manifest:
-    labels = {**metadata["labels"], **(profile.pod_labels if profile else {})}
-    annotations = profile.pod_annotations if profile else {}
-    return {"labels": labels, **({"annotations": annotations} if annotations else {})}
+    return {"backoffLimitPerIndex": outline.backoff_limit, "maxFailedIndexes": 0}
 
 
 def _pod(stage: Stage, name: str, settings: Settings) -> Manifest:
-    profile = stage.profile
-    place = profile or settings.stage(stage.command)
-    volumes: list[Manifest] = [
-        {"name": "contract", "configMap": {"name": name}},
-        {"name": "volume", "persistentVolumeClaim": {"claimName": stage.storage.claim_name}},
-        {"name": "tmp", "emptyDir": {}},
-    ]
     pod: Manifest = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": settings.stage_pod_security_context,
         "containers": [_container(stage, settings)],
-        "volumes": volumes,
+        "volumes": [
+            {"name": "contract", "configMap": {"name": name}},
+            {"name": "volume", "persistentVolumeClaim": {"claimName": stage.run.storage.claim_name}},
+            {"name": "tmp", "emptyDir": {}},
+        ],
     }
-    if place.node_selector:
-        pod["nodeSelector"] = place.node_selector
-    if place.tolerations:
-        pod["tolerations"] = list(place.tolerations)
     if settings.images.pull_secrets:
         pod["imagePullSecrets"] = [{"name": secret} for secret in settings.images.pull_secrets]
-    if stage.priority_class_name:
-        pod["priorityClassName"] = stage.priority_class_name
+    if stage.run.priority_class_name:
+        pod["priorityClassName"] = stage.run.priority_class_name
     if _must_meet(stage):
-        pod |= {"subdomain": name, "topologySpreadConstraints": [_one_pod_a_node(name, stage.pods)]}
-    if profile is not None:
-        _apply_profile(pod, profile)
+        pod |= {"subdomain": name, "topologySpreadConstraints": [_one_pod_a_node(name, stage.outline.pods)]}
     return pod
 
 
@@ -210,8 +189,6 @@ def _reads_a_source(contract: Contract) -> bool:
 
 
 def _container(stage: Stage, settings: Settings) -> Manifest:
-    profile = stage.profile
-    configured = settings.stage(stage.command)
     arguments = [
         stage.command,
         "--contract",
@@ -223,27 +200,18 @@ def _container(stage: Stage, settings: Settings) -> Manifest:
         "--progress-port",
         str(PROGRESS_PORT),
     ]
-    variables = {
-        **({} if _reads_a_source(stage.contract) else OFFLINE),
-        **configured.env,
-        **(profile.env if profile else {}),
-    }
-    environment: list[Manifest] = [{"name": key, "value": value} for key, value in variables.items()]
-    if stage.secret is not None:
-        reference = {"name": stage.secret.secret, "key": stage.secret.key}
-        environment.append({"name": stage.secret.name, "valueFrom": {"secretKeyRef": reference}})
     # Whatever is configured here or by the chart comes before what the Secret says.
     credentials = {"envFrom": [{"secretRef": {"name": stage.credentials}}]} if stage.credentials else {}
     return {
         "name": CONTAINER,
-        "image": (profile.image if profile else "") or settings.images.runtime,
+        "image": settings.images.runtime,
         "imagePullPolicy": settings.images.pull_policy,
         "args": [*arguments, "--check"] if stage.check_only else arguments,
         "workingDir": "/tmp",  # noqa: S108 - the emptyDir mounted there
-        "env": environment,
+        "env": _environment(stage, settings),
         **credentials,
         "ports": [{"name": "progress", "containerPort": PROGRESS_PORT}],
-        "resources": _resources(profile.resources if profile else configured.resources, profile, stage.devices),
+        "resources": {},
         "terminationMessagePath": TERMINATION_PATH,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
@@ -259,29 +227,70 @@ def _container(stage: Stage, settings: Settings) -> Manifest:
     }
 
 
-def _resources(resources: Resources, profile: Profile | None, devices: int) -> Manifest:
-    requests, limits = dict(resources.requests), dict(resources.limits)
-    if profile is not None and profile.resource and devices:
-        requests[profile.resource] = limits[profile.resource] = str(devices)
+def _environment(stage: Stage, settings: Settings) -> list[Manifest]:
+    """Give the variables: those of the command go to all of its Pods, also to those with devices."""
+    variables = {
+        **({} if _reads_a_source(stage.contract) else OFFLINE),
+        **settings.stage(stage.command).env,
+        **(stage.profile.env if stage.profile is not None else {}),
+    }
+    environment: list[Manifest] = [{"name": key, "value": value} for key, value in variables.items()]
+    if stage.secret is not None:
+        reference = {"name": stage.secret.secret, "key": stage.secret.key}
+        environment.append({"name": stage.secret.name, "valueFrom": {"secretKeyRef": reference}})
+    return environment
+
+
+def _pod_settings(stage: Stage, settings: Settings) -> PodSettings:
+    """Give what was configured for the stage's Pods: by their profile if they hold devices, else by their command."""
+    return stage.profile if stage.profile is not None else settings.stage(stage.command)
+
+
+def _apply(job: Manifest, configured: PodSettings, stage: Stage) -> None:
+    """Add to a Job that is being built all that is configured for it and its Pods, but the environment."""
+    job["metadata"] = _labelled(job["metadata"], configured.job_labels, configured.job_annotations)
+    template = job["spec"]["template"]
+    template["metadata"] = _labelled(template["metadata"], configured.pod_labels, configured.pod_annotations)
+    pod = template["spec"]
+    container = pod["containers"][0]
+    optional = {
+        "nodeSelector": configured.node_selector,
+        "tolerations": list(configured.tolerations),
+        "schedulerName": configured.scheduler_name,
+        "runtimeClassName": configured.runtime_class_name,
+    }
+    pod.update({field: value for field, value in optional.items() if value})
+    container["image"] = configured.image or container["image"]
+    container["resources"] = _resources(configured, stage)
+    pod["securityContext"] = _merged(pod["securityContext"], configured.pod_security_context)
+    container["securityContext"] = _security_context(container["securityContext"], configured)
+    pod["volumes"] += list(configured.volumes)
+    container["volumeMounts"] += list(configured.volume_mounts)
+    if configured.shared_memory:
+        shared_memory = {"medium": "Memory", "sizeLimit": configured.shared_memory}
+        pod["volumes"].append({"name": "shared-memory", "emptyDir": shared_memory})
+        container["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108
+
+
+def _labelled(metadata: Manifest, labels: dict[str, str], annotations: dict[str, str]) -> Manifest:
+    """Add labels and annotations; those by which a child is found cannot be replaced."""
+    found = {**metadata, "labels": {**metadata["labels"], **labels, **metadata["labels"]}}
+    return {**found, "annotations": annotations} if annotations else found
+
+
+def _resources(configured: PodSettings, stage: Stage) -> Manifest:
+    requests, limits = dict(configured.resources.requests), dict(configured.resources.limits)
+    if stage.profile is not None and stage.profile.resource and stage.devices:
+        requests[stage.profile.resource] = limits[stage.profile.resource] = str(stage.devices)
     return {name: value for name, value in (("requests", requests), ("limits", limits)) if value}
 
 
-def _apply_profile(pod: Manifest, profile: Profile) -> None:
-    """Add to a Pod that is being built what its profile asks for."""
-    container = pod["containers"][0]
-    optional = {
-        "schedulerName": profile.scheduler_name,
-        "runtimeClassName": profile.runtime_class_name,
-    }
-    pod.update({field: value for field, value in optional.items() if value})
-    pod["securityContext"] = _merged(pod["securityContext"], profile.pod_security_context)
-    container["securityContext"] = _merged(container["securityContext"], profile.container_security_context)
-    pod["volumes"] += list(profile.volumes)
-    container["volumeMounts"] += list(profile.volume_mounts)
-    if profile.shared_memory:
-        shared_memory = {"medium": "Memory", "sizeLimit": profile.shared_memory}
-        pod["volumes"].append({"name": "shared-memory", "emptyDir": shared_memory})
-        container["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108
+def _security_context(default: Manifest, configured: PodSettings) -> Manifest:
+    """Give the container's security context. The API server takes no privileged one that is denied more privileges."""
+    context = _merged(default, configured.container_security_context)
+    if context.get("privileged"):
+        context.pop("allowPrivilegeEscalation", None)
+    return context
 
 
 def _merged(default: Manifest, change: Manifest) -> Manifest:

@@ -1,96 +1,135 @@
-"""What the Pods of a stage say, put together: results when they have ended, progress while they run."""
+"""What a stage Pod says, read with care: its progress while it runs, its result when it has ended.
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+It comes from a job runtime of this version or another, or from whatever answers in its place. Fields that this version
+does not know are left out, so that a rollback does no harm. What goes on into a status has to be something that the API
+server takes, or the object would never be written again: numbers are finite and fit an int64 even added up over all
+shards, texts and maps are no longer than a person reads. What is left out for that is said in the message.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from distill_operator.observation import PodView
-from distill_operator.plan.stages import Teamwork
 from distill_runtime.contract import Progress, Result
 
-_SUMS = frozenset({"inFlight", "tokensPerSecond"})
-"""Metrics of which the shards have a part each."""
+MOST_BYTES = 65_536
+MOST_FIGURES = 100
+LONGEST_NAME = 100
+LONGEST_TEXT = 4096
+"""As many characters as a termination message may have bytes."""
+LARGEST_COUNT = 2**53 - 1
+"""Exact in every JSON parser; and the sum of those of a thousand shards is an int64."""
+LONGEST_ETA_SECONDS = 10 * 365 * 86_400.0
+
+
+def read_progress(body: bytes) -> Progress | None:
+    """Give the progress that a Pod has answered with, or None if that is not what it is."""
+    said = _object(body)
+    counts, no_counts = _counts(said)
+    metrics, no_metrics = _metrics(said)
+    try:
+        return Progress(
+            stage=_text(said.get("stage")),
+            done=said["done"] if _is_count(said.get("done")) else -1,
+            total=said["total"] if _is_count(said.get("total")) else None,
+            unit=_text(said.get("unit"), LONGEST_NAME),
+            rate=_amount(said.get("rate"), LARGEST_COUNT),
+            eta_seconds=_amount(said.get("etaSeconds"), LONGEST_ETA_SECONDS),
+            message=_message(said, [*no_counts, *no_metrics]),
+            counts=counts,
+            metrics=metrics,
+        )
+    except ValidationError:
+        return None
 
 
 def parse_result(pod: PodView) -> Result | None:
     """Give the result that a Pod left, or None if it left none (it was killed, or its last words are a log)."""
+    said = _object(pod.termination_message)
+    counts, no_counts = _counts(said)
+    metrics, no_metrics = _metrics(said)
     try:
-        return Result.model_validate_json(pod.termination_message)
+        return Result.model_validate(
+            {
+                "outcome": said.get("outcome"),
+                "reason": _text(said.get("reason"), LONGEST_NAME),
+                "message": _message(said, [*no_counts, *no_metrics]),
+                "artifact": said.get("artifact"),
+                "counts": counts,
+                "metrics": metrics,
+            },
+            extra="ignore",
+        )
     except ValidationError:
         return None
 
 
-def read_progress(text: bytes) -> Progress | None:
-    """Give the progress that a Pod answered with, or None if that is none."""
+def _object(text: str | bytes) -> Mapping[str, Any]:
+    """Read a JSON object; what is none, or longer than any that a stage writes, is read as an empty one."""
+    if len(text) > MOST_BYTES:
+        return {}
     try:
-        return Progress.model_validate_json(text)
-    except ValidationError:
+        value = from_json(text.encode(errors="replace") if isinstance(text, str) else text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _counts(said: Mapping[str, Any]) -> tuple[dict[str, int], list[str]]:
+    figures = _figures(said.get("counts"))
+    fitting = {name: value for name, value in figures.items() if _is_count(value)}
+    return fitting, _left_out(figures, fitting)
+
+
+def _metrics(said: Mapping[str, Any]) -> tuple[dict[str, float], list[str]]:
+    figures = _figures(said.get("metrics"))
+    numbers = {name: _finite(value) for name, value in figures.items()}
+    fitting = {name: value for name, value in numbers.items() if value is not None}
+    return fitting, _left_out(figures, fitting)
+
+
+def _figures(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {}
+    names = [name for name in value if len(name) <= LONGEST_NAME]
+    return {name: value[name] for name in names[:MOST_FIGURES]}
+
+
+def _left_out(figures: Iterable[str], fitting: Mapping[str, object]) -> list[str]:
+    return [name for name in figures if name not in fitting]
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_COUNT
+
+
+def _amount(value: object, limit: float) -> float | None:
+    number = _finite(value)
+    return number if number is not None and 0 <= number <= limit else None
+
+
+def _finite(value: object) -> float | None:
+    """Give a number; JSON has none for NaN and infinity, so that a stage writes null, or 1e400 is read as infinity."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-
-
-def merge_results(pods: Iterable[PodView], expected: int, teamwork: Teamwork) -> Result | None:
-    """Give the result of a stage whose Job is complete.
-
-    `expected` is how many Pods have to say something; None means that at least one of them cannot be heard any more.
-    """
-    results: dict[int, Result] = {}
-    for pod in pods:
-        result = parse_result(pod)
-        if pod.phase == "Succeeded" and result is not None and result.outcome == "Succeeded":
-            results[pod.index] = result
-    if teamwork is Teamwork.TOGETHER:
-        return results.get(0)
-    if len(results) < expected:
+    try:
+        number = float(value)
+    except OverflowError:
         return None
-    if expected == 1:
-        return results[0]
-    counts: Counter[str] = Counter()
-    for result in results.values():
-        counts.update(result.counts)
-    return Result(
-        outcome="Succeeded",
-        reason=results[0].reason,
-        message=f"All {expected} shards are complete.",
-        counts=dict(counts),
-    )
+    return number if math.isfinite(number) else None
 
 
-def merge_progress(
-    pods: Sequence[PodView], progress: Mapping[str, Progress], expected: int, teamwork: Teamwork
-) -> Progress | None:
-    """Give the progress of a running stage from that of its Pods, by Pod name; None while none is known.
-
-    A shard that has ended counts with its result. While one of the `expected` Pods has said nothing yet, there is no
-    total, nor an ETA: what it has to do is not known.
-    """
-    known = [(pod, progress[pod.name]) for pod in pods if not pod.finished and pod.name in progress]
-    if not known:
-        return None
-    first = min(known, key=lambda item: item[0].index)[1]
-    if teamwork is Teamwork.TOGETHER or expected == 1:
-        return first
-    ended = [result.counts for pod in pods if pod.phase == "Succeeded" and (result := parse_result(pod)) is not None]
-    ended_units = sum(result_counts.get(first.unit, 0) for result_counts in ended)
-    values = [one for _, one in known]
-    counts: Counter[str] = Counter()
-    for some in (*ended, *(one.counts for one in values)):
-        counts.update(some)
-    totals = [one.total for one in values if one.total is not None]
-    complete = len(totals) + len(ended) == expected
-    return first.model_copy(
-        update={
-            "done": ended_units + sum(one.done for one in values),
-            "total": ended_units + sum(totals) if complete else None,
-            "rate": sum(one.rate or 0 for one in values),
-            "eta_seconds": max(one.eta_seconds or 0 for one in values) if complete else None,
-            "counts": dict(counts),
-            "metrics": {**first.metrics, **_added_up(values)},
-        }
-    )
+def _text(value: object, limit: int = LONGEST_TEXT) -> str:
+    text = value if isinstance(value, str) else ""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def _added_up(values: Sequence[Progress]) -> dict[str, float]:
-    """Give the figures that are the sum of those of the shards."""
-    names = {name for one in values for name in one.metrics if name in _SUMS}
-    return {name: sum(one.metrics.get(name, 0.0) for one in values) for name in sorted(names)}
+def _message(said: Mapping[str, Any], left_out: list[str]) -> str:
+    message = _text(said.get("message"))
+    if not left_out:
+        return message
+    return _text(f"Not a number that can be shown: {', '.join(left_out)}. {message}".rstrip())

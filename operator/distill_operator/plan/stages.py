@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from distill_operator.api import Accelerator, AnyResource, ObjectReference, Storage
+from distill_operator.api import Accelerator, AnyResource, ObjectReference, RunSpec
 from distill_operator.observation import ResourceKey
 from distill_operator.settings import Profile, Settings
 from distill_runtime.contract import ArtifactReference, Contract, Owner, StageName, identity
@@ -42,7 +42,7 @@ class Outline:
     """What a stage is by its object alone, whatever this operator is configured with: enough to follow its Jobs.
 
     `backoff_limit` is how often each of its Pods may fail within an attempt and be replaced, `max_attempts` how many
-    attempts may fail.
+    attempts in a row may fail without getting further. `saved_every` is after how many units what is done is safe.
     """
 
     name: str
@@ -51,31 +51,32 @@ class Outline:
     teamwork: Teamwork = Teamwork.SHARDS
     backoff_limit: int = 6
     max_attempts: int = 1
+    saved_every: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage(Outline):
+class Stage:
     """One step of a pipeline, run as one Indexed Job an attempt.
 
-    `input` is another object's artifact that it reads. `credentials` is the Secret with the variables that reading
-    sources takes.
+    `run` is what every kind says of its Jobs. `input` is another object's artifact that it reads. `credentials` is the
+    Secret with the variables that reading sources takes.
     """
 
+    outline: Outline
+    run: RunSpec
     command: StageName
     contract: Contract
-    storage: Storage
-    profile: Profile | None
+    profile: Profile | None = None
     input: ArtifactReference | None = None
     devices: int = 0
     check_only: bool = False
     secret: SecretVariable | None = None
     credentials: str | None = None
-    priority_class_name: str | None = None
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """The next stage cannot be planned yet."""
+    """The next stage cannot be started yet."""
 
     reason: str
     message: str
@@ -89,11 +90,21 @@ class Invalid:
     message: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Blocked(Outline):
+@dataclass(frozen=True)
+class Blocked:
     """A stage of which no Job can be started; one that has been is followed to its end all the same."""
 
+    outline: Outline
     by: Waiting | Invalid
+
+
+def job_name(owner: str, stage: str, attempt: int) -> str:
+    """Give the name of a Job and its companions: the same owner, stage and attempt are the same object.
+
+    Owners of different kinds may have one name, so no two kinds have a stage in common, and no stage's name ends in
+    that of another.
+    """
+    return f"{owner}-{stage}-a{attempt}"
 
 
 def key_of(resource: AnyResource) -> ResourceKey:
@@ -141,7 +152,7 @@ def placed(contract: AnyContract, resource: AnyResource, stage: str) -> AnyContr
     """
     canonical = json.dumps(identity(contract), sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:HASH_CHARACTERS]
-    storage: Storage = resource.spec.storage
+    run: RunSpec = resource.spec
     metadata = resource.metadata
-    output = f"{storage.path}/{metadata.namespace}/{metadata.name}/{stage}-{digest}"
+    output = f"{run.storage.path}/{metadata.namespace}/{metadata.name}/{stage}-{digest}"
     return contract.model_copy(update={"output": output})

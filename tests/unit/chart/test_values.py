@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from distill_operator.settings import Profile, Settings, StageSettings
+from distill_operator.settings import PodSettings, Profile, Settings
 from distill_runtime.contract import Model
 
 ROOT = Path(__file__).parents[3]
@@ -30,6 +30,7 @@ def settings() -> Settings:
         {
             "images": {"runtime": "runtime"},
             "stagePodSecurityContext": VALUES["stagePodSecurityContext"],
+            "jobs": VALUES["jobs"],
             "stages": VALUES["stages"],
             "profiles": VALUES["profiles"],
         }
@@ -48,7 +49,7 @@ def test_profiles_have_the_fields_of_the_operator_s_settings() -> None:
 
 def test_stages_have_the_fields_of_the_operator_s_settings() -> None:
     stage = SCHEMA["properties"]["stages"]["additionalProperties"]
-    assert set(stage["properties"]) == json_names(StageSettings)
+    assert set(stage["properties"]) == json_names(PodSettings)
 
 
 def test_the_shipped_profiles_are_there(settings: Settings) -> None:

@@ -10,7 +10,7 @@ from distill_operator.api import KINDS, AnyResource, StageState, StageStatus
 from distill_operator.observation import JobView, Observation, PodView, ResourceKey
 from distill_operator.plan.decision import parse
 from distill_operator.plan.kinds import KIND_PLANS
-from distill_operator.plan.manifests import job_name
+from distill_operator.plan.stages import job_name
 from distill_operator.settings import Settings
 from distill_runtime.contract import EXIT_WRONG_INPUT, ArtifactReference, Progress, Result
 
@@ -96,7 +96,8 @@ def key(kind: str) -> ResourceKey:
 
 def job(kind: str = "DistillDataset", stage: str = "generate", attempt: int = 1, **fields: Any) -> JobView:
     name = job_name(_NAMES[kind], stage, attempt)
-    defaults: dict[str, Any] = {"name": name, "uid": f"uid-{name}", "owner_uid": UID, "created_at": NOW}
+    defaults: dict[str, Any] = {"name": name, "uid": f"uid-{name}", "owner_uid": UID}
+    defaults |= {"created_at": NOW, "started_at": NOW}
     return JobView(stage=stage, attempt=attempt, **{**defaults, **fields})
 
 

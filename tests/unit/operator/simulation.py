@@ -20,7 +20,6 @@ from distill_operator.observation import (
     CONTAINER,
     DISRUPTION,
     INDEX_ANNOTATION,
-    JOB_UID_LABEL,
     STAGE_LABEL,
     PodView,
     ResourceKey,
@@ -31,6 +30,7 @@ from distill_operator.store import WatchedStore
 from distill_runtime.contract import EXIT_TERMINATED, EXIT_WRONG_INPUT, ArtifactReference, Progress, Result
 
 DIGEST = f"sha256:{'a' * 64}"
+COPIED = "npu-distill/made-by-a-copy"
 
 GRACE_PERIOD = timedelta(seconds=30)
 
@@ -56,6 +56,8 @@ class SimulatedPod:
     words: str = ""
     deletion_timestamp: datetime | None = None
     disrupted: bool = False
+    copied: bool = False
+    """A person has copied the Pod's manifest: it has all of its labels and belongs to no Job."""
     done: int = 0
 
     @property
@@ -70,7 +72,9 @@ class SimulatedPod:
         terminated = {"exitCode": self.exit_code, "message": self.words, "finishedAt": self.created_at.isoformat()}
         state = {"terminated": terminated} if self.finished else {}
         deletion = {"deletionTimestamp": self.deletion_timestamp.isoformat()} if self.deletion_timestamp else {}
-        labels = {**self.job.manifest["spec"]["template"]["metadata"]["labels"], JOB_UID_LABEL: self.job.uid}
+        labels = self.job.manifest["spec"]["template"]["metadata"]["labels"]
+        job = {"kind": "Job", "name": self.job.name, "uid": self.job.uid, "controller": True}
+        owners = [] if self.copied else [job]
         annotations = {INDEX_ANNOTATION: str(self.index)}
         disruption = {"type": DISRUPTION, "status": "True", "message": "Eviction API: evicting"}
         conditions = [disruption] if self.disrupted else []
@@ -87,6 +91,7 @@ class SimulatedPod:
                 "uid": self.name,
                 "labels": labels,
                 "annotations": annotations,
+                "ownerReferences": owners,
                 **deletion,
             },
             "spec": {"nodeName": "node-1"},
@@ -101,6 +106,7 @@ class SimulatedJob:
     manifest: Mapping[str, Any]
     uid: str
     created_at: datetime
+    started_at: datetime | None = None
     deleting: bool = False
     failures: Counter[int] = field(default_factory=Counter)
     failing: bool = False
@@ -122,11 +128,12 @@ class SimulatedJob:
         at = self.finished_at.isoformat() if self.finished_at else None
         condition = {"type": self.condition, "status": "True", "lastTransitionTime": at, "message": self.message}
         conditions = [condition] if self.condition else []
+        started = {"startTime": self.started_at.isoformat()} if self.started_at is not None else {}
         metadata = {**self.manifest["metadata"], "uid": self.uid, "creationTimestamp": self.created_at.isoformat()}
         if self.deleting:
             metadata["deletionTimestamp"] = NOW.isoformat()
         failed = ",".join(map(str, self.failed_indexes()))
-        status = {"conditions": conditions, "failedIndexes": failed} if conditions or failed else {}
+        status = {**started, "conditions": conditions, "failedIndexes": failed} if started or conditions else {}
         return {"metadata": metadata, "status": status}
 
     def failed_indexes(self) -> list[int]:
@@ -189,6 +196,9 @@ class SimulatedCluster:
             present = job.succeeded | {pod.index for pod in active}
             for index in sorted(set(range(job.manifest["spec"]["completions"])) - present):
                 self._create_pod(job, index)
+            if job.started_at is None:
+                job.started_at = self.now
+                self._publish("jobs", job.name, job.body())
 
     def start_pod(self, pod: SimulatedPod) -> None:
         pod.phase = "Running"
@@ -198,6 +208,11 @@ class SimulatedCluster:
         """The Pod's container ends. What it says is what the job runtime would say."""
         pod.phase, pod.exit_code = ("Succeeded", 0) if exit_code == 0 else ("Failed", exit_code)
         pod.words = _last_words(pod, exit_code)
+        if not pod.copied:
+            self._count_end(pod, exit_code)
+        self._publish("pods", pod.name, pod.body())
+
+    def _count_end(self, pod: SimulatedPod, exit_code: int) -> None:
         job = pod.job
         if exit_code == 0:
             job.succeeded.add(pod.index)
@@ -207,7 +222,6 @@ class SimulatedCluster:
             if pod.disrupted and not job.failing and job.manifest["spec"].get("backoffLimit") == 0:
                 job.message = f"Pod {pod.name} has condition {DISRUPTION} matching FailJob rule at index 1"
             job.failing = job.failing or job.wrong_input or job.exceeds_its_limit()
-        self._publish("pods", pod.name, pod.body())
 
     def evict_pod(self, pod: SimulatedPod) -> None:
         pod.disrupted = True
@@ -228,6 +242,30 @@ class SimulatedCluster:
         self._publish("jobs", job.name, None)
         for pod in self._pods_of(job):
             self._delete_pod(pod)
+
+    def remove_ended_job(self, job: SimulatedJob) -> None:
+        """The Job's TTL is over: it goes with its Pods, and with what nobody has recorded."""
+        for pod in self._pods_of(job):
+            del self.pods_by_name[pod.name]
+            self._publish("pods", pod.name, None)
+        del self.jobs_by_name[job.name]
+        self._publish("jobs", job.name, None)
+
+    def copy_pod(self, pod: SimulatedPod) -> None:
+        """`kubectl get pod -o yaml | kubectl apply`, under another name and without its owner."""
+        copy = SimulatedPod(f"copy-{self._uid()}", pod.job, pod.index, self.now, copied=True)
+        self.pods_by_name[copy.name] = copy
+        self._publish("pods", copy.name, copy.body())
+
+    def raise_retry(self) -> int:
+        """A person has mended what was wrong, and says so."""
+        retry = int(self.body["spec"].get("retry", 0)) + 1
+        for job in self.jobs_by_name.values():
+            if self._recorded(job.stage) == "Failed":
+                job.wrong_input = False
+        self.body = {**self.body, "spec": {**self.body["spec"], "retry": retry}}
+        self._object_changed(generation=self.body["metadata"]["generation"] + 1)
+        return retry
 
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -348,7 +386,7 @@ class SimulatedCluster:
         self.body = self._published["object"][self.key.name]
 
     def _pods_of(self, job: SimulatedJob) -> list[SimulatedPod]:
-        return [pod for pod in self.pods_by_name.values() if pod.job is job]
+        return [pod for pod in self.pods_by_name.values() if pod.job is job and not pod.copied]
 
     def _delete_in_the_foreground(self, job: SimulatedJob, pods: list[SimulatedPod]) -> None:
         """A Job that is deleted by the operator stays until its last Pod has gone."""
@@ -384,7 +422,8 @@ class SimulatedCluster:
 
 def _last_words(pod: SimulatedPod, exit_code: int) -> str:
     outcome = {0: "Succeeded", EXIT_WRONG_INPUT: "WrongInput", EXIT_TERMINATED: "Terminated"}.get(exit_code, "Failed")
-    artifact = ArtifactReference(uri=f"npu-distill/{pod.job.stage}", digest=DIGEST) if exit_code == 0 else None
+    uri = COPIED if pod.copied else f"npu-distill/{pod.job.stage}"
+    artifact = ArtifactReference(uri=uri, digest=DIGEST) if exit_code == 0 else None
     return Result(
         outcome=outcome, reason=f"{outcome}Said", message=f"{pod.job.stage}: {outcome}", artifact=artifact
     ).to_termination_message()

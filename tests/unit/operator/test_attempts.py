@@ -28,9 +28,11 @@ from unit.operator.builders import (
 
 from distill_operator.api import StageState, StageStatus
 from distill_operator.observation import JobView, Observation, PodView
-from distill_operator.plan.attempts import Step, step_stage
+from distill_operator.plan.attempts import step_stage
+from distill_operator.plan.buckets import sort_children
 from distill_operator.plan.kinds import KIND_PLANS
-from distill_operator.plan.stages import Stage
+from distill_operator.plan.stages import Stage, job_name
+from distill_operator.plan.steps import Step
 from distill_runtime.contract import Progress, Result
 
 TRAIN = job("FinetuneRun", "train")
@@ -38,6 +40,7 @@ GENERATE = job()
 ENDED = later(60)
 SIGTERM = 143
 DRAINED = "Eviction API: evicting"
+RETRY_COMMAND = '`kubectl patch finetunerun student -n team-a --type merge -p \'{"spec":{"retry":1}}\'`'
 
 
 def stage(kind: str, spec: dict[str, Any] | None = None) -> Stage:
@@ -57,11 +60,13 @@ def step(
     progress: dict[str, Progress] | None = None,
 ) -> Step:
     seen: Observation = observation(kind, jobs=jobs, pods=pods, progress=progress or {})
-    return step_stage(key(kind), stage(kind, spec), recorded, seen, SETTINGS, now)
+    retry = resource(kind, spec).spec.retry
+    return step_stage(stage(kind, spec), recorded, sort_children(key(kind), seen), retry, now)
 
 
 def created(found: Step) -> list[str]:
-    return [manifest["metadata"]["name"] for manifest in found.create if manifest["kind"] == "Job"]
+    owner = {"train": "student", "generate": "math"}[found.status.name]
+    return [job_name(owner, found.status.name, found.start)] if found.start is not None else []
 
 
 def complete_job(view: JobView = GENERATE) -> JobView:
@@ -87,7 +92,7 @@ class TestStart:
             job="math-generate-a1",
             output=stage("DistillDataset").contract.output,
             started_at=ENDED,
-            message="Job math-generate-a1 starts.",
+            message="Waiting for the Pods of Job math-generate-a1 to start.",
         )
 
     def test_says_the_same_when_it_looks_again(self) -> None:
@@ -115,9 +120,6 @@ class TestStart:
 
     def test_does_not_wait_for_pods_that_have_ended(self) -> None:
         assert created(step(pods=(failed_pod(GENERATE),))) == ["math-generate-a1"]
-
-    def test_jobs_of_another_object_are_not_its_own(self) -> None:
-        assert created(step(jobs=(replace(GENERATE, owner_uid="another"),))) == ["math-generate-a1"]
 
 
 class TestActive:
@@ -175,7 +177,7 @@ class TestActive:
 
     def test_pods_that_have_just_ended_are_no_obstacle(self) -> None:
         """The Job's own condition follows a moment later."""
-        recorded = stage_status("generate", StageState.RUNNING, job=GENERATE.name, done=50)
+        recorded = stage_status("generate", StageState.RUNNING, job=GENERATE.name, done=50, started_at=NOW)
         found = step(recorded=recorded, jobs=(GENERATE,), pods=(succeeded_pod(GENERATE),))
         assert (found.status, found.reason) == (recorded, "Generating")
 
@@ -287,7 +289,7 @@ class TestComplete:
         assert found.status.metrics == {"loss": 0.114556, "rate": 1234570.0, "tokens": 33554432.0}
 
     def test_reads_on_while_a_pod_s_words_may_be_under_way(self) -> None:
-        recorded = stage_status("generate", StageState.RUNNING, job=GENERATE.name)
+        recorded = stage_status("generate", StageState.RUNNING, job=GENERATE.name, started_at=NOW)
         found = step(recorded=recorded, jobs=(complete_job(),), now=ENDED)
         assert (found.status, found.delete) == (recorded, ())
         assert found.look_again_after is not None
@@ -360,18 +362,20 @@ class TestFailed:
         assert created(found) == []
         assert (found.status.state, found.reason) == (StageState.FAILED, "ColumnMissing")
         assert found.message == (
-            "Stage train failed: there is no column answer. Correct what is on the claim and "
-            "`kubectl delete job student-train-a1`, which runs the stage again; or, if it is the spec, create "
-            "the object again with it corrected."
+            "Stage train failed: there is no column answer. Correct what is on the claim and set spec.retry to 1 "
+            f"({RETRY_COMMAND}), which runs the stage again; or, if it is the spec, create the "
+            "object again with it corrected."
         )
 
     def test_attempts_are_used_up(self) -> None:
         last = job("FinetuneRun", "train", attempt=4)
-        found = step("FinetuneRun", jobs=(failed_job(), failed_job(last)), pods=(failed_pod(last),))
+        before = stage_status("train", StageState.RUNNING, attempt=4, failures=3, job=last.name)
+        found = step("FinetuneRun", before, (failed_job(last),), (failed_pod(last),))
         assert (created(found), found.status.state) == ([], StageState.FAILED)
         assert found.message.startswith("Stage train failed after 4 attempts: ")
         assert found.message.endswith(
-            "When the cause is mended, `kubectl delete job student-train-a4` runs the stage again, from where it was."
+            f"When the cause is mended, set spec.retry to 1 ({RETRY_COMMAND}), which runs the stage again, from where "
+            "it was."
         )
 
     @pytest.mark.parametrize(
@@ -406,7 +410,7 @@ class TestFailed:
     def test_disruptions_do_not_hide_failures(self) -> None:
         """Three failures and one disruption, with two restarts."""
         last = job("FinetuneRun", "train", attempt=4)
-        before = stage_status("train", StageState.RUNNING, attempt=4, disrupted=(2,))
+        before = stage_status("train", StageState.RUNNING, attempt=4, failures=2, disrupted=(2,))
         found = step("FinetuneRun", before, (failed_job(last),), (failed_pod(last),), spec={"restarts": {"max": 2}})
         assert (created(found), found.status.state) == ([], StageState.FAILED)
 
@@ -423,12 +427,6 @@ class TestFailed:
         drained = failed_pod(GENERATE, 0, SIGTERM, disruption=DRAINED)
         found = step(jobs=(failed_job(GENERATE),), pods=(drained, failed_pod(GENERATE)))
         assert (found.status.state, found.status.disrupted) == (StageState.FAILED, ())
-
-    def test_a_failed_job_that_is_deleted_runs_again(self) -> None:
-        recorded = step("FinetuneRun", jobs=(failed_job(),), pods=(wrong_input_pod(TRAIN),)).status
-        found = step("FinetuneRun", recorded)
-        assert created(found) == ["student-train-a1"]
-        assert (found.status.state, found.status.reason) == (StageState.PENDING, None)
 
     def test_is_not_judged_before_its_pods_have_been_heard(self) -> None:
         """The Job's failure comes by another watch than the Pod that says that the input is wrong."""
@@ -451,3 +449,182 @@ class TestFailed:
         second = job("FinetuneRun", "train", attempt=2)
         found = step("FinetuneRun", jobs=(second, failed_job()), pods=(running_pod(second),))
         assert (found.status.state, found.status.job) == (StageState.RUNNING, "student-train-a2")
+
+
+class TestJobThatIsNotTakenUp:
+    """With many Jobs at once the Job controller is late; only its own word says that Pods should be there."""
+
+    created = replace(GENERATE, started_at=None)
+
+    def test_looks_the_same_from_before_it_is_there_until_its_pods_start(self) -> None:
+        asked_for = step(now=NOW)
+        for views, pods in (((self.created,), ()), ((GENERATE,), ()), ((GENERATE,), (pod(GENERATE),))):
+            found = step(recorded=asked_for.status, jobs=views, pods=pods, now=later(9))
+            assert (found.status, found.reason, found.message) == (
+                asked_for.status,
+                asked_for.reason,
+                asked_for.message,
+            )
+
+    def test_is_no_hindrance_for_minutes(self) -> None:
+        found = step(jobs=(self.created,), now=later(60))
+        assert (found.reason, found.look_again_after) == ("Generating", timedelta(seconds=240))
+
+    def test_is_said_then(self) -> None:
+        found = step(jobs=(self.created,), now=later(300))
+        assert (found.reason, found.look_again_after) == ("JobNotTakenUp", None)
+
+    def test_pods_are_missed_from_when_it_was_taken_up(self) -> None:
+        late = replace(GENERATE, started_at=later(120))
+        assert step(jobs=(late,), now=later(129)).look_again_after == timedelta(seconds=1)
+        assert step(jobs=(late,), now=later(130)).reason == "NoPods"
+
+    def test_one_that_is_held_back_says_so(self) -> None:
+        """By a queue, which also ends the Pods of one that it has let go before."""
+        held = replace(self.created, suspended=True)
+        for pods in ((), (running_pod(GENERATE, deletion_timestamp=later(90)),)):
+            found = step(jobs=(held,), pods=pods)
+            assert (found.status.state, found.reason) == (StageState.PENDING, "JobSuspended")
+        assert step(jobs=(held,), now=later(3600)).look_again_after is None
+
+
+class TestRetry:
+    def failed(self, **spec: Any) -> StageStatus:
+        return step("FinetuneRun", jobs=(failed_job(),), pods=(wrong_input_pod(TRAIN),), spec=spec or None).status
+
+    @pytest.mark.parametrize(
+        "jobs", [(), (failed_job(),), (TRAIN,)], ids=["removed", "still-there", "of-a-watch-that-lags"]
+    )
+    def test_what_has_failed_stays_failed_whatever_jobs_there_are(self, jobs: tuple[JobView, ...]) -> None:
+        found = step("FinetuneRun", self.failed(), jobs, now=later(86_400))
+        assert (created(found), found.status) == ([], self.failed())
+
+    @pytest.mark.parametrize("jobs", [(), (failed_job(),)], ids=["removed", "still-there"])
+    def test_a_retry_starts_the_next_attempt_at_once_and_counts_anew(self, jobs: tuple[JobView, ...]) -> None:
+        failed = self.failed().model_copy(update={"failures": 3, "done": 40})
+        found = step("FinetuneRun", failed, jobs, spec={"retry": 1})
+        assert created(found) == ["student-train-a2"]
+        status = found.status
+        assert (status.state, status.failures, status.done) == (StageState.PENDING, 0, 40)
+        assert (status.reason, status.finished_at) == (None, None)
+
+    def test_a_retry_is_taken_once(self) -> None:
+        second = job("FinetuneRun", "train", attempt=2)
+        recorded = step("FinetuneRun", self.failed(), spec={"retry": 1}).status
+        again = step("FinetuneRun", recorded, (failed_job(second),), (wrong_input_pod(second),), spec={"retry": 1})
+        assert (again.status.state, again.status.attempt) == (StageState.FAILED, 2)
+        assert "set spec.retry to 2" in again.message
+        assert created(step("FinetuneRun", again.status, spec={"retry": 1})) == []
+
+    def test_a_retry_that_was_started_and_not_recorded_is_followed(self) -> None:
+        second = job("FinetuneRun", "train", attempt=2)
+        jobs = (failed_job(), second)
+        found = step("FinetuneRun", self.failed(), jobs, (running_pod(second),), spec={"retry": 1})
+        assert (found.status.state, found.status.attempt) == (StageState.RUNNING, 2)
+
+    def test_a_retry_that_came_before_the_failure_is_none(self) -> None:
+        """It was of an earlier stage, or the cause was not known yet. Wrong input is not tried again by it."""
+        running = stage_status("train", StageState.RUNNING, job=TRAIN.name)
+        found = step("FinetuneRun", running, (failed_job(),), (wrong_input_pod(TRAIN),), spec={"retry": 5})
+        assert (found.status.state, found.status.retry) == (StageState.FAILED, 5)
+        assert "set spec.retry to 6" in found.message
+        assert created(step("FinetuneRun", found.status, (failed_job(),), spec={"retry": 5})) == []
+        assert created(step("FinetuneRun", found.status, (failed_job(),), spec={"retry": 6})) == ["student-train-a2"]
+
+    def test_a_result_that_could_not_be_read_is_not_read_again(self) -> None:
+        mute = replace(succeeded_pod(GENERATE), termination_message="{}")
+        failed = step(jobs=(complete_job(),), pods=(mute,), now=later(3600)).status
+        found = step(recorded=failed, jobs=(complete_job(),), pods=(mute,), now=later(3600), spec={"retry": 1})
+        assert created(found) == ["math-generate-a2"]
+
+    @pytest.mark.parametrize("state", [StageState.PENDING, StageState.RUNNING])
+    def test_a_job_that_was_removed_before_its_end_was_seen_starts_again(self, state: StageState) -> None:
+        """By its TTL, while the operator was away, or by hand. What is complete on the claim is picked up."""
+        recorded = stage_status("train", state, attempt=2, job="student-train-a2", failures=1)
+        found = step("FinetuneRun", recorded, (failed_job(),), now=later(3600))
+        assert (created(found), found.status.failures) == (["student-train-a2"], 1)
+
+
+class TestProgressOfAttempts:
+    """Failures count since the last attempt that got further."""
+
+    def after(self, kind: str, view: JobView, spec: dict[str, Any] | None = None, **before: Any) -> Step:
+        recorded = stage_status(view.stage, StageState.RUNNING, attempt=view.attempt, job=view.name, **before)
+        return step(kind, recorded, (failed_job(view),), (failed_pod(view),), later(3600), spec)
+
+    def test_one_that_got_further_is_followed_by_another(self) -> None:
+        """As of a generation whose teacher restarts every night."""
+        found = self.after("DistillDataset", job(attempt=9), done=500, done_before=400)
+        assert created(found) == ["math-generate-a10"]
+        assert (found.status.failures, found.status.done_before) == (0, 500)
+
+    def test_one_that_did_not_is_the_last(self) -> None:
+        found = self.after("DistillDataset", job(attempt=10), done=500, done_before=500)
+        assert (created(found), found.status.state) == ([], StageState.FAILED)
+
+    def test_one_that_did_only_again_what_others_had_done_got_no_further(self) -> None:
+        found = self.after("DistillDataset", job(attempt=2), done=300, done_before=500)
+        assert found.status.state is StageState.FAILED
+
+    @pytest.mark.parametrize(("done", "failures"), [(999, 3), (1000, 0)])
+    def test_training_got_further_once_it_has_saved_more(self, done: int, failures: int) -> None:
+        spec = {"checkpoint": {"everySteps": 500}}
+        view = job("FinetuneRun", "train", attempt=7)
+        found = self.after("FinetuneRun", view, spec, done=done, done_before=510, failures=2)
+        assert created(found) == ["student-train-a8"]
+        assert (found.status.failures, found.status.done_before) == (failures, done)
+
+    def test_a_drained_attempt_that_got_no_further_changes_nothing(self) -> None:
+        view = job("FinetuneRun", "train", attempt=7)
+        found = self.after("FinetuneRun", view, failures=3, disrupted=(7,))
+        assert (created(found), found.status.failures) == (["student-train-a8"], 3)
+
+    def test_failures_count_while_the_operator_is_away_between_job_and_status(self) -> None:
+        second = job("FinetuneRun", "train", attempt=2)
+        recorded = stage_status("train", StageState.RUNNING, job=TRAIN.name, done=40)
+        found = step("FinetuneRun", recorded, (failed_job(), second), (failed_pod(TRAIN), running_pod(second)))
+        assert (found.status.attempt, found.status.failures, found.status.done_before) == (2, 1, 40)
+
+    def test_failures_are_counted_once_while_an_attempt_pauses(self) -> None:
+        pods = (failed_pod(TRAIN),)
+        first = step("FinetuneRun", jobs=(failed_job(),), pods=pods, now=ENDED)
+        last = step("FinetuneRun", first.status, (failed_job(),), pods, later(3600))
+        assert (created(last), last.status.failures) == (["student-train-a2"], 1)
+
+    def test_restarts_max_may_be_raised_while_it_runs(self) -> None:
+        view = job("FinetuneRun", "train", attempt=4)
+        assert created(self.after("FinetuneRun", view, {"restarts": {"max": 4}}, failures=3)) == ["student-train-a5"]
+
+
+class TestLookalikes:
+    """`kubectl get -o yaml | kubectl apply` copies labels and ownerReferences along."""
+
+    copied = replace(GENERATE, name="copied", uid="copied")
+    bare = replace(running_pod(GENERATE), name="bare", job_uid="")
+
+    def test_do_not_disturb_what_runs(self) -> None:
+        found = step(jobs=(GENERATE, self.copied), pods=(running_pod(GENERATE), self.bare, running_pod(self.copied)))
+        assert (found.status.state, found.status.job) == (StageState.RUNNING, GENERATE.name)
+
+    def test_take_no_result_away(self) -> None:
+        failed = failed_job(self.copied, finished_at=later(1))
+        found = step(jobs=(complete_job(), failed), pods=(succeeded_pod(GENERATE), failed_pod(failed), self.bare))
+        assert found.status.state is StageState.SUCCEEDED
+
+    @pytest.mark.parametrize(
+        ("jobs", "pods", "named"),
+        [
+            ((), (bare,), "pod bare"),
+            ((copied,), (), "job copied"),
+            ((replace(GENERATE, owner_uid=""),), (), "job math-generate-a1"),
+            ((failed_job(GENERATE, owner_uid=""),), (), "job math-generate-a1"),
+        ],
+        ids=["pod", "job", "orphan", "ended-orphan-of-the-name"],
+    )
+    def test_are_in_the_way_of_a_start(self, jobs: tuple[JobView, ...], pods: tuple[PodView, ...], named: str) -> None:
+        found = step(jobs=jobs, pods=pods)
+        assert (created(found), found.reason, found.status.job) == ([], "StrayInTheWay", None)
+        assert f"`kubectl delete {named}`" in found.message
+
+    def test_that_have_ended_under_another_name_are_not(self) -> None:
+        assert created(step(jobs=(failed_job(self.copied),), pods=(replace(self.bare, phase="Failed"),)))

@@ -74,3 +74,11 @@ def test_a_disrupted_attempt_is_no_warning() -> None:
     assert notices(status(GENERATING, first), status(GENERATING, second)) == [
         Notice("Normal", "AttemptDisrupted", "Attempt 1 failed (…)")
     ]
+
+
+def test_a_retry_is_no_warning() -> None:
+    failed = stage_status("train", StageState.FAILED)
+    second = stage_status("train", StageState.PENDING, attempt=2, message="Waiting for the Pods of Job …")
+    assert notices(status(GENERATING, failed), status(GENERATING, second)) == [
+        Notice("Normal", "StageRetried", "Waiting for the Pods of Job …")
+    ]

@@ -20,15 +20,9 @@ from unit.operator.builders import (
 )
 
 from distill_operator.observation import PodView
-from distill_operator.plan.failures import (
-    Failure,
-    failure,
-    obstacle,
-    stuck_terminating,
-    unreadable_result,
-    until_overdue,
-)
+from distill_operator.plan.failures import Failure, failure, unreadable_result
 from distill_operator.plan.kinds import KIND_PLANS
+from distill_operator.plan.obstacles import obstacle, stuck_terminating, until_overdue
 from distill_operator.plan.stages import Stage
 from distill_runtime.contract import Result
 

@@ -8,8 +8,8 @@ from unit.operator.builders import SETTINGS, UID, key, ready, resource, succeede
 
 from distill_operator.api.common import NAME_LIMIT
 from distill_operator.plan.kinds import KIND_PLANS
-from distill_operator.plan.manifests import attempt_manifests, job_name
-from distill_operator.plan.stages import Stage
+from distill_operator.plan.manifests import attempt_manifests
+from distill_operator.plan.stages import Stage, job_name
 from distill_operator.settings import Settings
 from distill_runtime.contract import parse_contract
 
@@ -26,6 +26,8 @@ EVERYTHING = {
     "env": {"HCCL_CONNECT_TIMEOUT": "1200"},
     "podLabels": {"ring-controller.atlas": "ascend-910b"},
     "podAnnotations": {"sp-block": "16"},
+    "jobLabels": {"kueue.x-k8s.io/queue-name": "team-a"},
+    "jobAnnotations": {"acme.example/cost-center": "7"},
     "schedulerName": "volcano",
     "runtimeClassName": "ascend",
     "sharedMemory": "64Gi",
@@ -35,6 +37,7 @@ EVERYTHING = {
     "podSecurityContext": {"supplementalGroups": [1000]},
     "containerSecurityContext": {"privileged": True},
 }
+STAGE_FIELDS = EVERYTHING.keys() - {"deviceTarget", "resource", "devicesPerNode"}
 FULL_SETTINGS = Settings.model_validate(
     {
         "images": {"runtime": "registry.example/runtime:1", "pullPolicy": "Always", "pullSecrets": ["registry"]},
@@ -196,6 +199,67 @@ def test_pods_with_devices_go_where_their_profile_says_and_others_where_their_st
     assert place("train") == {field: EVERYTHING[field] for field in ("nodeSelector", "tolerations")}
 
 
+def test_stages_without_devices_have_what_profiles_have() -> None:
+    configured = {name: value for name, value in EVERYTHING.items() if name in STAGE_FIELDS}
+    settings = Settings.model_validate(
+        {
+            "images": {"runtime": "r"},
+            "stagePodSecurityContext": {},
+            "stages": {"msrun": configured},
+            "profiles": {"ascend-910b": EVERYTHING},
+        }
+    )
+
+    def shape(stage: str) -> Manifest:
+        """The Job without what the stage and its devices decide."""
+        (job,) = (item for item in manifests("FinetuneRun", stage, NPUS, settings) if item["kind"] == "Job")
+        metadata, pod = job["metadata"], job["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        labels = {name: value for name, value in metadata["labels"].items() if not name.startswith("npu-distill.io/")}
+        mounts = [mount["name"] for mount in container["volumeMounts"]]
+        fields = ("nodeSelector", "tolerations", "schedulerName", "runtimeClassName", "securityContext")
+        return {
+            "labels": labels,
+            "annotations": metadata["annotations"],
+            "pod": {field: pod[field] for field in fields},
+            "image": container["image"],
+            "securityContext": container["securityContext"],
+            "mounts": mounts,
+        }
+
+    assert shape("train-preflight") == shape("train")
+
+
+def test_labels_by_which_children_are_found_cannot_be_replaced() -> None:
+    mine = {"npu-distill.io/uid": "mine", "mine": "yes"}
+    cpu = {"deviceTarget": "CPU", "jobLabels": mine, "podLabels": mine}
+    settings = Settings.model_validate(
+        {"images": {"runtime": "r"}, "stagePodSecurityContext": {}, "profiles": {"cpu": cpu}}
+    )
+    (job,) = (item for item in manifests("FinetuneRun", "train", settings=settings) if item["kind"] == "Job")
+    for metadata in (job["metadata"], job["spec"]["template"]["metadata"]):
+        assert (metadata["labels"]["npu-distill.io/uid"], metadata["labels"]["mine"]) == (UID, "yes")
+
+
+def test_only_the_job_has_the_labels_of_jobs() -> None:
+    config_map, _, job = case("train-on-npus")
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
+    assert "kueue.x-k8s.io/queue-name" not in config_map["metadata"]["labels"]
+    assert "kueue.x-k8s.io/queue-name" not in job["spec"]["template"]["metadata"]["labels"]
+
+
+def test_a_privileged_container_is_not_denied_privileges() -> None:
+    """The API server takes no `allowPrivilegeEscalation: false` beside `privileged: true`."""
+    (container,) = pod_of("train-on-npus")["containers"]
+    assert container["securityContext"]["privileged"] is True
+    assert "allowPrivilegeEscalation" not in container["securityContext"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_jobs_go_by_themselves(name: str) -> None:
+    assert job_of(name)["spec"]["ttlSecondsAfterFinished"] == 86_400
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_pods_hold_no_kubernetes_credentials(name: str) -> None:
     assert pod_of(name)["automountServiceAccountToken"] is False
@@ -290,16 +354,24 @@ HOST_NAME = 63
 def test_objects_of_one_name_have_no_child_in_common() -> None:
     """Whatever their kinds; a child that two objects owned would be taken over and never be right."""
     assert len(STAGES) == 7
-    assert len({job_name("math", stage.name, 1) for stage in STAGES}) == len(STAGES)
+    assert len({job_name("math", stage.outline.name, 1) for stage in STAGES}) == len(STAGES)
 
 
 def test_objects_of_different_names_have_no_child_in_common() -> None:
     """`a` with a stage `b-c` would meet `a-b` with a stage `c`."""
-    names = {stage.name for stage in STAGES}
+    names = {stage.outline.name for stage in STAGES}
     assert not [(name, other) for name in names for other in names if name.endswith(f"-{other}")]
 
 
 def test_the_longest_allowed_name_is_the_longest_that_leaves_room_for_the_names_of_pods() -> None:
-    """A Pod's name is <owner>-<stage>-a<attempt>-<index>-<5 random characters>."""
-    names = [f"{job_name('n' * NAME_LIMIT, stage.name, stage.max_attempts)}-{stage.pods - 1}-zx9k2" for stage in STAGES]
+    """A Pod's name is <owner>-<stage>-a<attempt>-<index>-<5 random characters>. Of a tenth attempt it may be cut."""
+    outlines = [stage.outline for stage in STAGES]
+    names = [f"{job_name('n' * NAME_LIMIT, stage.name, 1)}-{stage.pods - 1}-zx9k2" for stage in outlines]
     assert max(map(len, names)) == HOST_NAME
+
+
+def test_host_names_have_room_for_ten_thousand_attempts() -> None:
+    """<job>-<index>, by which Pods that train together find each other."""
+    outlines = [stage.outline for stage in STAGES]
+    hosts = [f"{job_name('n' * NAME_LIMIT, stage.name, 9999)}-{stage.pods - 1}" for stage in outlines]
+    assert max(map(len, hosts)) <= HOST_NAME

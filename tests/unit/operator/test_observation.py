@@ -14,7 +14,8 @@ LABELS = {
     "npu-distill.io/stage": "train",
     "npu-distill.io/attempt": "2",
 }
-METADATA = {"name": "child", "namespace": "team-a", "uid": "u", "labels": LABELS}
+OWNERS = [{"kind": "FinetuneRun", "name": "student", "uid": "owner", "controller": True}]
+METADATA = {"name": "child", "namespace": "team-a", "uid": "u", "labels": LABELS, "ownerReferences": OWNERS}
 AT = "2026-01-02T03:04:05Z"
 TIME = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -80,9 +81,9 @@ def test_a_job_that_is_being_deleted() -> None:
 
 
 def pod(**status: Any) -> PodView:
-    labels = {**LABELS, "batch.kubernetes.io/controller-uid": "job-uid"}
+    owners = [{"kind": "Job", "name": "student-train-a2", "uid": "job-uid", "controller": True}]
     annotations = {"batch.kubernetes.io/job-completion-index": "3"}
-    return view_pod({"metadata": {**METADATA, "labels": labels, "annotations": annotations}, "status": status})
+    return view_pod({"metadata": {**METADATA, "ownerReferences": owners, "annotations": annotations}, "status": status})
 
 
 def test_a_new_pod_belongs_to_its_job_by_uid() -> None:

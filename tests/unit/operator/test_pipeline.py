@@ -28,6 +28,7 @@ from distill_operator.api import AnyResource, StageState, StageStatus
 from distill_operator.observation import JobView, PodView
 from distill_operator.plan.kinds import KIND_PLANS
 from distill_operator.plan.pipeline import Phase, Plan, plan_resource
+from distill_operator.plan.stages import job_name
 from distill_runtime.contract import ArtifactReference
 
 GENERATE = job()
@@ -52,7 +53,12 @@ def plan(
 
 
 def created(found: Plan) -> list[str]:
-    return [manifest["metadata"]["name"] for manifest in found.create if manifest["kind"] == "Job"]
+    if found.start is None:
+        return []
+    stage = found.start.stage
+    owner = stage.contract.owner
+    assert owner is not None
+    return [job_name(owner.name, stage.outline.name, found.start.attempt)]
 
 
 def states(found: Plan) -> dict[str, str]:
@@ -80,7 +86,7 @@ class TestOrder:
         status = recorded(*(succeeded_stage(name, message=name) for name in ("generate", "filter", "pack")))
         found = plan(status=status)
         assert (found.verdict.phase, found.verdict.reason, found.verdict.message) == (Phase.DONE, "Packed", "pack")
-        assert (found.create, found.delete) == ((), ())
+        assert (found.start, found.delete) == (None, ())
 
     def test_a_failed_stage_holds_those_after_it(self) -> None:
         failed = replace(GENERATE, failed=True, finished_at=NOW)
@@ -125,7 +131,7 @@ class TestProfileThatIsRemoved:
         found = self.plan((self.train,), (running_pod(self.train), running_pod(self.train, 1)))
         assert (found.verdict.phase, found.verdict.reason) == (Phase.PROGRESSING, "Training")
         assert states(found) == {"train-preflight": "Succeeded", "train": "Running"}
-        assert (found.create, found.delete) == ((), ())
+        assert (found.start, found.delete) == (None, ())
 
     def test_what_it_made_is_taken(self) -> None:
         done = replace(self.train, **complete(self.train))
@@ -188,7 +194,7 @@ class TestSpecChanged:
             ready("DistillDataset"),
             now=later(3600),
         )
-        assert (found.create, found.verdict.phase, found.verdict.reason) == ((), Phase.FAILED, "SpecChanged")
+        assert (found.start, found.verdict.phase, found.verdict.reason) == (None, Phase.FAILED, "SpecChanged")
         assert f"not what it has begun to make in {begun.stages[0].output}" in found.verdict.message
 
     def test_one_that_runs_is_followed_to_its_end(self) -> None:

@@ -1,17 +1,17 @@
-"""What several Pods say, put together."""
+"""What a Pod says, of whatever version, read into values that every status can hold."""
 
+import json
 from typing import Any
 
 import pytest
-from unit.operator.builders import failed_pod, job, progress, result, running_pod, succeeded_pod
+from hypothesis import given
+from hypothesis import strategies as st
+from unit.operator.builders import failed_pod, job, pod, progress, result
 
-from distill_operator.observation import PodView
-from distill_operator.plan.reports import merge_progress, merge_results, parse_result
-from distill_operator.plan.stages import Teamwork
+from distill_operator.plan.reports import LARGEST_COUNT, LONGEST_TEXT, parse_result, read_progress
 from distill_runtime.contract import Progress, Result
 
 JOB = job()
-SHARDS, TOGETHER = Teamwork.SHARDS, Teamwork.TOGETHER
 
 
 @pytest.mark.parametrize("words", ["", "Traceback", "{}", "[]", '{"outcome": "Succeeded"}'])
@@ -19,77 +19,85 @@ def test_last_words_that_are_no_result(words: str) -> None:
     assert parse_result(failed_pod(JOB, termination_message=words)) is None
 
 
-class TestResults:
-    def test_counts_of_shards_add_up(self) -> None:
-        pods = [
-            succeeded_pod(JOB, 0, result({"prompts": 5, "failed.timeout": 1})),
-            succeeded_pod(JOB, 1, result({"prompts": 4})),
-        ]
-        merged = merge_results(pods, 2, SHARDS)
-        assert merged is not None
-        assert merged.counts == {"prompts": 9, "failed.timeout": 1}
-        assert merged.message == "All 2 shards are complete."
-
-    def test_a_single_pod_speaks_for_itself(self) -> None:
-        said = result({"prompts": 5}, metrics={"meanTokens": 7.5})
-        assert merge_results([succeeded_pod(JOB, 0, said)], 1, SHARDS) == said
-
-    @pytest.mark.parametrize("teamwork", list(Teamwork))
-    def test_nothing_is_made_up_for_a_pod_that_is_gone(self, teamwork: Teamwork) -> None:
-        assert merge_results([succeeded_pod(JOB, 1)], 2, teamwork) is None
-
-    def test_the_first_of_pods_that_work_together_speaks_for_all(self) -> None:
-        said = result({"steps": 100})
-        assert merge_results([succeeded_pod(JOB, 1), succeeded_pod(JOB, 0, said)], 2, TOGETHER) == said
-
-    def test_a_pod_that_failed_before_its_replacement_succeeded_does_not_count(self) -> None:
-        failed = failed_pod(JOB, said=Result(outcome="Failed", reason="X", message="", counts={"prompts": 3}))
-        said = result({"prompts": 5})
-        assert merge_results([succeeded_pod(JOB, 0, said), failed], 1, SHARDS) == said
+def said(**fields: Any) -> Progress | None:
+    body = {"stage": "train", "done": 5, "unit": "steps", **fields}
+    return read_progress(json.dumps(body).encode())
 
 
-class TestProgress:
-    def merge(self, *known: tuple[PodView, Progress | None], expected: int = 2, teamwork: Teamwork = SHARDS) -> Any:
-        said = {pod.name: one for pod, one in known if one is not None}
-        return merge_progress([pod for pod, _ in known], said, expected, teamwork)
+def ended(**fields: Any) -> Result | None:
+    body = {"outcome": "Succeeded", "reason": "Done", "message": "it is done", **fields}
+    return parse_result(pod(JOB, termination_message=json.dumps(body)))
 
-    def test_is_unknown_while_no_pod_has_answered(self) -> None:
-        assert self.merge((running_pod(JOB), None)) is None
 
-    def test_of_shards_adds_up(self) -> None:
-        merged = self.merge(
-            (running_pod(JOB, 0), progress(5, 10, rate=1.0, eta_seconds=5, counts={"answered": 5})),
-            (running_pod(JOB, 1), progress(2, 10, rate=0.5, eta_seconds=16, counts={"answered": 1, "failed": 1})),
-        )
-        assert (merged.done, merged.total, merged.rate, merged.eta_seconds) == (7, 20, 1.5, 16)
-        assert merged.counts == {"answered": 6, "failed": 1}
+def test_what_a_stage_writes_is_read_as_it_is() -> None:
+    progressing = progress(5, 10, rate=1.5, eta_seconds=3.5, message="m", counts={"a": 1}, metrics={"loss": 0.5})
+    assert read_progress(progressing.model_dump_json(by_alias=True).encode()) == progressing
+    done = result({"a": 1}, metrics={"loss": 0.5})
+    assert parse_result(pod(JOB, termination_message=done.to_termination_message())) == done
 
-    def test_of_shards_adds_up_their_speed_too(self) -> None:
-        merged = self.merge(
-            (running_pod(JOB, 0), progress(5, metrics={"tokensPerSecond": 10.0, "other": 1.0})),
-            (running_pod(JOB, 1), progress(2, metrics={"tokensPerSecond": 5.5, "other": 2.0})),
-        )
-        assert merged.metrics == {"tokensPerSecond": 15.5, "other": 1.0}
 
-    def test_a_shard_that_has_ended_keeps_counting(self) -> None:
-        merged = self.merge(
-            (succeeded_pod(JOB, 0, result({"generations": 10, "answered": 10})), None),
-            (running_pod(JOB, 1), progress(2, 10, counts={"answered": 2})),
-        )
-        assert (merged.done, merged.total) == (12, 20)
-        assert merged.counts["answered"] == 12
+def test_fields_of_another_version_do_no_harm() -> None:
+    """A newer job runtime's, after the operator was rolled back."""
+    assert said(queueDepth=3) == said()
+    artifact = {"uri": "npu-distill/out", "digest": f"sha256:{'d' * 64}"}
+    newer = ended(artifact={**artifact, "fingerprint": "x"}, spent={"usd": 3})
+    assert newer is not None
+    assert newer == ended(artifact=artifact)
 
-    def test_there_is_no_total_while_a_shard_has_not_answered(self) -> None:
-        merged = self.merge(
-            (running_pod(JOB, 0), progress(5, 10, eta_seconds=5)), (running_pod(JOB, 1), None), expected=2
-        )
-        assert (merged.done, merged.total, merged.eta_seconds) == (5, None, None)
 
-    def test_there_is_no_total_while_a_shard_does_not_know_its_own(self) -> None:
-        merged = self.merge((running_pod(JOB, 0), progress(5, 10)), (running_pod(JOB, 1), progress(1)))
-        assert (merged.done, merged.total) == (6, None)
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b"[]", b"{}", b'{"done": -1}', b"\xff", b"[" * 10_000, b'{"stage": "\\ud800"}', b" " * 70_000],
+)
+def test_what_is_no_progress_is_none(body: bytes) -> None:
+    assert read_progress(body) is None
 
-    def test_the_first_of_pods_that_work_together_speaks_for_all(self) -> None:
-        first = progress(7, 10)
-        merged = self.merge((running_pod(JOB, 1), progress(6, 10)), (running_pod(JOB, 0), first), teamwork=TOGETHER)
-        assert merged == first
+
+@pytest.mark.parametrize("eta", ["1e400", "-1", "NaN", "1e18", '"soon"', "null", "9" * 400])
+def test_an_eta_that_is_none_is_left_out(eta: str) -> None:
+    found = read_progress(f'{{"stage": "s", "done": 1, "unit": "rows", "rate": 2, "etaSeconds": {eta}}}'.encode())
+    assert found is not None
+    assert (found.eta_seconds, found.rate) == (None, 2)
+
+
+@pytest.mark.parametrize("loss", ["null", "NaN", "1e400", "-Infinity", '"NaN"', "9" * 400])
+def test_a_figure_that_is_no_number_is_said_in_words(loss: str) -> None:
+    """A status with it would be refused for ever. A loss that has become NaN is written as null."""
+    figures = f'"message": "Step 1.", "metrics": {{"loss": {loss}, "x": 1}}'
+    found = read_progress(f'{{"stage": "s", "done": 1, "unit": "rows", {figures}}}'.encode())
+    assert found is not None
+    assert (found.metrics, found.message) == ({"x": 1}, "Not a number that can be shown: loss. Step 1.")
+
+
+@pytest.mark.parametrize("count", [-1, LARGEST_COUNT + 1, 10**30, 1.5, True, "7", None])
+def test_a_count_that_is_none_is_said_in_words(count: object) -> None:
+    found = ended(counts={"rows": count, "kept": LARGEST_COUNT})
+    assert found is not None
+    assert (found.counts, found.message) == (
+        {"kept": LARGEST_COUNT},
+        "Not a number that can be shown: rows. it is done",
+    )
+
+
+def test_texts_and_maps_are_bounded() -> None:
+    found = said(message="m" * 5000, unit="u" * 500, counts={f"c{i}": i for i in range(500)}, metrics={"n" * 500: 1})
+    assert found is not None
+    assert (len(found.message), found.message[-1], len(found.unit)) == (LONGEST_TEXT, "…", 100)
+    assert (len(found.counts), found.metrics) == (100, {})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from(["stage", "done", "total", "unit", "rate", "etaSeconds", "message", "counts", "metrics"])
+
+
+@given(st.dictionaries(FIELDS, JSON))
+def test_whatever_is_said_becomes_nothing_or_what_a_status_can_hold(fields: dict[str, Any]) -> None:
+    found = said(**fields)
+    if found is not None:
+        numbers = [found.done, found.total or 0, *found.counts.values()]
+        assert all(0 <= number <= LARGEST_COUNT for number in numbers)
+        json.dumps(found.model_dump(), allow_nan=False)

@@ -192,4 +192,4 @@ def test_every_input_is_immutable(kind: str) -> None:
         for rule in spec["x-kubernetes-validations"]
         if "oldSelf" in rule["rule"] and "is immutable" in rule["message"]
     }
-    assert immutable == spec["properties"].keys() - {"suspend", "priorityClassName"}
+    assert immutable == spec["properties"].keys() - {"suspend", "priorityClassName", "retry", "restarts"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_operator.settings import Settings, SettingsError, StageSettings, load_settings
+from distill_operator.settings import PodSettings, Settings, SettingsError, load_settings
 
 SMALLEST = """
 images: {runtime: "runtime:1"}
@@ -23,10 +23,11 @@ def test_the_smallest_file_has_defaults_for_the_rest(tmp_path: Path) -> None:
     settings = load(tmp_path, SMALLEST)
     assert (settings.images.pull_policy, settings.progress_interval_seconds) == ("IfNotPresent", 15)
     assert settings.watch_namespaces == ()
+    assert settings.jobs.ttl_seconds_after_finished == 86_400
 
 
 def test_a_stage_that_is_not_mentioned_has_no_settings(tmp_path: Path) -> None:
-    assert load(tmp_path, SMALLEST).stage("generate") == StageSettings()
+    assert load(tmp_path, SMALLEST).stage("generate") == PodSettings()
 
 
 def test_quantities_may_be_numbers_in_yaml(tmp_path: Path) -> None:
@@ -47,6 +48,10 @@ def test_quantities_may_be_numbers_in_yaml(tmp_path: Path) -> None:
         (
             SMALLEST + "progressIntervalSeconds: 0",
             "progressIntervalSeconds: Input should be greater than or equal to 1",
+        ),
+        (
+            SMALLEST + "jobs: {ttlSecondsAfterFinished: 5}",
+            "jobs.ttlSecondsAfterFinished: Input should be greater than or equal to 600",
         ),
         (SMALLEST + "watchNamespace: [a]", "watchNamespace: Extra inputs are not permitted"),
         (

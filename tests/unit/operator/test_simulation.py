@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from unit.operator.builders import body, key, ready
 from unit.operator.simulation import (
+    COPIED,
     STREAMS,
     Killed,
     SimulatedCluster,
@@ -130,6 +131,19 @@ def assert_fixed_point(operator: SimulatedOperator) -> None:
         assert operator.wake_at is None
 
 
+def assert_nothing_in_the_cluster_changes_it(operator: SimulatedOperator) -> None:
+    """An object that has come to its end stays as it is, whatever becomes of its Jobs and whoever looks like them."""
+    cluster = operator.cluster
+    before = cluster.body
+    for pod in list(cluster.pods_by_name.values()):
+        cluster.copy_pod(pod)
+    for job in list(cluster.jobs_by_name.values()):
+        cluster.remove_ended_job(job)
+    settle(operator)
+    assert cluster.body == before
+    assert cluster.jobs_by_name == {}
+
+
 class Cluster(RuleBasedStateMachine):
     """One object's life with everything that can come in its way."""
 
@@ -203,6 +217,21 @@ class Cluster(RuleBasedStateMachine):
         """Nobody is so fast as to do it before the operator has seen the Pods."""
         self.cluster.delete_job_by_hand(self._job(data))
 
+    @rule(data=st.data())
+    @precondition(lambda self: any(job.condition for job in self.cluster.jobs_by_name.values()))
+    def remove_an_ended_job(self, data: st.DataObject) -> None:
+        ended = [job for job in self.cluster.jobs_by_name.values() if job.condition]
+        self.cluster.remove_ended_job(data.draw(st.sampled_from(ended)))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.cluster.pods_by_name)
+    def copy_a_pod(self, data: st.DataObject) -> None:
+        self.cluster.copy_pod(self._pod(data))
+
+    @rule()
+    def raise_retry(self) -> None:
+        self.cluster.raise_retry()
+
     @rule()
     def toggle_suspend(self) -> None:
         self.cluster.toggle_suspend(not self.cluster.suspended)
@@ -226,19 +255,24 @@ class Cluster(RuleBasedStateMachine):
 
     @invariant()
     def an_index_has_one_unfinished_pod(self) -> None:
-        unfinished = [(pod.job.stage, pod.index) for pod in self.cluster.pods_by_name.values() if not pod.finished]
+        pods = [pod for pod in self.cluster.pods_by_name.values() if not pod.finished and not pod.copied]
+        unfinished = [(pod.job.stage, pod.index) for pod in pods]
         assert len(unfinished) == len(set(unfinished)), unfinished
+
+    @invariant()
+    def nothing_is_taken_from_a_copy(self) -> None:
+        assert COPIED not in str(self.cluster.body["status"])
 
     def teardown(self) -> None:
         self.cluster.toggle_suspend(False)
         settle(self.operator)
         while is_stalled(self.cluster) and not self.failures_are_final:  # what its message says to do
-            stage = next(item for item in self.cluster.body["status"]["stages"] if item["state"] == "Failed")
-            assert f"kubectl delete job {stage['job']}" in condition(self.cluster, "Ready")["message"]
-            self.cluster.delete_job_by_hand(self.cluster.jobs_by_name[stage["job"]])
+            said = condition(self.cluster, "Ready")["message"]
+            assert f'-p \'{{"spec":{{"retry":{self.cluster.raise_retry()}}}}}\'' in said
             settle(self.operator)
         assert is_ready(self.cluster) or (self.failures_are_final and is_stalled(self.cluster))
         assert_fixed_point(self.operator)
+        assert_nothing_in_the_cluster_changes_it(self.operator)
 
     def _job(self, data: st.DataObject) -> Any:
         return data.draw(st.sampled_from(list(self.cluster.jobs_by_name.values())))
@@ -344,3 +378,33 @@ def test_an_object_that_is_created_suspended_starts_nothing(make: Make) -> None:
     assert cluster.jobs_by_name == {}
     assert condition(cluster, "Ready")["reason"] == "Suspended"
     assert_fixed_point(operator)
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("seconds", [20, 240])
+def test_a_job_controller_that_is_late_costs_one_status_write_and_no_warning(make: Make, seconds: int) -> None:
+    operator = SimulatedOperator(make())
+    for _ in range(seconds):
+        catch_up(operator)
+        operator.step()
+        operator.cluster.pass_time(1)
+    assert operator.cluster.status_writes == 1
+    assert {notice.type for notice in operator.cluster.notices} == {"Normal"}
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_a_copy_that_still_runs_is_waited_for_before_something_is_started(make: Make) -> None:
+    operator = SimulatedOperator(make())
+    cluster = operator.cluster
+    while not cluster.pods_by_name:
+        go_on(operator)
+    cluster.copy_pod(next(iter(cluster.pods_by_name.values())))
+    cluster.delete_job_by_hand(next(iter(cluster.jobs_by_name.values())))
+    for pod in list(cluster.pods_by_name.values()):
+        if not pod.copied:
+            cluster.remove_pod(pod)
+    catch_up(operator)
+    operator.step()
+    assert (cluster.jobs_by_name, condition(cluster, "Ready")["reason"]) == ({}, "StrayInTheWay")
+    settle(operator)
+    assert is_ready(cluster)

@@ -220,7 +220,8 @@ def test_training_is_spread_over_pods_and_restarted_by_attempts() -> None:
     spec = {"accelerator": {"profile": "ascend-910b", "nodes": 2, "devicesPerNode": 8}, "restarts": {"max": 5}}
     planned = plan("FinetuneRun", "train", spec, ready("DistillDataset"))
     assert isinstance(planned, Stage)
-    assert (planned.pods, planned.devices, planned.backoff_limit, planned.max_attempts) == (2, 8, 0, 6)
+    assert (planned.outline.pods, planned.outline.backoff_limit, planned.outline.max_attempts) == (2, 0, 6)
+    assert planned.devices == 8
 
 
 @pytest.mark.parametrize("kind", ["FinetuneRun", "EvalRun"])

@@ -1,10 +1,12 @@
 """What an artifact depends on, and what has no bearing on it."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import BaseModel
 
 from distill_runtime.contract import FilterContract, GenerateContract, PackContract, TrainContract, identity
+from distill_runtime.contract.identity import FirstDefault
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -89,3 +91,43 @@ def test_when_checkpoints_are_saved_does_not_change_what_is_trained() -> None:
     assert identity(training(rendezvous={"host": "h"})) == identity(training())
     assert identity(training(nodes=2)) != identity(training())
     assert identity(training(mindformers={"a": {"b": 1}})) != identity(training())
+
+
+class Asked(BaseModel):
+    """As it was at first."""
+
+    model: str
+    temperature: float = 0.6
+
+
+class AskedLater(BaseModel):
+    """With a default that was changed, and a field that was added."""
+
+    model: str
+    temperature: Annotated[float, FirstDefault(0.6)] = 0.7
+    top_k: int | None = None
+
+
+class Request(BaseModel):
+    asked: Asked = Asked(model="r1")
+
+
+class RequestLater(BaseModel):
+    asked: AskedLater = AskedLater(model="r1")
+
+
+@pytest.mark.parametrize("temperature", [0.6, 0.7, 1.0])
+def test_a_default_that_is_changed_changes_no_identity_of_what_was_asked_before(temperature: float) -> None:
+    """The API server has written the default of that time into the object."""
+    before, now = Asked(model="v3", temperature=temperature), AskedLater(model="v3", temperature=temperature)
+    assert identity(before) == identity(now)
+    assert identity(Request(asked=before)) == identity(RequestLater(asked=now))
+
+
+def test_nor_that_of_a_block_that_is_at_its_default() -> None:
+    before, now = Asked(model="r1", temperature=0.6), AskedLater(model="r1", temperature=0.6)
+    assert identity(Request(asked=before)) == identity(RequestLater(asked=now)) == {}
+
+
+def test_what_is_asked_with_the_new_default_is_something_else() -> None:
+    assert identity(AskedLater(model="r1")) == {"model": "r1", "temperature": 0.7} != identity(Asked(model="r1"))

@@ -1,0 +1,25 @@
+"""The next step of a stage: where it stands, why, and what is to be done for it."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from distill_operator.api import StageStatus
+from distill_operator.observation import JobView
+from distill_operator.plan.stages import Invalid, Waiting
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a stage stands now, why, and what is to be done for it.
+
+    `start` is the attempt whose Job is to be started. `look_again_after` is set where time alone, without any event,
+    changes what is to be done; `blocked` where a Job should be started and cannot be.
+    """
+
+    status: StageStatus
+    reason: str = ""
+    message: str = ""
+    start: int | None = None
+    delete: tuple[JobView, ...] = ()
+    look_again_after: timedelta | None = None
+    blocked: Waiting | Invalid | None = None

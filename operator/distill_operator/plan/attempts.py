@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from distill_operator.api import StageState, StageStatus
-from distill_operator.api.common import Artifact
+from distill_operator.api.common import Artifact, StageInput
 from distill_operator.observation import JobView, Observation, PodView, ResourceKey
 from distill_operator.plan.failures import (
     NO_PODS_AFTER,
@@ -315,6 +315,7 @@ def _succeeded(before: StageStatus, job: JobView, result: Result) -> StageStatus
             "reason": None,
             "counts": result.counts,
             "metrics": _readable(result.metrics),
+            "inputs": tuple(StageInput.model_validate(each.model_dump()) for each in result.inputs),
             "artifact": Artifact(uri=artifact.uri, digest=artifact.digest) if artifact is not None else None,
         }
     )

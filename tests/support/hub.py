@@ -5,7 +5,7 @@ import json
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from support.local_server import LocalHandler, serve
@@ -20,6 +20,8 @@ class Repository:
     revision: str = "main"
     token: str = ""
     gated: bool = False
+    resolved: list[str] = field(default_factory=list, compare=False)
+    """Revisions at which files were read."""
 
     @property
     def commit(self) -> str:
@@ -39,6 +41,8 @@ class Handler(LocalHandler):
     def do_GET(self) -> None:  # noqa: N802 - named by http.server
         name, files, commit = self.repository.name, self.repository.files, self.repository.commit
         path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
+        if "/resolve/" in path:
+            self.repository.resolved.append(path.split("/resolve/")[1].partition("/")[0])
         path = path.replace(f"/{commit}", f"/{self.repository.revision}")  # a commit is a revision too
         revision = self.repository.revision
         known = self.headers.get("Authorization") == f"Bearer {self.repository.token}" or not self.repository.token

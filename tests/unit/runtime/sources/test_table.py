@@ -343,7 +343,7 @@ class Breaking(LocalHandler):
     content = json_lines(ROWS)
     tells_size = True
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - named by http.server
         self.send_response(200)
         if self.tells_size:
             self.send_header("Content-Length", str(len(self.content)))

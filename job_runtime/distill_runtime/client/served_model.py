@@ -17,11 +17,13 @@ from distill_runtime.foundation.errors import Retryable
 from distill_runtime.storage.fingerprints import shortened
 
 _FIRST_BACKOFF_SECONDS = 1.0
-_AWAY = frozenset({Kind.UNREACHABLE, Kind.DISCONNECTED, Kind.TIMEOUT, Kind.SERVER_ERROR, Kind.THROTTLED})
+_AWAY = frozenset({Kind.UNREACHABLE, Kind.DISCONNECTED, Kind.TIMEOUT})
+_LATER = _AWAY | {Kind.SERVER_ERROR, Kind.THROTTLED}
+"""With these it may be away too, or have no list: some gateways answer so where others say 404."""
 
 
 async def fingerprint_endpoint(settings: ClientSettings) -> InputFingerprint:
-    """Tell which model the only endpoint serves under the name that will be asked for, waiting for it if it is away.
+    """Tell which model the only endpoint serves under the name that will be asked for, once it lists its models.
 
     Raises:
         Retryable: EndpointUnreachable.
@@ -32,10 +34,12 @@ async def fingerprint_endpoint(settings: ClientSettings) -> InputFingerprint:
     gives_up_at = loop.time() + settings.unavailable_timeout_seconds
     failures = 0
     try:
-        while isinstance(models := await transport.models(endpoint), Trouble) and models.kind in _AWAY:
+        while isinstance(models := await transport.models(endpoint), Trouble) and models.kind in _LATER:
             failures += 1
             pause = models.retry_after or backoff(_FIRST_BACKOFF_SECONDS, failures)
             if loop.time() + pause > gives_up_at:
+                if models.kind not in _AWAY:
+                    break
                 raise Retryable("EndpointUnreachable", f"{endpoint} {models.what}, so that its model is not known")
             await asyncio.sleep(pause)
     finally:

@@ -27,6 +27,18 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         {"source": {"rows": {"uri": "arithmetic/prompts.jsonl"}}},
         "spec.source: set exactly one of prompts, rows, packed",
     ),
+    (
+        "a file of the container",
+        DATASET,
+        {"source": {"prompts": {"uri": "file:///etc/passwd"}}},
+        "prompts.uri must be a path on the claim, or a URL that begins with one of hf, http",
+    ),
+    (
+        "a file of the container by a detour",
+        EVALUATION,
+        {"benchmark": {"uri": "simplecache::file:///etc/passwd"}},
+        "benchmark.uri must be a path on the claim, or a URL that begins with one of hf, http",
+    ),
     ("prompts without a teacher", DATASET, {"teacher": None}, "teacher answers source.prompts: set it with these"),
     ("a teacher for rows", DATASET, {"source": ROWS}, "leave it out with source.rows and source.packed"),
     ("prompts without pack", DATASET, {"pack": None}, "pack makes sequences of source.prompts and source.rows"),

@@ -6,8 +6,15 @@ from pathlib import Path
 
 from distill_runtime.client.journal import Journal
 from distill_runtime.client.values import Answer, Failure, Outcome, Reply, Request, request_key
-from distill_runtime.contract import GenerateContract, Price, PromptSource, TeacherParameters, shard_output
-from distill_runtime.foundation.rows import GENERATIONS_NAME
+from distill_runtime.contract import (
+    GenerateContract,
+    InputFingerprint,
+    Price,
+    PromptSource,
+    TeacherParameters,
+    shard_output,
+)
+from distill_runtime.foundation.rows import GENERATIONS_NAME, PROMPTS
 from distill_runtime.storage.artifact import ArtifactWriter
 from distill_runtime.storage.volume import Volume
 
@@ -30,9 +37,13 @@ class Generation:
 
 
 def write_generate_artifacts(
-    root: Path, shards: Sequence[Iterable[Generation]], output: str = "generate", source_column: str | None = None
+    root: Path,
+    shards: Sequence[Iterable[Generation]],
+    output: str = "generate",
+    source_column: str | None = None,
+    prompts: Sequence[str] = (),
 ) -> None:
-    """Write one artifact a shard."""
+    """Write one artifact a shard; `prompts` is what each tells the content of its prompts by, if it does."""
     contract = GenerateContract(
         output=output,
         prompts=PromptSource(uri="prompts.jsonl", source_column=source_column),
@@ -41,7 +52,9 @@ def write_generate_artifacts(
     )
     for index, generations in enumerate(shards):
         output_of_shard = shard_output(output, index, len(shards))
-        writer = ArtifactWriter(Volume(root), contract.model_copy(update={"output": output_of_shard}))
+        value = prompts[index] if prompts else ""
+        asked = [InputFingerprint(name=PROMPTS, uri="prompts.jsonl", value=value)] if value else []
+        writer = ArtifactWriter(Volume(root), contract.model_copy(update={"output": output_of_shard}), asked)
         with Journal(writer.directory / GENERATIONS_NAME) as journal:
             for generation in generations:
                 journal.append(_outcome(generation))

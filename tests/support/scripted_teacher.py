@@ -55,6 +55,8 @@ class ScriptedTeacher:
         bodies, headers: of all requests.
         served: models that it answers for; others get 404.
         listed: models that it says it has; None if it has no list.
+        roots: what it says that they were loaded from, if it does.
+        created: what it says that they are since.
     """
 
     def __init__(self, script: Script) -> None:
@@ -66,6 +68,8 @@ class ScriptedTeacher:
         self.most_in_flight = 0
         self.served = [MODEL]
         self.listed: list[str] | None = [MODEL]
+        self.roots: dict[str, str] = {}
+        self.created = 1_700_000_000
         self.url = ""
 
     @property
@@ -120,7 +124,11 @@ class ScriptedTeacher:
     async def _models(self, _request: web.Request) -> web.Response:
         if self.listed is None:
             return web.Response(status=404)
-        return web.json_response({"data": [{"id": model} for model in self.listed]})
+        return web.json_response({"data": [self._card(model) for model in self.listed]})
+
+    def _card(self, model: str) -> dict[str, Any]:
+        root = {"root": self.roots[model]} if model in self.roots else {}
+        return {"id": model, "object": "model", "created": self.created, **root}
 
     def application(self) -> web.Application:
         application = web.Application()

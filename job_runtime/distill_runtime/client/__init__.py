@@ -7,6 +7,8 @@
 * `endpoints`: which endpoint takes the next request, how many at once, and which are failing.
 * `concurrency`: how many requests at once an endpoint can make use of.
 * `ask`: the client: workers that take requests off one iterator until each has its outcome.
-* `journal`, `adoption`: outcomes on disk, one a line, found again after any crash or with another number of shards.
+* `journal`, `adoption`: outcomes on disk, one a line, found again after any crash or with another number of
+  shards, and told from outcomes of rows that are others now.
+* `served_model`: which model an endpoint serves, as far as it tells.
 * `output_cap`: noticing that a server cuts answers by itself.
 """

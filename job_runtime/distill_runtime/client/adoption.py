@@ -1,16 +1,20 @@
-"""Answers that an earlier run with another number of shards left: paid for, and taken over.
+"""Answers that an earlier run left: paid for, and taken over where they are answers to what would be asked now.
 
 With another shard count the same prompts are dealt to other Pods. What they would ask may already be in the journals
 of the earlier shards, finished or not, below the same output directory.
 """
 
+import hashlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+import orjson
 from pydantic import ValidationError
 
-from distill_runtime.client.journal import Journal, read_lines
+from distill_runtime.client.journal import Journal, read_lines, read_records
+from distill_runtime.client.values import Request
 from distill_runtime.contract import GenerateContract, Manifest
 from distill_runtime.contract.artifact import MANIFEST_NAME, PARTIAL_SUFFIX
 from distill_runtime.storage.artifact import partial_parameters
@@ -39,17 +43,34 @@ def earlier_journals(contract: GenerateContract, output: Path, journal_name: str
     return found
 
 
-def adopt(journal: Journal, earlier: Iterable[Path], keys: Iterator[str]) -> None:
-    """Copy into a journal those lines of earlier ones that answer one of its keys."""
-    wanted = {int(key, 16) for key in keys if key not in journal}
+def adopt(journal: Journal, earlier: Iterable[Path], requests: Iterable[Request]) -> None:
+    """Copy into a journal those lines of earlier ones that are outcomes of one of its requests."""
+    wanted = _subjects(request for request in requests if request.key not in journal)
     for path in earlier:
         adopted = 0
         for key, line in read_lines(path):
-            if (number := int(key, 16)) in wanted:
-                wanted.remove(number)
+            if (number := int(key, 16)) in wanted and _subject(orjson.loads(line)) == wanted[number]:
+                del wanted[number]
                 journal.append_line(line)
                 adopted += 1
         logger.info("took over %d generations from %s", adopted, path)
+
+
+def count_strangers(path: Path, requests: Iterable[Request]) -> int:
+    """Count the outcomes in a journal that are of none of these requests: their rows are others now, or gone."""
+    subjects = _subjects(requests)
+    return sum(subjects.get(int(record["key"], 16)) != _subject(record) for record in read_records(path))
+
+
+def _subjects(requests: Iterable[Request]) -> dict[int, int]:
+    """Give for the key of each request what its outcome is about, in 64 bits each."""
+    return {int(request.key, 16): _subject(request.record) for request in requests}
+
+
+def _subject(record: Mapping[str, Any]) -> int:
+    """Shorten what of its row an outcome copies, except for its place, to 64 bits."""
+    copied = orjson.dumps([record["uuid"], record["prompt"], record["answer"], record.get("source")])
+    return int.from_bytes(hashlib.blake2b(copied, digest_size=8).digest(), "little")
 
 
 def _contract_of(directory: Path) -> GenerateContract | None:

@@ -63,14 +63,14 @@ class ChatTransport:
         result = await self._exchange(endpoint, "POST", "/chat/completions", orjson.dumps(body), self._timeout_seconds)
         return result if isinstance(result, Trouble) else _parse_completion(result.body)
 
-    async def models(self, endpoint: str) -> tuple[str, ...] | Trouble:
-        """Ask which models an endpoint serves."""
+    async def models(self, endpoint: str) -> Mapping[str, str] | Trouble:
+        """Ask which models an endpoint serves; gives for the name of each what it was loaded from, if that is told."""
         result = await self._exchange(endpoint, "GET", "/models", b"", _MODELS_SECONDS)
         if isinstance(result, Trouble):
             return result
         try:
-            return tuple(str(model["id"]) for model in orjson.loads(result.body)["data"])
-        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return {str(model["id"]): str(model.get("root") or "") for model in orjson.loads(result.body)["data"]}
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
             return Trouble(Kind.INVALID_RESPONSE, "lists its models in a form that is not OpenAI's")
 
     async def _complete_streamed(self, endpoint: str, body: Mapping[str, Any], stall_seconds: float) -> Reply | Trouble:

@@ -10,7 +10,7 @@
 Imports pydantic and the standard library, nothing else, so that it loads in milliseconds everywhere.
 """
 
-from distill_runtime.contract.artifact import ArtifactFile, ArtifactReference, Manifest, shard_output
+from distill_runtime.contract.artifact import ArtifactFile, ArtifactReference, InputFingerprint, Manifest, shard_output
 from distill_runtime.contract.base import Model, Parameters
 from distill_runtime.contract.identity import identity
 from distill_runtime.contract.parameters import (
@@ -68,6 +68,7 @@ __all__ = [
     "FilterContract",
     "FilterParameters",
     "GenerateContract",
+    "InputFingerprint",
     "Manifest",
     "Model",
     "ModelSource",

@@ -37,6 +37,14 @@ class ArtifactReference(Model):
     digest: Sha256 = Field(description="sha256 of the artifact's manifest.json.")
 
 
+class InputFingerprint(Model):
+    """What tells the content of an input from any other that might be at the same place."""
+
+    name: str = Field(description="What it is to the stage: prompts, rows, benchmark, tokenizer, model, endpoint …")
+    uri: str = Field(description="Where it is, as the contract names it.")
+    value: str = Field(description="What was there: a digest, or what a server says of it.")
+
+
 class Manifest(Model):
     """The content of `manifest.json`."""
 
@@ -47,5 +55,8 @@ class Manifest(Model):
     )
     parameters: dict[str, JsonValue] = Field(default_factory=dict, description="The contract that the stage ran with.")
     inputs: tuple[ArtifactReference, ...] = Field(default=(), description="The artifacts that it read.")
+    fingerprints: tuple[InputFingerprint, ...] = Field(
+        default=(), description="What all its inputs were, artifacts or not; empty if an earlier version wrote it."
+    )
     metrics: dict[str, float] = Field(default_factory=dict, description="Measured figures, such as the loss.")
     versions: dict[str, str] = Field(default_factory=dict, description="Versions of the packages that matter.")

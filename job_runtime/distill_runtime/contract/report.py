@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from distill_runtime.contract.artifact import ArtifactReference
+from distill_runtime.contract.artifact import ArtifactReference, InputFingerprint
 from distill_runtime.contract.base import Model
 
 EXIT_DONE = 0
@@ -43,13 +43,19 @@ class Result(Model):
     artifact: ArtifactReference | None = Field(default=None, description="What was written, when it succeeded.")
     counts: dict[str, int] = Field(default_factory=dict, description="Counts, as in the manifest.")
     metrics: dict[str, float] = Field(default_factory=dict, description="Figures, as in the manifest.")
+    inputs: tuple[InputFingerprint, ...] = Field(default=(), description="What was read, as in the manifest.")
 
     def to_termination_message(self) -> str:
-        """Give the JSON text; a message too long for `RESULT_LIMIT` bytes is shortened, nothing else is."""
+        """Give the JSON text in at most `RESULT_LIMIT` bytes.
+
+        What is too long loses its last inputs, which the manifest has, and then the end of its message.
+        """
         text = self.model_dump_json(by_alias=True, exclude_none=True)
         excess = len(text.encode()) - RESULT_LIMIT
         if excess <= 0:
             return text
+        if self.inputs:
+            return self.model_copy(update={"inputs": self.inputs[:-1]}).to_termination_message()
         # In JSON an escaped character takes up to six bytes: cut until the text fits, not by arithmetic.
         characters = max(0, len(self.message) - max(excess // 6, 1) - 1)
         if not characters:

@@ -1,6 +1,6 @@
 """The generate stage's artifacts: one a shard, all of which must be there."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -8,13 +8,14 @@ from typing import Final
 import orjson
 from pydantic import JsonValue
 
-from distill_runtime.contract import ArtifactReference, shard_output
+from distill_runtime.contract import ArtifactReference, InputFingerprint, Manifest, shard_output
 from distill_runtime.filtering.generations import Generation, Place
 from distill_runtime.filtering.reasons import FAILED
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.foundation.reasoning import joined
-from distill_runtime.foundation.rows import CUT_OFF, GENERATIONS_NAME
+from distill_runtime.foundation.rows import CUT_OFF, GENERATIONS_NAME, PROMPTS
 from distill_runtime.storage.artifact import find_artifact, open_artifact
+from distill_runtime.storage.fingerprints import changes, join_values
 from distill_runtime.storage.resumable import read_lines
 from distill_runtime.storage.volume import Volume
 
@@ -48,6 +49,15 @@ class Shards:
         """The digests of the artifacts."""
         return " ".join(reference.digest for reference in self.references)
 
+    def identity(self, uri: str) -> InputFingerprint:
+        """Tell what they are by their content.
+
+        Args:
+            uri: of the directory that holds the shards.
+        """
+        digests = {f"{number:05}": reference.digest for number, reference in enumerate(self.references)}
+        return InputFingerprint(name="generations", uri=uri, value=join_values(digests))
+
     @property
     def have_sources(self) -> bool:
         """Whether the generations say where their prompts come from."""
@@ -79,9 +89,9 @@ def open_shards(uri: str, shards: int, volume: Volume) -> Shards:
     """Open every shard of a generate stage's output.
 
     Raises:
-        WrongInput: ShardMissing, NothingToFilter, or as `artifact.open_artifact`.
+        WrongInput: ShardMissing, ShardsDiffer, NothingToFilter, or as `artifact.open_artifact`.
     """
-    references, paths, parameters, generations = [], [], [], 0
+    references, paths, manifests = [], [], []
     for index in range(shards):
         shard = shard_output(uri, index, shards)
         found = find_artifact(volume, shard)
@@ -94,8 +104,27 @@ def open_shards(uri: str, shards: int, volume: Volume) -> Shards:
         directory, manifest = open_artifact(volume, found[0])
         references.append(found[0])
         paths.append(directory / GENERATIONS_NAME)
-        parameters.append(manifest.parameters)
-        generations += manifest.counts["generations"]
+        manifests.append(manifest)
+    _check_prompts(uri, manifests)
+    generations = sum(manifest.counts["generations"] for manifest in manifests)
     if not generations:
         raise WrongInput("NothingToFilter", f"{uri} holds no generation; all its shards are empty")
-    return Shards(tuple(references), tuple(paths), generations, parameters[0])
+    return Shards(tuple(references), tuple(paths), generations, manifests[0].parameters)
+
+
+def _check_prompts(uri: str, manifests: Sequence[Manifest]) -> None:
+    """Make sure that all shards were asked the prompts of one source, each its share of them.
+
+    Raises:
+        WrongInput: ShardsDiffer.
+    """
+    prompts = [[each for each in manifest.fingerprints if each.name == PROMPTS] for manifest in manifests]
+    first = next((recorded for recorded in prompts if recorded), [])
+    for index, recorded in enumerate(prompts):
+        for change in changes(first, recorded):
+            raise WrongInput(
+                "ShardsDiffer",
+                f"the shards in {uri} were made of different prompts, so that some are asked twice and others never: "
+                f"{change.now.uri} was {change.before.value} for one, and {change.now.value} for shard {index}. Put "
+                "the source back as it was, remove the shards that were made of another, and run generate again",
+            )

@@ -5,6 +5,8 @@ from typing import Any
 
 GENERATIONS_NAME = "generations.jsonl"
 """File of a generate artifact: what the teacher answered (see `client.journal`)."""
+PROMPTS = "prompts"
+"""What a generate artifact calls the fingerprint of what was asked."""
 KEPT_NAME = "kept.jsonl"
 """File of a filter artifact: rows as `kept_row` makes them."""
 REJECTS_NAME = "rejects.jsonl"

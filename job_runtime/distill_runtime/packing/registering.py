@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from distill_runtime.contract import Model, PackedSource
+from distill_runtime.contract import InputFingerprint, Model, PackedSource
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.packing.checking import PackedRows, Rules, check_rows, check_schema
 from distill_runtime.packing.description import (
@@ -23,9 +23,11 @@ from distill_runtime.packing.tokens import SampleTokenizer
 from distill_runtime.process.progress import Reporter
 from distill_runtime.reporting.lengths import BARS, count_by_doubling
 from distill_runtime.sources.files import DataFile
+from distill_runtime.sources.fingerprint import fingerprint_source
 from distill_runtime.sources.formats import ColumnarFormat, format_of
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.table import find_files
+from distill_runtime.storage.fingerprints import fingerprint_directory
 from distill_runtime.storage.resumable import load_checkpoint, save_checkpoint
 from distill_runtime.storage.volume import Volume
 
@@ -106,6 +108,17 @@ class Registered(Model):
                 "fingerprint": digest.hexdigest(),
             }
         )
+
+
+def fingerprint_packed(source: PackedSource, volume: Volume) -> InputFingerprint:
+    """Tell the content of packed sequences, or of the artifact that they are in.
+
+    Raises:
+        WrongInput: as `fingerprint_source` or `fingerprint_directory`.
+    """
+    if "://" not in source.uri and PackedDataset.is_in(volume.resolve(source.uri)):
+        return fingerprint_directory("packed", source.uri, volume, ("**/*",))
+    return fingerprint_source("packed", source.uri, volume, Selection(split=source.split))
 
 
 def open_packed(source: PackedSource, volume: Volume) -> PackedInput:

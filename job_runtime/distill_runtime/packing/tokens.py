@@ -23,7 +23,7 @@ from distill_runtime.packing.chat import Exchange, Message
 
 logger = logging.getLogger(__name__)
 
-_FILES = (
+TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "vocab.json",
@@ -196,14 +196,14 @@ class SampleTokenizer:
     def copy_to(self, directory: Path) -> None:
         """Copy the tokenizer's files."""
         directory.mkdir(parents=True, exist_ok=True)
-        for name in _FILES:
+        for name in TOKENIZER_FILES:
             if (self._directory / name).is_file():
                 shutil.copyfile(self._directory / name, directory / name)
 
 
 def _unfetched(directory: Path) -> str | None:
     """Say which file Git has left on its server for large ones, if one is."""
-    for path in (directory / name for name in _FILES):
+    for path in (directory / name for name in TOKENIZER_FILES):
         if path.is_file():
             with path.open("rb") as file:
                 if file.read(len(_POINTER)) == _POINTER:

@@ -1,11 +1,12 @@
 """How a stage is run, whichever it is: from a contract file to a result and an exit code.
 
-A stage is a module with two functions:
+A stage is a module with three functions:
 
+    fingerprints(contract, context) -> …   tells what its inputs are, by their content
     run(contract, context) -> Result       does the work; called only if the artifact is not complete yet
     check(contract, context) -> None       raises WrongInput where `run` would, without doing the work
 
-Both may raise StageError. Everything else that can end a stage is mapped to a result here, in one place.
+All may raise StageError. Everything else that can end a stage is mapped to a result here, in one place.
 """
 
 import errno
@@ -15,7 +16,7 @@ import signal
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +28,7 @@ from distill_runtime.contract import (
     EXIT_TERMINATED,
     Contract,
     GenerateContract,
+    InputFingerprint,
     Result,
     StageName,
     parse_contract,
@@ -36,12 +38,15 @@ from distill_runtime.contract.stages import API_KEY_VARIABLE
 from distill_runtime.foundation.errors import Retryable, StageError, Terminated, WrongInput
 from distill_runtime.process.progress import Reporter
 from distill_runtime.storage.artifact import discard_work, find_complete
+from distill_runtime.storage.fingerprints import changes
+from distill_runtime.storage.inputs import input_changed, placed_by_inputs
 from distill_runtime.storage.volume import Volume
 
 logger = logging.getLogger(__name__)
 
 _VOLUME_FULL = (errno.ENOSPC, errno.EDQUOT)
 _VOLUME_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NAME_SHOWN = 80
 _HEADER_TEXT = re.compile(r"[ -~]*")
 
 
@@ -54,16 +59,21 @@ class StageContext:
         reporter: where it says how far it is.
         index: which Pod of an Indexed Job it is, from 0.
         api_key: key of the teacher or of the evaluated endpoint, if there is one.
+        fingerprints: what its inputs are, by their content.
     """
 
     volume: Volume
     reporter: Reporter
     index: int = 0
     api_key: str | None = field(default=None, repr=False)
+    fingerprints: tuple[InputFingerprint, ...] = ()
 
 
 class Stage(Protocol):
     """The module of a stage."""
+
+    def fingerprints(self, contract: Any, context: StageContext) -> tuple[InputFingerprint, ...]:
+        """Tell what the inputs are that decide which work may be taken over."""
 
     def run(self, contract: Any, context: StageContext) -> Result:
         """Do the work and say what came of it."""
@@ -110,14 +120,24 @@ def read_api_key(environment: Mapping[str, str]) -> str | None:
 
 
 def run_stage(stage: Stage, contract: Contract, context: StageContext) -> Result:
-    """Do a stage's work, or find it done."""
+    """Do a stage's work, or find it done, with the inputs that it has now.
+
+    Raises:
+        WrongInput: InputChanged, if a teacher's answers are complete and the prompts are others now; these cost more
+            than to be asked for again unasked. Other stages make something new beside what is complete.
+    """
+    context = replace(context, fingerprints=stage.fingerprints(contract, context))
     if isinstance(contract, GenerateContract):
         output = shard_output(contract.output, context.index, contract.shards)
         complete = find_complete(context.volume, contract.model_copy(update={"output": output}))
+        if complete is not None and (changed := changes(complete[1].fingerprints, context.fingerprints)):
+            raise input_changed(f"{output} was made", changed)
     else:
+        contract = placed_by_inputs(context.volume, contract, context.fingerprints)
         complete = find_complete(context.volume, contract)
     if complete is None:
-        return stage.run(contract, context)
+        result = stage.run(contract, context)
+        return result.model_copy(update={"inputs": (*context.fingerprints, *result.inputs)})
     reference, manifest = complete
     if context.index == 0:  # a Pod that was killed between the rename and this leaves it; one is enough to remove it
         discard_work(context.volume.resolve(reference.uri))
@@ -128,6 +148,7 @@ def run_stage(stage: Stage, contract: Contract, context: StageContext) -> Result
         artifact=reference,
         counts=manifest.counts,
         metrics=manifest.metrics,
+        inputs=manifest.fingerprints,
     )
 
 
@@ -173,6 +194,11 @@ def _volume_error(error: OSError) -> StageError | None:
     if error.errno in _VOLUME_CLOSED and error.filename:
         return WrongInput(
             "PermissionDenied", f"{where}: {error.strerror}; make it accessible to the user that the stage runs as"
+        )
+    if error.errno == errno.ENAMETOOLONG:
+        return WrongInput(
+            "NameTooLong",
+            f"{str(where)[:_NAME_SHOWN]}… has a name that is too long for a file; shorten it to 255 bytes",
         )
     return None
 

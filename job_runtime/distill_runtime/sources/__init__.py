@@ -1,7 +1,8 @@
 """Tables of rows, wherever they are and whatever format they have, read as a stream.
 
 * `layout`: which files of a data set make up a subset and a split.
-* `files`, `hub`: which files a URI means, and how one is opened; on the volume, at a URL, on the hub.
+* `files`, `remote`, `hub`: which files a URI means, and how one is opened; on the volume, at a URL, on the hub.
+* `fingerprint`: what the content of a source is told by.
 * `formats`: how each format is read; a new one is a class and a line there.
 * `table`: the files of a URI as one table with known columns.
 * `prompts`: a table of problems with reference answers, checked, without duplicates, by shard.

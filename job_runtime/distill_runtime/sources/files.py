@@ -1,19 +1,17 @@
-"""Which files a URI means, and how one of them is opened."""
+"""Which files on the volume a URI means, and how a file is opened, wherever it is."""
 
 import bz2
 import gzip
 import io
 import json
 import lzma
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
-from distill_runtime.foundation.errors import Retryable, StageError, WrongInput
+from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.sources.layout import DEFAULT_SPLIT, Selection, choose_files, declares_files
 from distill_runtime.storage.volume import Volume
 
@@ -39,9 +37,6 @@ DECOMPRESSORS: dict[str, Callable[[Stream], Stream]] = {
 }
 
 
-_S3 = "s3://"
-
-
 @dataclass(frozen=True)
 class DataFile:
     """One file of rows.
@@ -51,7 +46,8 @@ class DataFile:
         format_suffix: what its name ends in, without the compression: `.jsonl`, `.parquet` …
         open_raw: opens its bytes as they are stored.
         compression: suffix of its compression, or empty.
-        version: changes when the content does, for a file on the volume; empty for others.
+        version: changes when the content does, as far as can be told without reading it.
+        path: where it is, if it is on the volume.
     """
 
     name: str
@@ -59,6 +55,7 @@ class DataFile:
     open_raw: Callable[[], Stream]
     compression: str = ""
     version: str = ""
+    path: Path | None = None
 
     @contextmanager
     def open(self) -> Iterator[Stream]:
@@ -71,77 +68,26 @@ class DataFile:
                 yield stream
 
 
-def url_files(uri: str) -> tuple[DataFile, ...]:
-    """Find the files at a URL: a file, or all below a directory, in the order of their names.
-
-    s3:// is read by Arrow, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, for other object stores,
-    AWS_ENDPOINT_URL; everything else by the fsspec implementation that is installed for its scheme.
-
-    Raises:
-        WrongInput: SourceMissing or SchemeUnsupported.
-        Retryable: SourceUnreachable.
-    """
-    import fsspec  # noqa: PLC0415 - only remote sources need it
-
-    try:
-        file_system, path = _open_s3(uri) if uri.startswith(_S3) else fsspec.core.url_to_fs(uri)
-    except (ImportError, ValueError) as error:
-        raise WrongInput("SchemeUnsupported", f"{uri} cannot be opened: {error}") from error
-    try:
-        if split_suffixes(path)[0] in ROW_SUFFIXES or file_system.isfile(path):
-            paths = [path]
-        else:
-            names = file_system.find(path, on_error="raise")
-            paths = sorted(name for name in names if split_suffixes(name)[0] in ROW_SUFFIXES)
-        for name in paths[:1]:
-            file_system.info(name)
-    except OSError as error:
-        raise _unavailable(uri, error) from error
-    if not paths:
-        raise _nothing_at(uri)
-    return tuple(_remote_file(file_system, name) for name in paths)
-
-
-def _unavailable(uri: str, error: OSError) -> StageError:
-    """Judge why nothing can be read at a URL."""
-    # fsspec calls whatever an http server does a file that is not found; the cause is what happened.
-    what = error.__cause__ or error
-    status = getattr(what, "status", None)
-    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) or "ACCESS_DENIED" in str(what):
-        return WrongInput("SourceMissing", f"no permission to read {uri}: {what}")
-    if isinstance(what, FileNotFoundError) or status == HTTPStatus.NOT_FOUND:
-        return _nothing_at(uri)
-    return Retryable("SourceUnreachable", f"{uri} cannot be reached: {what}")
-
-
-def _nothing_at(uri: str) -> WrongInput:
-    return WrongInput("SourceMissing", f"there is nothing to read at {uri}; correct the uri")
-
-
-def _open_s3(uri: str) -> tuple[Any, str]:
-    from fsspec.implementations.arrow import ArrowFSWrapper  # noqa: PLC0415
-    from pyarrow.fs import S3FileSystem  # noqa: PLC0415
-
-    store = S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL"), region=os.environ.get("AWS_REGION"))
-    return ArrowFSWrapper(store), uri.removeprefix(_S3)
-
-
 def local_files(uri: str, volume: Volume, selection: Selection) -> tuple[DataFile, ...]:
-    """Find the files at a path of the volume, in a fixed order.
+    """Find the files at a path of the volume, in a fixed order. Links are followed.
 
     Args:
         uri: of a file, of a directory with files below it, of one that `datasets.save_to_disk` wrote, or of a copy of
             a data set of the hub.
 
     Raises:
-        WrongInput: SourceMissing, EmptySource, SubsetMissing or SplitMissing.
+        WrongInput: SourceMissing, EmptySource, SubsetMissing, SplitMissing or MalformedFile.
     """
     path = volume.resolve(uri)
     if path.is_file():
         return (_local_file(path),)
     if not path.is_dir():
-        raise WrongInput(
-            "SourceMissing", f"there is no {uri} on the volume ({path}); copy the rows there or correct the uri"
+        raise (
+            _dangling(path)
+            if path.is_symlink()
+            else WrongInput(
+                "SourceMissing", f"there is no {uri} on the volume ({path}); copy the rows there or correct the uri"
+            )
         )
     if (path / "dataset_dict.json").is_file():
         path = _choose_saved_split(uri, path, selection)
@@ -157,27 +103,56 @@ ROW_SUFFIXES = (".jsonl", ".ndjson", ".parquet", ".arrow")
 
 def _local_file(path: Path) -> DataFile:
     suffix, compression = split_suffixes(path.name)
-    status = path.stat()
+    try:
+        status = path.stat()
+    except FileNotFoundError as error:
+        raise WrongInput(
+            "SourceMissing", f"{path}, of which its directory tells, is not there; copy all files of it"
+        ) from error
     version = f"{status.st_size} {status.st_mtime_ns}"
-    return DataFile(str(path), suffix, lambda: path.open("rb"), compression, version)
+    return DataFile(str(path), suffix, lambda: path.open("rb"), compression, version, path)
 
 
 def _files_below(uri: str, directory: Path, selection: Selection) -> list[Path]:
-    names = sorted(
-        child.relative_to(directory).as_posix()
-        for child in directory.rglob("*")
-        if child.is_file() and not child.name.startswith((".", "_")) and split_suffixes(child.name)[0] in ROW_SUFFIXES
-    )
+    names = sorted(child.relative_to(directory).as_posix() for child in _walk(directory, ()))
     readme_path = directory / "README.md"
-    readme = readme_path.read_text(encoding="utf-8") if readme_path.is_file() else ""
+    readme = readme_path.read_text(encoding="utf-8", errors="replace") if readme_path.is_file() else ""
     # A directory is taken whole, unless somebody says that there are parts in it.
-    if names and (selection != Selection() or declares_files(readme)):
+    if names and (selection != Selection() or declares_files(uri, readme)):
         names = choose_files(uri, names, readme, selection)
     return [directory / name for name in names]
 
 
+def _walk(directory: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """Find the files with rows in a directory and all below it, through links too.
+
+    Raises:
+        WrongInput: SourceMissing for a link that leads nowhere, or back to a directory that it is in.
+    """
+    place = directory.resolve()
+    if place in above:
+        raise WrongInput("SourceMissing", f"{directory} is a link to a directory that it is in itself; remove it")
+    for child in directory.iterdir():
+        if child.is_dir():
+            yield from _walk(child, (*above, place))
+        elif not child.name.startswith((".", "_")):
+            if not child.exists():
+                raise _dangling(child)
+            if split_suffixes(child.name)[0] in ROW_SUFFIXES:
+                yield child
+
+
+def _dangling(link: Path) -> WrongInput:
+    return WrongInput(
+        "SourceMissing",
+        f"{link} is a link to {link.readlink()}, which is not there where the stage runs; copy the content to the "
+        "claim, or remove the link",
+    )
+
+
 def _choose_saved_split(uri: str, directory: Path, selection: Selection) -> Path:
-    splits = json.loads((directory / "dataset_dict.json").read_text())["splits"]
+    description = directory / "dataset_dict.json"
+    splits = _names(description, "splits", lambda entry: entry)
     split = selection.split or (DEFAULT_SPLIT if len(splits) != 1 else splits[0])
     if split not in splits:
         raise WrongInput("SplitMissing", f"{uri} has no split {split!r}; it has {', '.join(splits)}")
@@ -189,13 +164,28 @@ def _saved_dataset_files(directory: Path) -> list[Path]:
     state = directory / "state.json"
     if not state.is_file():
         return []
-    return [directory / file["filename"] for file in json.loads(state.read_text())["_data_files"]]
+    return [directory / name for name in _names(state, "_data_files", lambda entry: entry["filename"])]
 
 
-def _remote_file(file_system: Any, path: str) -> DataFile:
-    suffix, compression = split_suffixes(path)
-    name = path if "://" in path else file_system.unstrip_protocol(path)
-    return DataFile(name, suffix, lambda: cast("Stream", file_system.open(path, "rb")), compression)
+def _names(description: Path, key: str, name_of: Callable[[Any], Any]) -> list[str]:
+    """Read names of what is beside a file that describes it.
+
+    Raises:
+        WrongInput: MalformedFile.
+    """
+    try:
+        names = [name_of(entry) for entry in json.loads(description.read_bytes())[key]]
+    except (ValueError, LookupError, TypeError) as error:
+        raise malformed_file(str(description), error) from error
+    for name in names:
+        if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise malformed_file(str(description), ValueError(f"{name!r} is no name of something beside it"))
+    return names
+
+
+def malformed_file(name: str, error: Exception) -> WrongInput:
+    """Say that the content of a file is damaged, or of another kind than its name promises."""
+    return WrongInput("MalformedFile", f"{name} cannot be read as what its name says that it is ({error}); replace it")
 
 
 def split_suffixes(name: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import orjson
 
 from distill_runtime.foundation.errors import WrongInput
-from distill_runtime.sources.files import DataFile, Stream
+from distill_runtime.sources.files import DataFile, Stream, malformed_file
 
 Row = Mapping[str, Any]
 
@@ -103,14 +103,15 @@ class Parquet:
         """Read only the columns asked for."""
         import pyarrow.parquet  # noqa: PLC0415
 
-        with file.open() as stream:
+        with _readable(file), file.open() as stream:
             table = pyarrow.parquet.ParquetFile(stream)
             yield from table.iter_batches(batch_size=rows, columns=list(columns))
 
     def rows(self, file: DataFile, columns: Sequence[str]) -> Iterator[Row]:
         """Read only the columns asked for."""
-        for batch in self.batches(file, columns):
-            yield from batch.to_pylist()
+        with _readable(file):
+            for batch in self.batches(file, columns):
+                yield from batch.to_pylist()
 
 
 class ArrowIpc:
@@ -131,7 +132,7 @@ class ArrowIpc:
 
     def batches(self, file: DataFile, columns: Sequence[str], rows: int = _BATCH_ROWS) -> Iterator[Any]:
         """Read batch by batch, and give parts of each: one of `datasets` has a thousand rows, however long."""
-        with file.open() as stream, _mapped(stream) as (content, release):
+        with _readable(file), file.open() as stream, _mapped(stream) as (content, release):
             reader = _arrow_reader(content)
             if hasattr(reader, "num_record_batches"):
                 batches = (reader.get_batch(index) for index in range(reader.num_record_batches))
@@ -145,8 +146,9 @@ class ArrowIpc:
 
     def rows(self, file: DataFile, columns: Sequence[str]) -> Iterator[Row]:
         """Read batch by batch."""
-        for batch in self.batches(file, columns):
-            yield from batch.to_pylist()
+        with _readable(file):
+            for batch in self.batches(file, columns):
+                yield from batch.to_pylist()
 
 
 FORMATS: Mapping[str, Format] = {
@@ -178,13 +180,22 @@ def format_of(file: DataFile) -> Format:
 
 @contextmanager
 def _readable(file: DataFile) -> Iterator[None]:
-    """Turn pyarrow's complaint about a file into one that a person can act on."""
+    """Turn a complaint about the content of a file into one that a person can act on.
+
+    An OSError is one if it has no number, and otherwise the system's.
+    """
     import pyarrow  # noqa: PLC0415
 
     try:
         yield
-    except pyarrow.ArrowInvalid as error:
-        raise _unreadable(file, error) from error
+    except MemoryError:  # also one of pyarrow's
+        raise
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+        raise malformed_file(file.name, error) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise malformed_file(file.name, error) from error
 
 
 @contextmanager
@@ -218,17 +229,11 @@ def _read_line(file: DataFile, stream: Stream) -> bytes:
     try:
         return stream.readline()
     except (EOFError, lzma.LZMAError, zlib.error) as error:
-        raise _unreadable(file, error) from error
+        raise malformed_file(file.name, error) from error
     except OSError as error:
-        if error.errno is not None:  # from the system; without one it is a decompressor's complaint
+        if error.errno is not None:
             raise
-        raise _unreadable(file, error) from error
-
-
-def _unreadable(file: DataFile, error: Exception) -> WrongInput:
-    return WrongInput(
-        "MalformedFile", f"{file.name} cannot be read as what its name says that it is ({error}); replace it"
-    )
+        raise malformed_file(file.name, error) from error
 
 
 def _malformed(file: DataFile, number: int, problem: str) -> WrongInput:

@@ -41,29 +41,44 @@ def choose_files(uri: str, names: Sequence[str], readme: str, selection: Selecti
         readme: the text of its README.md; empty if there is none.
 
     Raises:
-        WrongInput: SubsetMissing or SplitMissing, with those that there are.
+        WrongInput: SubsetMissing or SplitMissing, with those that there are; MalformedFile.
     """
-    configurations = _configurations(readme)
+    configurations = _configurations(uri, readme)
     if not configurations:
         return _choose_by_name(uri, names, selection)
     configuration = _choose_configuration(uri, configurations, selection.subset)
-    splits = _splits(configuration)
+    try:
+        splits = _splits(configuration)
+    except (LookupError, TypeError) as error:
+        raise _malformed(uri, "declares data_files in a form that is not the hub's") from error
     split = selection.split or (DEFAULT_SPLIT if DEFAULT_SPLIT in splits or len(splits) != 1 else next(iter(splits)))
     if split not in splits:
         raise WrongInput("SplitMissing", f"{uri} has no split {split!r}; it has {', '.join(splits)}")
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in splits[split])]
 
 
-def declares_files(readme: str) -> bool:
-    """Tell whether a README declares which files belong to which subset and split."""
-    return bool(_configurations(readme))
+def declares_files(uri: str, readme: str) -> bool:
+    """Tell whether a README declares which files belong to which subset and split.
+
+    Raises:
+        WrongInput: MalformedFile.
+    """
+    return bool(_configurations(uri, readme))
 
 
-def _configurations(readme: str) -> list[dict[str, Any]]:
+def _malformed(uri: str, problem: str) -> WrongInput:
+    return WrongInput("MalformedFile", f"the README.md of {uri} {problem}; correct or remove it")
+
+
+def _configurations(uri: str, readme: str) -> list[dict[str, Any]]:
     front_matter = _FRONT_MATTER.match(readme)
-    metadata = yaml.safe_load(front_matter[1]) if front_matter else None
+    try:
+        metadata = yaml.safe_load(front_matter[1]) if front_matter else None
+    except yaml.YAMLError as error:
+        raise _malformed(uri, f"begins with metadata that is no YAML ({error})") from error
     declared = metadata.get("configs") if isinstance(metadata, dict) else None
-    return [each for each in declared or () if isinstance(each, dict) and "data_files" in each]
+    configurations = declared if isinstance(declared, list) else []
+    return [each for each in configurations if isinstance(each, dict) and "data_files" in each]
 
 
 def _choose_configuration(uri: str, configurations: list[dict[str, Any]], subset: str | None) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from distill_runtime.foundation.errors import WrongInput
-from distill_runtime.sources.files import DataFile, local_files, url_files
+from distill_runtime.sources.files import DataFile, local_files
 from distill_runtime.sources.formats import Row, format_of
 from distill_runtime.sources.hub import SCHEME, hub_files
 from distill_runtime.sources.layout import Selection
+from distill_runtime.sources.remote import url_files
 from distill_runtime.storage.volume import Volume
 
 

@@ -14,8 +14,16 @@ from typing import Any, Final
 
 from distill_runtime.client.ask import Client
 from distill_runtime.client.journal import Journal, read_records
+from distill_runtime.client.served_model import fingerprint_endpoint
 from distill_runtime.client.values import Request
-from distill_runtime.contract import ArtifactReference, EvalContract, PromptSource, Protocol, Result
+from distill_runtime.contract import (
+    ArtifactReference,
+    EvalContract,
+    InputFingerprint,
+    PromptSource,
+    Protocol,
+    Result,
+)
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
 from distill_runtime.evaluation.asking import ask_endpoint, ask_own_server, client_settings, sample_requests
 from distill_runtime.evaluation.score import ProblemResult, Sample, count_samples, score_metrics
@@ -26,9 +34,14 @@ from distill_runtime.process.child_process import make_logs_directory
 from distill_runtime.process.stage import StageContext
 from distill_runtime.serving.limits import check_servable
 from distill_runtime.serving.process import serve
+from distill_runtime.sources.fingerprint import fingerprint_source
+from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.prompts import Prompt, open_prompts
 from distill_runtime.storage.artifact import ArtifactWriter, open_artifact
+from distill_runtime.storage.fingerprints import fingerprint_artifact
+from distill_runtime.storage.inputs import refuse_changes
 from distill_runtime.training.architecture import read_architecture
+from distill_runtime.training.inputs import fingerprint_model
 from distill_runtime.training.tensors import read_directory
 from distill_runtime.training.weight_names import check_shapes
 from distill_runtime.verification import VERIFIERS, Question, verifier_workers, verify_all
@@ -42,6 +55,30 @@ _LARGEST_BATCH: Final = 64
 _VERIFY_SECONDS: Final = 30.0
 _PACKAGES: Final = ("math-verify",)
 _SERVING_PACKAGES: Final = ("mindspore", "mindformers")
+
+
+def fingerprints(contract: EvalContract, context: StageContext) -> tuple[InputFingerprint, ...]:
+    """Tell what the benchmark is, and the model.
+
+    Raises:
+        WrongInput: as `fingerprint_source` and `fingerprint_model`.
+        Retryable: EndpointUnreachable.
+    """
+    benchmark, target = contract.benchmark, contract.target
+    selection = Selection(benchmark.subset, benchmark.split)
+    problems = fingerprint_source("benchmark", benchmark.uri, context.volume, selection)
+    if isinstance(target, EndpointTarget):
+        settings = client_settings(contract.protocol, context, target.url, target.model)
+        context.reporter.update(message="asking the endpoint which model it serves")
+        return problems, event_loop.run(fingerprint_endpoint(settings))
+    return problems, _fingerprint_weights(target, context)
+
+
+def _fingerprint_weights(target: WeightsTarget, context: StageContext) -> InputFingerprint:
+    if target.weights is not None:
+        return fingerprint_artifact("model", target.weights)
+    assert target.uri is not None
+    return fingerprint_model(target.uri, context.volume)
 
 
 def check(contract: EvalContract, context: StageContext) -> None:
@@ -62,17 +99,19 @@ def check(contract: EvalContract, context: StageContext) -> None:
     else:
         samples = len(problems.prompts) * contract.protocol.samples_per_problem
         _open_weights(contract.target, contract.protocol, _batch_size(contract.protocol, samples), context)
+        refuse_changes(context.volume, contract, fingerprints(contract, context))
 
 
 def run(contract: EvalContract, context: StageContext) -> Result:
     """Ask what is not in the journal yet, verify everything, write the score.
 
     Raises:
-        WrongInput: as `check`, and EndpointRefuses, EndpointCapsOutput or NothingAnswered.
+        WrongInput: as `check`, and InputChanged, EndpointRefuses, EndpointCapsOutput or NothingAnswered.
         Retryable: EndpointUnreachable or ServerFailed, or as `verify_all`.
     """
     problems = _read_problems(contract, context)
-    writer = ArtifactWriter(context.volume, contract)
+    refuse_changes(context.volume, contract, context.fingerprints)
+    writer = ArtifactWriter(context.volume, contract, context.fingerprints)
     answers = writer.directory / ANSWERS_NAME
     total = len(problems.prompts) * contract.protocol.samples_per_problem
     with Journal(answers) as journal:

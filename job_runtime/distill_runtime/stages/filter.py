@@ -18,7 +18,7 @@ from pathlib import Path
 
 import orjson
 
-from distill_runtime.contract import FilterContract, FilterParameters, Result
+from distill_runtime.contract import FilterContract, FilterParameters, InputFingerprint, Result
 from distill_runtime.filtering.answered import open_rows
 from distill_runtime.filtering.contamination import Contamination, read_benchmarks
 from distill_runtime.filtering.generations import Generations
@@ -32,9 +32,31 @@ from distill_runtime.filtering.verifying import Files, Verified, verify_generati
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.foundation.rows import KEPT_NAME, REJECTS_NAME
 from distill_runtime.process.stage import StageContext
+from distill_runtime.sources.fingerprint import fingerprint_source
+from distill_runtime.sources.layout import Selection
 from distill_runtime.storage.artifact import ArtifactWriter
+from distill_runtime.storage.inputs import discard_if_changed
 from distill_runtime.storage.resumable import GrowingFile, json_line, read_lines
 from distill_runtime.verification import open_verifier
+
+
+def fingerprints(contract: FilterContract, context: StageContext) -> tuple[InputFingerprint, ...]:
+    """Tell what the generations or rows are, and the benchmarks.
+
+    Raises:
+        WrongInput: as `open_shards` and `fingerprint_source`.
+    """
+    read = contract.input
+    if isinstance(read, str):
+        generations = open_shards(read, contract.shards, context.volume).identity(read)
+    else:
+        generations = fingerprint_source("rows", read.uri, context.volume, Selection(read.subset, read.split))
+    decontamination = contract.filter.decontamination
+    benchmarks = (
+        fingerprint_source("benchmark", each.uri, context.volume, Selection(each.subset, each.split))
+        for each in (decontamination.benchmarks if decontamination else ())
+    )
+    return (generations, *benchmarks)
 
 
 def check(contract: FilterContract, context: StageContext) -> None:
@@ -56,7 +78,8 @@ def run(contract: FilterContract, context: StageContext) -> Result:
         Retryable: as `verify_all`.
     """
     source = _open_generations(contract, context)
-    writer = ArtifactWriter(context.volume, contract)
+    discard_if_changed(context.volume, contract, context.fingerprints)
+    writer = ArtifactWriter(context.volume, contract, context.fingerprints)
     writer.work.mkdir(exist_ok=True)
     files = Files(
         accepted=writer.work / "accepted.jsonl",

@@ -21,30 +21,43 @@ from collections.abc import Iterator
 from distill_runtime.client.adoption import adopt, earlier_journals
 from distill_runtime.client.ask import Client
 from distill_runtime.client.journal import Journal, Tally
+from distill_runtime.client.served_model import fingerprint_endpoints
 from distill_runtime.client.values import Request, chat_body, request_key
-from distill_runtime.contract import GenerateContract, Result, TeacherParameters, shard_output
+from distill_runtime.contract import GenerateContract, InputFingerprint, Result, TeacherParameters, shard_output
 from distill_runtime.contract.parameters import PROMPT_PLACEHOLDER
 from distill_runtime.foundation.errors import WrongInput
-from distill_runtime.foundation.rows import GENERATIONS_NAME
+from distill_runtime.foundation.rows import GENERATIONS_NAME, PROMPTS
 from distill_runtime.generation.asking import ask_what_is_missing, budget_is_spent, client_settings, open_forecast
+from distill_runtime.generation.changed_prompts import refuse_changed_prompts
 from distill_runtime.generation.progress import count_outcomes, describe_cost, price_of_all
 from distill_runtime.process import event_loop
 from distill_runtime.process.stage import StageContext
+from distill_runtime.sources.fingerprint import fingerprint_source
+from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.prompts import Prompt, Survey, open_prompts
-from distill_runtime.storage.artifact import ArtifactWriter
+from distill_runtime.storage.artifact import ArtifactWriter, partial_directory
+
+
+def fingerprints(contract: GenerateContract, context: StageContext) -> tuple[InputFingerprint, ...]:
+    """Tell what the prompts are. Which endpoint answers may change; the artifact notes those that did last.
+
+    Raises:
+        WrongInput, Retryable: as `fingerprint_source`.
+    """
+    prompts = contract.prompts
+    return (fingerprint_source(PROMPTS, prompts.uri, context.volume, Selection(prompts.subset, prompts.split)),)
 
 
 def run(contract: GenerateContract, context: StageContext) -> Result:
     """Ask everything that is not in the journal yet, and finish the shard's artifact.
 
     Raises:
-        WrongInput: as `sources.prompts.open_prompts`, `client.ask.Client` and `open_forecast`; NothingAnswered or
-            AcceptanceRateTooLow.
+        WrongInput: as `sources.prompts.open_prompts`, `client.ask.Client` and `open_forecast`; InputChanged,
+            NothingAnswered or AcceptanceRateTooLow.
         Retryable: as `ask_what_is_missing`, or JournalInUse.
     """
     index, shards, teacher = context.index, contract.shards, contract.teacher
     output = shard_output(contract.output, index, shards)
-    writer = ArtifactWriter(context.volume, contract.model_copy(update={"output": output}))
     context.reporter.update(message="reading the prompts")
     prompts = open_prompts(contract.prompts, context.volume)
     survey = prompts.survey(index, shards)
@@ -55,11 +68,14 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
         for prompt in prompts.read(index, shards, survey.repeated):
             yield from prompt_requests(teacher, prompt)
 
-    with Journal(writer.directory / GENERATIONS_NAME) as journal:
+    journal_path = partial_directory(context.volume.resolve(output)) / GENERATIONS_NAME
+    refuse_changed_prompts(contract, context, journal_path, requests())
+    writer = ArtifactWriter(context.volume, contract.model_copy(update={"output": output}), context.fingerprints)
+    with Journal(journal_path) as journal:
         earlier = earlier_journals(contract, context.volume.resolve(contract.output), GENERATIONS_NAME)
         if earlier:
             context.reporter.update(message="taking over the answers of earlier shards")
-            adopt(journal, earlier, (request.key for request in requests()))
+            adopt(journal, earlier, requests())
         if journal.tally.outcomes < total:
             missing = (request for request in requests() if request.key not in journal)
             ask_what_is_missing(contract, context, missing, journal, total)
@@ -69,15 +85,17 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
     _check_answers(counts, total)
     metrics = _metrics(counts)
     price = price_of_all(contract)
+    endpoints = event_loop.run(fingerprint_endpoints(client_settings(contract, context)))
     return Result(
         outcome="Succeeded",
         reason="Generated",
         message=f"the teacher answered {counts['answered']} of {total} generations"
         + (f"; the budget left {counts['notAsked']} unasked" if "notAsked" in counts else "")
         + (f"; they cost {describe_cost(price, journal.tally)}" if price else ""),
-        artifact=writer.finish(counts, metrics),
+        artifact=writer.finish(counts, metrics, noted=endpoints),
         counts=counts,
         metrics=metrics,
+        inputs=tuple(endpoints),
     )
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from distill_runtime.contract import Result, TrainContract
+from distill_runtime.contract import InputFingerprint, Result, TrainContract
 from distill_runtime.foundation.errors import Retryable
 from distill_runtime.process.progress import Reporter
 from distill_runtime.process.stage import StageContext
 from distill_runtime.storage.artifact import ArtifactWriter
+from distill_runtime.storage.fingerprints import fingerprint_artifact
+from distill_runtime.storage.inputs import refuse_changes
 from distill_runtime.training.attempt import (
     CONFIGURATION_NAME,
     AttemptRecord,
@@ -28,7 +30,7 @@ from distill_runtime.training.attempt import (
 from distill_runtime.training.checkpoints import Checkpoint, complete_checkpoints
 from distill_runtime.training.configuration import build_configuration
 from distill_runtime.training.export import export_model, unify_checkpoint
-from distill_runtime.training.inputs import TrainingInputs, open_inputs
+from distill_runtime.training.inputs import TrainingInputs, fingerprint_model, open_inputs
 from distill_runtime.training.launcher import Node, run_workers
 from distill_runtime.training.training_log import StepRecord, TrainingLogFollower, cut_log
 
@@ -41,6 +43,15 @@ _SPEED_STEPS: Final = 20
 _PACKAGES: Final = ("mindspore", "mindformers")
 
 
+def fingerprints(contract: TrainContract, context: StageContext) -> tuple[InputFingerprint, ...]:
+    """Tell what the packed data is, and the base model.
+
+    Raises:
+        WrongInput: as `fingerprint_model`.
+    """
+    return fingerprint_artifact("dataset", contract.dataset), fingerprint_model(contract.model.uri, context.volume)
+
+
 def check(contract: TrainContract, context: StageContext) -> None:
     """Check the inputs as `run` does, down to the last key of the YAML.
 
@@ -48,6 +59,7 @@ def check(contract: TrainContract, context: StageContext) -> None:
         WrongInput: with what is wrong, where, and what to do.
     """
     _check(contract, context)
+    refuse_changes(context.volume, contract, fingerprints(contract, context))
 
 
 def _check(contract: TrainContract, context: StageContext) -> TrainingInputs:
@@ -63,8 +75,12 @@ def run(contract: TrainContract, context: StageContext) -> Result:
     """Train what is left to train and export the model.
 
     Every node runs its own workers; the first one also prepares and finishes.
+
+    Raises:
+        WrongInput: as `check`.
     """
     inputs = _check(contract, context)
+    refuse_changes(context.volume, contract, context.fingerprints)
     if context.index == 0:
         return _run_first_node(contract, context, inputs)
     paths = make_paths(contract, context.volume)
@@ -80,7 +96,7 @@ def run(contract: TrainContract, context: StageContext) -> Result:
 
 
 def _run_first_node(contract: TrainContract, context: StageContext, inputs: TrainingInputs) -> Result:
-    writer = ArtifactWriter(context.volume, contract)
+    writer = ArtifactWriter(context.volume, contract, context.fingerprints)
     paths = make_paths(contract, context.volume)
     checkpoint = _latest(paths, inputs)
     attempts = _begin_attempt(contract, inputs, paths, checkpoint)

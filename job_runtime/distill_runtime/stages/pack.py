@@ -18,21 +18,46 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from distill_runtime.contract import ArtifactReference, PackContract, PackedSource, PackParameters, Result
+from distill_runtime.contract import (
+    ArtifactReference,
+    InputFingerprint,
+    PackContract,
+    PackedSource,
+    PackParameters,
+    Result,
+)
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.foundation.rows import KEPT_NAME, REJECTS_NAME
 from distill_runtime.packing.blocks import BLOCK_SAMPLES, TOO_LONG, Packed, exchange_of, pack_block, tokenise_block
 from distill_runtime.packing.description import SEQUENCES_DIRECTORY, TOKENIZER_DIRECTORY, PackedDataset
-from distill_runtime.packing.registering import open_packed, register
+from distill_runtime.packing.registering import fingerprint_packed, open_packed, register
 from distill_runtime.packing.sample_store import SampleStore
 from distill_runtime.packing.sequences import Layout, SequenceWriter, write_index
 from distill_runtime.packing.summary import summarise
-from distill_runtime.packing.tokens import SampleTokenizer
+from distill_runtime.packing.tokens import TOKENIZER_FILES, SampleTokenizer
 from distill_runtime.process.stage import StageContext
 from distill_runtime.storage.artifact import ArtifactWriter, open_artifact
+from distill_runtime.storage.fingerprints import fingerprint_artifact, fingerprint_directory
+from distill_runtime.storage.inputs import discard_if_changed
 from distill_runtime.storage.resumable import GrowingFile, load_checkpoint, read_lines, save_checkpoint
 
 _CHECKPOINT_NAME = "checkpoint.json"
+
+
+def fingerprints(contract: PackContract, context: StageContext) -> tuple[InputFingerprint, ...]:
+    """Tell what the rows or sequences are, and the tokenizer.
+
+    Raises:
+        WrongInput: as `fingerprint_packed` and `fingerprint_directory`.
+    """
+    if isinstance(contract.input, PackedSource):
+        read, tokenizer = fingerprint_packed(contract.input, context.volume), contract.input.tokenizer
+    else:
+        assert contract.pack is not None
+        read, tokenizer = fingerprint_artifact("kept", contract.input), contract.pack.tokenizer
+    if tokenizer is None:
+        return (read,)
+    return read, fingerprint_directory("tokenizer", tokenizer.uri, context.volume, TOKENIZER_FILES)
 
 
 def check(contract: PackContract, context: StageContext) -> None:
@@ -61,6 +86,7 @@ def run(contract: PackContract, context: StageContext) -> Result:
         WrongInput: SampleLongerThanSequence, NothingToPack, or as `SampleTokenizer`, `packing.chat.render`,
             `open_packed` and `register`.
     """
+    discard_if_changed(context.volume, contract, context.fingerprints)
     if isinstance(contract.input, PackedSource):
         return _register(contract, contract.input, context)
     assert contract.pack is not None
@@ -72,7 +98,7 @@ def _pack_kept(
 ) -> Result:
     directory, manifest = open_artifact(context.volume, kept)
     tokenizer = _open_tokenizer(parameters, context)
-    writer = ArtifactWriter(context.volume, contract)
+    writer = ArtifactWriter(context.volume, contract, context.fingerprints)
     layout = Layout(parameters.sequence_length, tokenizer.pad_token_id)
     context.reporter.update(total=manifest.counts["kept"], message="tokenising and packing")
     done = _pack(directory / KEPT_NAME, writer, layout, tokenizer, parameters, context)
@@ -113,7 +139,7 @@ def _pack_kept(
 
 def _register(contract: PackContract, source: PackedSource, context: StageContext) -> Result:
     packed = open_packed(source, context.volume)
-    writer = ArtifactWriter(context.volume, contract)
+    writer = ArtifactWriter(context.volume, contract, context.fingerprints)
     writer.work.mkdir(exist_ok=True)
     context.reporter.update(total=packed.count(), unit="sequences", message="checking")
     done = register(packed, writer.directory, writer.work / _CHECKPOINT_NAME, context.reporter)

@@ -14,12 +14,13 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from distill_runtime.contract import (
     ArtifactFile,
     ArtifactReference,
     Contract,
+    InputFingerprint,
     Manifest,
     identity,
 )
@@ -31,6 +32,10 @@ _HASHING_THREADS = min(8, os.cpu_count() or 1)
 _WORK_SUFFIX = ".work"
 _CONTRACT_NAME = "contract.json"
 """Kept in a partial directory to tell which parameters it was begun with."""
+_INPUTS_NAME = "inputs.json"
+"""Kept beside it to tell what the inputs were."""
+_RECORDS = (_CONTRACT_NAME, _INPUTS_NAME)
+_FINGERPRINTS: TypeAdapter[tuple[InputFingerprint, ...]] = TypeAdapter(tuple[InputFingerprint, ...])
 
 
 class ArtifactWriter:
@@ -39,6 +44,7 @@ class ArtifactWriter:
     Args:
         volume: where it is written.
         contract: whose `output` it is; everything else in it is recorded as the artifact's parameters.
+        fingerprints: of the inputs, recorded before anything is made of them.
 
     Attributes:
         directory: `<output>.partial`. It exists, and it holds what an earlier Pod of the same stage left there.
@@ -48,9 +54,10 @@ class ArtifactWriter:
         WrongInput: OutputTaken, if the directory holds work that was begun with other parameters.
     """
 
-    def __init__(self, volume: Volume, contract: Contract) -> None:
+    def __init__(self, volume: Volume, contract: Contract, fingerprints: Iterable[InputFingerprint] = ()) -> None:
         self._volume = volume
         self._contract = contract
+        self._fingerprints = tuple(fingerprints)
         self._complete = volume.resolve(contract.output)
         self.directory = partial_directory(self._complete)
         self.work = work_directory(self._complete)
@@ -62,6 +69,9 @@ class ArtifactWriter:
             if begun_with is not None and self._holds_work():
                 raise _taken(volume.relative(self.directory))
             write_durably(self.directory / _CONTRACT_NAME, contract.model_dump_json(by_alias=True).encode())
+        if recorded_inputs(self.directory) != self._fingerprints:
+            content = _FINGERPRINTS.dump_json(self._fingerprints, by_alias=True)
+            write_durably(self.directory / _INPUTS_NAME, content)
 
     def finish(
         self,
@@ -69,6 +79,7 @@ class ArtifactWriter:
         metrics: Mapping[str, float],
         inputs: Iterable[ArtifactReference] = (),
         packages: Iterable[str] = (),
+        noted: Iterable[InputFingerprint] = (),
     ) -> ArtifactReference:
         """Make the artifact complete, durably, with every file that is in `directory` now, and remove `work`.
 
@@ -79,13 +90,14 @@ class ArtifactWriter:
             metrics: measured figures.
             inputs: the artifacts that were read.
             packages: installed distributions whose versions matter to the content.
+            noted: fingerprints of what may be another the next time.
         """
-        contract_path = self.directory / _CONTRACT_NAME
         manifest_path = self.directory / MANIFEST_NAME
         # An earlier attempt to finish may have been killed half-way through the manifest.
         manifest_path.unlink(missing_ok=True)
         _temporary(manifest_path).unlink(missing_ok=True)
-        paths = sorted(path for path in self.directory.rglob("*") if path.is_file() and path != contract_path)
+        records = [self.directory / name for name in _RECORDS]
+        paths = sorted(path for path in self.directory.rglob("*") if path.is_file() and path not in records)
         with ThreadPoolExecutor(_HASHING_THREADS) as threads:
             files = tuple(threads.map(self._describe, paths))
         manifest = Manifest(
@@ -95,6 +107,7 @@ class ArtifactWriter:
             metrics=dict(metrics),
             parameters=self._contract.model_dump(mode="json", by_alias=True, exclude_none=True),
             inputs=tuple(inputs),
+            fingerprints=(*self._fingerprints, *noted),
             versions={
                 "python": platform.python_version(),
                 "npu-distill": _own_version(),
@@ -103,7 +116,8 @@ class ArtifactWriter:
         )
         content = manifest.model_dump_json(by_alias=True, exclude_none=True, indent=2).encode()
         write_durably(manifest_path, content)
-        contract_path.unlink()
+        for path in records:
+            path.unlink(missing_ok=True)
         for directory in (*(path for path in self.directory.rglob("*") if path.is_dir()), self.directory):
             _fsync_directory(directory)
         self.directory.rename(self._complete)
@@ -113,7 +127,7 @@ class ArtifactWriter:
 
     def _holds_work(self) -> bool:
         files = (path for directory in (self.directory, self.work) for path in directory.rglob("*") if path.is_file())
-        return any(path.stat().st_size for path in files if path.name != _CONTRACT_NAME)
+        return any(path.stat().st_size for path in files if path.name not in _RECORDS)
 
     def _describe(self, path: Path) -> ArtifactFile:
         with path.open("rb") as file:
@@ -146,6 +160,14 @@ def partial_parameters(directory: Path) -> bytes | None:
         return (directory / _CONTRACT_NAME).read_bytes()
     except FileNotFoundError:
         return None
+
+
+def recorded_inputs(directory: Path) -> tuple[InputFingerprint, ...]:
+    """Read what the inputs were when a partial directory was begun; nothing, if an earlier version began it."""
+    try:
+        return _FINGERPRINTS.validate_json((directory / _INPUTS_NAME).read_bytes(), extra="ignore")
+    except FileNotFoundError:
+        return ()
 
 
 def find_artifact(volume: Volume, uri: str) -> tuple[ArtifactReference, Manifest] | None:
@@ -224,7 +246,7 @@ def verify_content(directory: Path, manifest: Manifest) -> None:
 def _read_manifest(volume: Volume, directory: Path) -> tuple[bytes, Manifest]:
     try:
         content = (directory / MANIFEST_NAME).read_bytes()
-        return content, Manifest.model_validate_json(content)
+        return content, Manifest.model_validate_json(content, extra="ignore")
     except (FileNotFoundError, NotADirectoryError, ValidationError) as error:
         raise WrongInput(
             "NotAnArtifact",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distill_runtime.contract import TrainContract
+from distill_runtime.contract import InputFingerprint, TrainContract
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.packing.description import (
     PACKED_COLUMNS,
@@ -17,6 +17,7 @@ from distill_runtime.packing.description import (
 )
 from distill_runtime.packing.tokens import SampleTokenizer
 from distill_runtime.storage.artifact import open_artifact
+from distill_runtime.storage.fingerprints import fingerprint_directory
 from distill_runtime.storage.volume import Volume
 from distill_runtime.training.architecture import Architecture, read_architecture
 from distill_runtime.training.configuration import TrainingData, compresses_mask, refuse_owned_overrides
@@ -26,6 +27,8 @@ from distill_runtime.training.tensors import read_directory
 from distill_runtime.training.weight_names import check_shapes
 
 logger = logging.getLogger(__name__)
+
+_MODEL_FILES = ("*.json", "*.txt", "*.jinja", "*.safetensors")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,15 @@ class TrainingInputs:
     sequences: int
     labelled_tokens: int
     end_token: EndToken | None
+
+
+def fingerprint_model(uri: str, volume: Volume) -> InputFingerprint:
+    """Tell the content of a model's directory: weights, configuration, tokenizer.
+
+    Raises:
+        WrongInput: as `fingerprint_directory`.
+    """
+    return fingerprint_directory("model", uri, volume, _MODEL_FILES)
 
 
 def open_inputs(contract: TrainContract, volume: Volume) -> TrainingInputs:

@@ -98,6 +98,16 @@ class Artifact(Model):
     digest: str = Field(description="sha256 of its manifest.json, which lists the sha256 of every file.")
 
 
+class StageInput(Model):
+    """What an input of a stage was."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = Field(description="What it is to the stage: prompts, rows, benchmark, tokenizer, model, endpoint …")
+    uri: str = Field(description="Where it is.")
+    value: str = Field(description="What its content is told by: a digest, or what a server says of it.")
+
+
 class StageStatus(Model):
     """How one stage is doing."""
 
@@ -134,6 +144,9 @@ class StageStatus(Model):
         default_factory=dict, description="What went in, what came out, and what was rejected, by reason."
     )
     metrics: dict[str, float] = Field(default_factory=dict, description="Measured figures.")
+    inputs: tuple[StageInput, ...] = Field(
+        default=(), description="What it read, by content; with very many inputs the first of them."
+    )
     artifact: Artifact | None = Field(default=None, description="What it wrote.")
 
 

@@ -14,7 +14,7 @@ from distill_operator.api.common import (
     message_columns,
     ready_columns,
 )
-from distill_operator.api.rules import Rule, exactly_one_of, immutable, with_rules
+from distill_operator.api.rules import NO_SOURCE, Rule, exactly_one_of, immutable, is_source, with_rules
 from distill_runtime.contract import (
     FilterParameters,
     Model,
@@ -41,10 +41,21 @@ class Rows(RowSource):
     )
 
 
+_SOURCES = ("prompts", "rows", "packed")
+
+
 class Source(Model):
     """What the data set is made from."""
 
-    model_config = ConfigDict(json_schema_extra=with_rules(exactly_one_of("spec.source", "prompts", "rows", "packed")))
+    model_config = ConfigDict(
+        json_schema_extra=with_rules(
+            exactly_one_of("spec.source", *_SOURCES),
+            *(
+                Rule(f"!has(self.{name}) || {is_source(f'self.{name}.uri')}", f"{name}.{NO_SOURCE}", field=name)
+                for name in _SOURCES
+            ),
+        )
+    )
 
     prompts: PromptSource | None = Field(
         default=None, description="Problems with reference answers, for the teacher to answer."
@@ -108,6 +119,12 @@ class Filter(FilterParameters):
                 "(self.verifier == 'python') == has(self.entryPoint)",
                 "entryPoint names the verifier python's function: set it with that verifier, and only with it",
                 field="entryPoint",
+            ),
+            Rule(
+                "!has(self.decontamination)"
+                f" || self.decontamination.benchmarks.all(benchmark, {is_source('benchmark.uri')})",
+                f"decontamination.benchmarks: {NO_SOURCE}",
+                field="decontamination",
             ),
         )
     )

@@ -15,7 +15,7 @@ from distill_operator.api.common import (
     message_columns,
     ready_columns,
 )
-from distill_operator.api.rules import Rule, exactly_one_of, immutable, with_rules
+from distill_operator.api.rules import NO_SOURCE, Rule, exactly_one_of, immutable, is_source, with_rules
 from distill_runtime.contract import Benchmark, Model, Protocol
 from distill_runtime.contract.parameters import Uri
 
@@ -83,6 +83,7 @@ class EvalRunSpec(RunSpec):
                 "an EvalRun serves the weights in one Pod: set accelerator.nodes to 1",
                 field="accelerator",
             ),
+            Rule(is_source("self.benchmark.uri"), f"benchmark.{NO_SOURCE}", field="benchmark"),
         )
     )
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from pydantic.config import JsonDict, JsonValue
 
+from distill_runtime.contract.parameters import URL_SCHEMES
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -41,6 +43,14 @@ def exactly_one_of(owner: str, *fields: str) -> Rule:
     present = ", ".join(f"has(self.{field})" for field in fields)
     names = ", ".join(fields)
     return Rule(f"[{present}].exists_one(set, set)", f"{owner}: set exactly one of {names}")
+
+
+def is_source(uri: str) -> str:
+    """Give the expression by which `uri`, an expression itself, is a path on the claim or a URL that can be read."""
+    return f"(!{uri}.contains('://') || {uri}.matches('^({'|'.join(URL_SCHEMES)})://'))"
+
+
+NO_SOURCE = f"uri must be a path on the claim, or a URL that begins with one of {', '.join(URL_SCHEMES)}"
 
 
 def with_rules(*rules: Rule) -> JsonDict:

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from distill_operator.api import StageState, StageStatus
-from distill_operator.api.common import Artifact
+from distill_operator.api.common import Artifact, StageInput
 from distill_operator.observation import ResourceKey
 from distill_operator.plan.buckets import Attempt, Buckets, Children
 from distill_operator.plan.failures import Failure, disruption, failure, unreadable_result
@@ -182,6 +182,7 @@ def _succeeded(before: StageStatus, attempt: Attempt, result: Result) -> StageSt
             "reason": None,
             "counts": result.counts,
             "metrics": readable(result.metrics),
+            "inputs": tuple(StageInput.model_validate(each.model_dump()) for each in result.inputs),
             "artifact": Artifact(uri=artifact.uri, digest=artifact.digest) if artifact is not None else None,
         }
     )

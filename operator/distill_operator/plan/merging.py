@@ -36,6 +36,7 @@ def merge_results(pods: Iterable[PodView], expected: int, teamwork: Teamwork) ->
         reason=results[0].reason,
         message=f"All {expected} shards are complete.",
         counts=dict(counts),
+        inputs=tuple(dict.fromkeys(each for result in results.values() for each in result.inputs)),
     )
 
 

@@ -61,6 +61,7 @@ def parse_result(pod: PodView) -> Result | None:
                 "artifact": said.get("artifact"),
                 "counts": counts,
                 "metrics": metrics,
+                "inputs": _inputs(said),
             },
             extra="ignore",
         )
@@ -90,6 +91,13 @@ def _metrics(said: Mapping[str, Any]) -> tuple[dict[str, float], list[str]]:
     numbers = {name: _finite(value) for name, value in figures.items()}
     fitting = {name: value for name, value in numbers.items() if value is not None}
     return fitting, _left_out(figures, fitting)
+
+
+def _inputs(said: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Give what was read, as far as it can be: an older runtime says nothing of it, a newer one perhaps otherwise."""
+    told = said.get("inputs")
+    inputs = [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
+    return [{name: _text(each.get(name)) for name in ("name", "uri", "value")} for each in inputs[:MOST_FIGURES]]
 
 
 def _figures(value: object) -> dict[str, Any]:

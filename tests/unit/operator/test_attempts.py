@@ -33,7 +33,7 @@ from distill_operator.plan.buckets import sort_children
 from distill_operator.plan.kinds import KIND_PLANS
 from distill_operator.plan.stages import Stage, job_name
 from distill_operator.plan.steps import Step
-from distill_runtime.contract import Progress, Result
+from distill_runtime.contract import InputFingerprint, Progress, Result
 
 TRAIN = job("FinetuneRun", "train")
 GENERATE = job()
@@ -282,6 +282,12 @@ class TestComplete:
         assert (status.done, status.total, status.rate, status.eta_seconds) == (200, 200, None, None)
         assert status.counts == {"generations": 200}
         assert status.artifact is not None
+
+    def test_says_what_was_read(self) -> None:
+        read = {"name": "prompts", "uri": "prompts.jsonl", "value": "sha256:1"}
+        said = result(inputs=(InputFingerprint.model_validate(read),))
+        found = step(jobs=(complete_job(),), pods=(succeeded_pod(GENERATE, said=said),))
+        assert [each.to_json() for each in found.status.inputs] == [read]
 
     def test_figures_have_six_digits_and_whole_numbers_all_of_theirs(self) -> None:
         said = result(metrics={"loss": 0.11455632001161575, "rate": 1234567.8, "tokens": 33554432.0})

@@ -8,7 +8,7 @@ from unit.operator.builders import failed_pod, job, progress, result, running_po
 from distill_operator.observation import PodView
 from distill_operator.plan.merging import merge_progress, merge_results
 from distill_operator.plan.stages import Teamwork
-from distill_runtime.contract import Progress, Result
+from distill_runtime.contract import InputFingerprint, Progress, Result
 
 JOB = job()
 SHARDS, TOGETHER = Teamwork.SHARDS, Teamwork.TOGETHER
@@ -24,6 +24,16 @@ class TestResults:
         assert merged is not None
         assert merged.counts == {"prompts": 9, "failed.timeout": 1}
         assert merged.message == "All 2 shards are complete."
+
+    def test_inputs_of_shards_are_told_once_each(self) -> None:
+        prompts, endpoints = (
+            InputFingerprint(name="prompts", uri="prompts.jsonl", value="sha256:1"),
+            [InputFingerprint(name="endpoint", uri=f"http://{host}/v1", value="teacher") for host in "ab"],
+        )
+        said = [result({}).model_copy(update={"inputs": (prompts, endpoint)}) for endpoint in endpoints]
+        merged = merge_results([succeeded_pod(JOB, index, one) for index, one in enumerate(said)], 2, SHARDS)
+        assert merged is not None
+        assert merged.inputs == (prompts, *endpoints)
 
     def test_a_single_pod_speaks_for_itself(self) -> None:
         said = result({"prompts": 5}, metrics={"meanTokens": 7.5})

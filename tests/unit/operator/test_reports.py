@@ -36,6 +36,16 @@ def test_what_a_stage_writes_is_read_as_it_is() -> None:
     assert parse_result(pod(JOB, termination_message=done.to_termination_message())) == done
 
 
+def test_inputs_are_read_as_far_as_they_can_be() -> None:
+    told = {"name": "prompts", "uri": "prompts.jsonl", "value": "sha256:1"}
+    read = ended(inputs=[{**told, "size": 3}, {"name": 7}, "prompts"])
+    assert read is not None
+    assert [each.to_json() for each in read.inputs] == [told, {"name": "", "uri": "", "value": ""}]
+    older = ended(inputs="prompts")
+    assert older is not None
+    assert older.inputs == ()
+
+
 def test_fields_of_another_version_do_no_harm() -> None:
     """A newer job runtime's, after the operator was rolled back."""
     assert said(queueDepth=3) == said()

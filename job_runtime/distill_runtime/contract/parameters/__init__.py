@@ -6,6 +6,7 @@ from distill_runtime.contract.parameters.fields import (
     MAX_ATTEMPTS,
     PROMPT_PLACEHOLDER,
     UNAVAILABLE_TIMEOUT_SECONDS,
+    URL_SCHEMES,
     Uri,
 )
 from distill_runtime.contract.parameters.filtering import Decontamination, FilterParameters, ProblemSet
@@ -24,6 +25,7 @@ __all__ = [
     "MAX_ATTEMPTS",
     "PROMPT_PLACEHOLDER",
     "UNAVAILABLE_TIMEOUT_SECONDS",
+    "URL_SCHEMES",
     "Benchmark",
     "Checkpoint",
     "Decontamination",

@@ -23,6 +23,11 @@ Split = Annotated[
 ]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
+URL_SCHEMES = (
+    *("hf", "http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "obs", "oci"),
+    *("ftp", "sftp", "ssh", "smb", "hdfs", "webhdfs", "webdav", "github"),
+)
+"""What a source's URL may begin with: stores on the network. Others, such as file, lead to what the container has."""
 BOXED_SYSTEM_PROMPT = "Please reason step by step, and put your final answer within \\boxed{}."
 PROMPT_PLACEHOLDER = "{prompt}"
 MAX_ATTEMPTS = 10

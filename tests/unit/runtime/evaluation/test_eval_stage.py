@@ -11,11 +11,11 @@ import pytest
 from support.scripted_teacher import MODEL, Reaction, teacher
 from support.student import CONFIG
 
-from distill_runtime.contract import Benchmark, EvalContract, Protocol
+from distill_runtime.contract import Benchmark, EvalContract, Protocol, Result
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.process.progress import Reporter
-from distill_runtime.process.stage import StageContext
+from distill_runtime.process.stage import StageContext, run_stage
 from distill_runtime.stages import eval as eval_stage
 from distill_runtime.storage.artifact import open_artifact, verify_content
 from distill_runtime.storage.volume import Volume
@@ -182,3 +182,67 @@ def test_a_model_that_the_endpoint_does_not_serve_is_found_out_by_the_check(cont
         with pytest.raises(WrongInput, match="another") as refused:
             eval_stage.check(contract(server.url), context)
     assert refused.value.reason == "ModelNotServed"
+
+
+def score(context: StageContext, url: str) -> Result:
+    return run_stage(eval_stage, contract(url), context)
+
+
+def replace_answers(volume: Path) -> None:
+    """Put another answer of the same length to every problem."""
+    problems = [{"problem": f"{number} + 1?", "answer": str((number + 2) % 10)} for number in range(10)]
+    (volume / "benchmark.jsonl").write_text("".join(json.dumps(problem) + "\n" for problem in problems))
+
+
+def test_the_score_of_a_benchmark_that_was_replaced_is_its_own(context: StageContext, tmp_path: Path) -> None:
+    original = (tmp_path / "benchmark.jsonl").read_bytes()
+    with teacher(right) as server:
+        first = score(context, server.url)
+        replace_answers(tmp_path)
+        second = score(context, server.url)
+        assert (first.metrics["score"], second.metrics["score"]) == (100.0, 0.0)
+        asked = server.requests
+        (tmp_path / "benchmark.jsonl").write_bytes(original)
+        again = score(context, server.url)
+    assert (again.reason, again.artifact, again.inputs) == ("AlreadyComplete", first.artifact, first.inputs)
+    assert server.requests == asked
+
+
+def test_the_score_of_another_model_behind_a_name_is_its_own(context: StageContext) -> None:
+    with teacher(right) as server:
+        server.roots[MODEL] = "/models/first"
+        first = score(context, server.url)
+        assert [each.name for each in first.inputs] == ["benchmark", "endpoint"]
+        assert first.inputs[1].value == f"{MODEL}, loaded from /models/first"
+        server.roots[MODEL] = "/models/second"
+        server.script = student
+        second = score(context, server.url)
+    assert (first.metrics["score"], second.metrics["score"]) == (100.0, 60.0)
+
+
+def test_a_server_that_was_started_again_is_no_other_model(context: StageContext) -> None:
+    with teacher(right) as server:
+        first = score(context, server.url)
+        server.created += 3600
+        assert score(context, server.url).artifact == first.artifact
+
+
+def test_the_score_of_weights_that_were_replaced_is_not_taken_over(context: StageContext, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    target = WeightsTarget(uri="model", device_target="CPU")
+    asked = contract("http://x").model_copy(update={"target": target})
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"first")
+    first = eval_stage.fingerprints(asked, context)
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"other")
+    assert eval_stage.fingerprints(asked, context) != first
+
+
+def test_answers_to_two_benchmarks_are_not_mixed(context: StageContext, tmp_path: Path) -> None:
+    with teacher(lambda *_: says("<think>\nlet me", "length")) as server:
+        with pytest.raises(WrongInput, match="cuts answers"):
+            score(context, server.url)
+        server.script = right
+        replace_answers(tmp_path)
+        with pytest.raises(WrongInput, match=r"score was begun: benchmark benchmark\.jsonl was sha256:") as refused:
+            score(context, server.url)
+    assert refused.value.reason == "InputChanged"

@@ -17,7 +17,7 @@ from distill_runtime.contract import Decontamination, FilterContract, FilterPara
 from distill_runtime.contract.parameters import ProblemSet
 from distill_runtime.foundation.errors import Terminated, WrongInput
 from distill_runtime.process.progress import Reporter
-from distill_runtime.process.stage import StageContext
+from distill_runtime.process.stage import StageContext, run_stage
 from distill_runtime.stages import filter as filter_stage
 from distill_runtime.storage.artifact import open_artifact
 from distill_runtime.storage.volume import Volume
@@ -323,3 +323,30 @@ def test_rows_that_change_while_the_stage_is_away_are_judged_anew(context: Stage
     write(tmp_path / "rows.jsonl", [one | {"answer": "0.7"} for one in ROWS[:-1]] + ROWS[-1:])
     filter_stage.run(contract(), context)
     assert list(kept(tmp_path)) == [("x", 0)]
+
+
+def test_rows_that_were_replaced_are_filtered_beside_what_was_made_of_the_others(
+    context: StageContext, tmp_path: Path
+) -> None:
+    first = run_stage(filter_stage, contract(), context)
+    write(tmp_path / "rows.jsonl", [one | {"answer": "0.7"} for one in ROWS[:-1]] + ROWS[-1:])
+    second = run_stage(filter_stage, contract(), context)
+    assert (first.counts["kept"], second.counts["kept"]) == (3, 1)
+    assert second.artifact is not None
+    assert second.artifact.uri.startswith("filter-")
+    open_artifact(context.volume, second.artifact)
+    write(tmp_path / "rows.jsonl", ROWS)
+    assert run_stage(filter_stage, contract(), context).artifact == first.artifact
+
+
+def test_work_on_rows_that_were_replaced_begins_anew(context: StageContext, tmp_path: Path) -> None:
+    benchmark = tmp_path / "benchmark.jsonl"
+    write(benchmark, [{"problem": "something else entirely"}])
+    problems = ProblemSet(uri="benchmark.jsonl")
+    asked = contract(decontamination=Decontamination(benchmarks=(problems,), ngram=3))
+    with pytest.raises(Terminated):
+        run_stage(filter_stage, asked, StageContext(context.volume, InterruptingEnd()))
+    write(benchmark, [{"problem": "the problem p"}])
+    result = run_stage(filter_stage, asked, context)
+    assert result.counts["rejected.contaminated"] == 2
+    assert [each.name for each in result.inputs] == ["rows", "benchmark"]

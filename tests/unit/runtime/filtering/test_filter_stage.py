@@ -16,7 +16,7 @@ from distill_runtime.contract import EXIT_TERMINATED, Decontamination, FilterCon
 from distill_runtime.contract.parameters import ProblemSet
 from distill_runtime.foundation.errors import Terminated, WrongInput
 from distill_runtime.process.progress import Reporter
-from distill_runtime.process.stage import StageContext
+from distill_runtime.process.stage import StageContext, run_stage
 from distill_runtime.stages import filter as filter_stage
 from distill_runtime.storage.artifact import open_artifact, verify_content
 from distill_runtime.storage.volume import Volume
@@ -244,6 +244,23 @@ def test_generations_that_are_others_after_a_restart_are_judged_anew(context: St
     shutil.rmtree(tmp_path / "generate")
     write_generate_artifacts(tmp_path, [[Generation("p", 0, "1/3", WRONG)]])
     assert filter_stage.run(contract(1), context).counts == {"generations": 1, "kept": 1}
+
+
+def test_generations_that_were_asked_for_anew_are_filtered_anew(context: StageContext, tmp_path: Path) -> None:
+    first = run_stage(filter_stage, contract(), context)
+    shutil.rmtree(tmp_path / "generate")
+    write_generate_artifacts(tmp_path, [[Generation("p", 0, "1/3", WRONG)]])
+    second = run_stage(filter_stage, contract(1), context)
+    assert second.counts == {"generations": 1, "kept": 1}
+    assert second.artifact != first.artifact
+
+
+def test_shards_of_different_prompts_are_not_put_together(tmp_path: Path) -> None:
+    write_generate_artifacts(tmp_path, [SHARDS[0], SHARDS[1], SHARDS[1]], prompts=["", "sha256:a", "sha256:b"])
+    message = r"prompts\.jsonl was sha256:a for one, and sha256:b for shard 2"
+    with pytest.raises(WrongInput, match=message) as refusal:
+        filter_stage.check(contract(3), StageContext(Volume(tmp_path), Reporter("filter", "generations")))
+    assert refusal.value.reason == "ShardsDiffer"
 
 
 @pytest.mark.parametrize("entry", [filter_stage.check, filter_stage.run])

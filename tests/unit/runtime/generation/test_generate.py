@@ -235,6 +235,83 @@ def test_a_run_goes_on_although_the_source_was_reordered(volume: Path) -> None:
     assert final.startswith(kept)
 
 
+def problems(*texts: str, answer: str = "1") -> list[dict[str, Any]]:
+    """Give rows whose uuids are their places, as many tables number them."""
+    return [{"problem": text, "answer": answer, "uuid": str(place)} for place, text in enumerate(texts)]
+
+
+def test_answers_are_not_taken_for_those_to_prompts_that_took_their_place(volume: Path) -> None:
+    write(volume, problems("p", "q"))
+    with teacher() as server:
+        first = run(contract(server.url), volume)
+        write(volume, problems("r", "s"))
+        with pytest.raises(WrongInput, match=r"was made: prompts prompts\.jsonl was sha256:") as refused:
+            run(contract(server.url), volume)
+        assert refused.value.reason == "InputChanged"
+        write(volume, problems("p", "q"))
+        again = run(contract(server.url), volume)
+    assert (again.reason, again.artifact) == ("AlreadyComplete", first.artifact)
+    assert [each.name for each in again.inputs] == [each.name for each in first.inputs] == ["prompts", "endpoint"]
+
+
+CHANGED_UNDER_WAY = {
+    "replaced": problems("r", "s", "t"),
+    "fewer": problems("p"),
+    "answers-corrected": problems("p", "q", answer="2"),
+}
+
+
+@pytest.mark.parametrize("recorded", [True, False], ids=["recorded", "of-an-earlier-version"])
+@pytest.mark.parametrize("rows", CHANGED_UNDER_WAY.values(), ids=CHANGED_UNDER_WAY)
+def test_a_source_that_was_changed_under_way_is_refused(
+    volume: Path, rows: list[dict[str, Any]], recorded: bool
+) -> None:
+    write(volume, problems("p", "q"))
+    with teacher() as server:
+        interrupt_after(server, 3, contract(server.url, maxConcurrentRequests=1), volume)
+        if not recorded:
+            (volume / "generated/shard-00000-of-00001.partial/inputs.json").unlink()
+        write(volume, rows)
+        asked = server.requests
+        with pytest.raises(WrongInput, match=r"\d answers are of rows that it has no more") as refused:
+            run(contract(server.url), volume)
+        assert (refused.value.reason, server.requests) == ("InputChanged", asked)
+        write(volume, problems("p", "q"))
+        assert run(contract(server.url), volume).counts["answered"] == 4
+
+
+def test_a_source_that_has_grown_under_way_is_asked_the_rest(volume: Path) -> None:
+    write(volume, problems("p", "q"))
+    with teacher() as server:
+        interrupt_after(server, 3, contract(server.url, maxConcurrentRequests=1), volume)
+        server.asked.clear()
+        write(volume, problems("p", "q", "r"))
+        result = run(contract(server.url), volume)
+    assert (result.counts["answered"], server.requests) == (6, 3)
+    assert run(contract("http://unused/v1"), volume).reason == "AlreadyComplete"
+
+
+def test_several_shards_are_asked_the_prompts_of_one_source(volume: Path) -> None:
+    with teacher() as server:
+        run(contract(server.url, shards=2), volume, 0)
+        rows = [{"problem": f"problem {number}", "answer": number, "uuid": f"u{number}"} for number in range(40)]
+        write(volume, rows)
+        with pytest.raises(WrongInput, match="generated was begun: prompts") as refused:
+            run(contract(server.url, shards=2), volume, 1)
+    assert refused.value.reason == "InputChanged"
+
+
+def test_with_other_shards_only_answers_to_the_same_problem_are_taken_over(volume: Path) -> None:
+    write(volume, problems("p", "q", "r", "s"))
+    with teacher() as server:
+        run(contract(server.url, shards=2), volume, 0)
+        server.asked.clear()
+        write(volume, problems("p", "Q", "R", "S"))
+        run(contract(server.url), volume)
+    assert server.asked == {f"Solve: {text}": 2 for text in "QRS"}
+    assert {record["prompt"] for record in records(volume)} == set("pQRS")
+
+
 def test_another_number_of_shards_takes_over_what_is_paid_for(volume: Path) -> None:
     with teacher() as server:
         run(contract(server.url, shards=3), volume, 0)

@@ -24,7 +24,7 @@ from distill_runtime.foundation.rows import KEPT_NAME, kept_row
 from distill_runtime.packing import blocks
 from distill_runtime.packing.description import PackedDataset
 from distill_runtime.process.progress import Reporter
-from distill_runtime.process.stage import StageContext
+from distill_runtime.process.stage import StageContext, run_stage
 from distill_runtime.stages import pack
 from distill_runtime.storage.artifact import ArtifactWriter, open_artifact, verify_content
 from distill_runtime.storage.volume import Volume
@@ -206,3 +206,17 @@ def test_ended_before_its_artifact_is_complete_it_packs_nothing_again(context: S
     result = pack.run(stage, StageContext(context.volume, resumed))
     assert result.counts["samples"] == 30
     assert set(resumed.done) == {30}
+
+
+def test_a_tokenizer_that_was_replaced_packs_beside_what_the_other_one_has(
+    context: StageContext, tmp_path: Path
+) -> None:
+    asked = contract(filter_artifact(context.volume, texts(3)))
+    first = run_stage(pack, asked, context)
+    (tmp_path / "tokenizer" / "model.safetensors").write_bytes(b"weights")  # no part of it
+    assert run_stage(pack, asked, context).artifact == first.artifact
+    template = tmp_path / "tokenizer" / "tokenizer_config.json"
+    template.write_text(template.read_text() + "\n")
+    second = run_stage(pack, asked, context)
+    assert second.artifact != first.artifact
+    assert [each.name for each in second.inputs] == ["kept", "tokenizer"]

@@ -16,6 +16,7 @@ from distill_runtime.contract import (
     EXIT_WRONG_INPUT,
     FilterContract,
     FilterParameters,
+    InputFingerprint,
     Result,
 )
 from distill_runtime.contract.stages import API_KEY_VARIABLE
@@ -44,6 +45,7 @@ def raising(error: BaseException):
         (Terminated(), "Terminated", "Terminated", EXIT_TERMINATED),
         (OSError(errno.ENOSPC, "No space left", "/data/x"), "Failed", "VolumeFull", EXIT_RETRY),
         (PermissionError(errno.EACCES, "denied", "/data/x"), "WrongInput", "PermissionDenied", EXIT_WRONG_INPUT),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "/data/" + 300 * "x"), "WrongInput", "NameTooLong", 78),
         (OSError(errno.EIO, "Input/output error"), "Failed", "UnexpectedError", EXIT_RETRY),
         (ZeroDivisionError("by zero"), "Failed", "UnexpectedError", EXIT_RETRY),
     ],
@@ -138,6 +140,9 @@ class OneFile:
 
     def __init__(self) -> None:
         self.runs = 0
+
+    def fingerprints(self, contract: FilterContract, context: StageContext) -> tuple[InputFingerprint, ...]:
+        return ()
 
     def run(self, contract: FilterContract, context: StageContext) -> Result:
         self.runs += 1

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
+from support.local_server import LocalHandler, serve
 from support.object_store import object_store
 
 from distill_runtime.foundation.errors import Retryable, WrongInput
@@ -216,6 +217,153 @@ def test_what_is_not_there_is_said(tmp_path: Path, uri: str, reason: str, messag
     with pytest.raises(WrongInput, match=message) as error:
         read(tmp_path, uri)
     assert error.value.reason == reason
+
+
+def damaged_parquet(root: Path) -> None:
+    """Overwrite the pages, but not the footer, of which the columns are known."""
+    pa.parquet.write_table(pa.Table.from_pylist(ROWS), root / "rows.parquet", compression="snappy")
+    content = bytearray((root / "rows.parquet").read_bytes())
+    content[4:4000] = bytes(3996)
+    (root / "rows.parquet").write_bytes(content)
+
+
+def cut_arrow(root: Path) -> None:
+    write_arrow_stream(root / "rows.arrow")
+    content = (root / "rows.arrow").read_bytes()
+    (root / "rows.arrow").write_bytes(content[: len(content) * 2 // 3])
+
+
+def no_text(root: Path, write: Callable[[pa.Table, Path], object], name: str) -> None:
+    """Have bytes called text that are no UTF-8."""
+    binary = pa.array([b"\xff\xfe"], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 1, binary.buffers())
+    write(pa.table({"problem": text, "answer": ["1"]}), root / name)
+
+
+def feather(table: pa.Table, path: Path) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "damaged.parquet": damaged_parquet,
+    "cut.arrow": cut_arrow,
+    "no-text.parquet": lambda root: no_text(root, pa.parquet.write_table, "rows.parquet"),
+    "no-text.arrow": lambda root: no_text(root, feather, "rows.arrow"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_file_is_named(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    damage(tmp_path)
+    (name,) = (path.name for path in tmp_path.iterdir())
+    with pytest.raises(WrongInput, match=f"{name} cannot be read as what its name says") as error:
+        read(tmp_path, name)
+    assert error.value.reason == "MalformedFile"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("state.json", b"{", "state.json cannot be read"),
+        ("state.json", b'{"_data_files": [{"filename": "../secret.arrow"}]}', "'../secret.arrow' is no name"),
+        ("state.json", b'{"_data_files": [{"filename": "/etc/secret.arrow"}]}', "'/etc/secret.arrow' is no name"),
+        ("dataset_dict.json", b'{"splits": [".."]}', "'..' is no name"),
+        ("dataset_dict.json", b'{"splits": 1}', r"dataset_dict\.json cannot be read"),
+        ("README.md", b"---\nconfigs: [\n---\n", r"README\.md of rows begins with metadata that is no YAML"),
+        ("README.md", b"---\nconfigs:\n- data_files: [{split: train}]\n---\n", "in a form that is not the hub's"),
+    ],
+)
+def test_a_damaged_description_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "a.jsonl").write_bytes(json_lines(ROWS[:1]))
+    (tmp_path / "rows" / name).write_bytes(content)
+    with pytest.raises(WrongInput, match=message) as error:
+        read(tmp_path, "rows")
+    assert error.value.reason == "MalformedFile"
+
+
+def test_a_readme_in_another_encoding_declares_what_it_declares(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "a.jsonl").write_bytes(json_lines(ROWS[:1]))
+    (tmp_path / "rows" / "README.md").write_bytes("Données".encode("latin-1"))
+    assert read(tmp_path, "rows") == EXPECTED[:1]
+
+
+def test_links_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "deep" / "b.jsonl").write_bytes(json_lines(ROWS[1:2]))
+    (tmp_path / "a").write_bytes(json_lines(ROWS[:1]))
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "a.jsonl").symlink_to(tmp_path / "a")
+    (tmp_path / "rows" / "linked").symlink_to(tmp_path / "elsewhere")
+    assert read(tmp_path, "rows") == EXPECTED[:2]
+
+
+@pytest.mark.parametrize("name", ["b.jsonl", "more"])
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "a.jsonl").write_bytes(json_lines(ROWS[:1]))
+    (tmp_path / "rows" / name).symlink_to("/not/on/the/claim")
+    for uri in ("rows", f"rows/{name}"):
+        with pytest.raises(WrongInput, match=f"rows/{name} is a link to /not/on/the/claim") as error:
+            read(tmp_path, uri)
+        assert error.value.reason == "SourceMissing"
+
+
+def test_a_link_to_a_directory_that_it_is_in_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "again").symlink_to(tmp_path / "rows")
+    with pytest.raises(WrongInput, match="rows/again is a link to a directory that it is in itself"):
+        read(tmp_path, "rows")
+
+
+def test_a_file_of_a_saved_data_set_that_is_missing_is_named(tmp_path: Path) -> None:
+    datasets.Dataset.from_list(ROWS[:4]).save_to_disk(str(tmp_path / "saved"), num_shards=2)
+    (tmp_path / "saved" / "data-00001-of-00002.arrow").unlink()
+    with pytest.raises(WrongInput, match=r"data-00001-of-00002\.arrow, of which its directory tells, is not there"):
+        read(tmp_path, "saved")
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    ["file://", "local://", "FILE://", "simplecache::file://", "http://x::file://", "zip://a::", "reference://"],
+)
+def test_no_url_leads_to_a_file_of_the_container(tmp_path: Path, scheme: str) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(json_lines(ROWS[:1]))
+    with pytest.raises((WrongInput, Retryable)) as error:
+        read(tmp_path, f"{scheme}{tmp_path}/rows.jsonl")
+    expected = "SourceUnreachable" if scheme.startswith("http") else "SchemeUnsupported"
+    assert error.value.reason == expected
+
+
+class Breaking(LocalHandler):
+    """Has rows, and breaks off in the middle of them, with or without having said how many there are."""
+
+    content = json_lines(ROWS)
+    tells_size = True
+
+    def do_GET(self) -> None:  # noqa: N802 - named by http.server
+        self.send_response(200)
+        if self.tells_size:
+            self.send_header("Content-Length", str(len(self.content)))
+        else:
+            self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        if self.command != "HEAD":
+            half = self.content[: len(self.content) // 2]
+            self.wfile.write(half if self.tells_size else b"%x\r\n%b\r\n" % (len(half), half))
+            self.close_connection = True
+
+
+@pytest.mark.parametrize("tells", [True, False], ids=["of-known-size", "chunked"])
+def test_a_download_that_is_cut_off_may_be_whole_the_next_time(tmp_path: Path, tells: bool) -> None:
+    class Handler(Breaking):
+        tells_size = tells
+
+    with serve(Handler) as url, pytest.raises(Retryable, match=rf"{url}/rows\.jsonl cannot be reached") as error:
+        read(tmp_path, f"{url}/rows.jsonl")
+    assert error.value.reason == "SourceUnreachable"
 
 
 def test_a_column_that_only_some_files_have_is_missed_before_any_row_is_read(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from safetensors.numpy import load_file, save_file
 from support.student import pack_samples, train_contract, write_student, write_weights
 
 from distill_runtime.contract import TrainContract
-from distill_runtime.foundation.errors import Retryable
+from distill_runtime.foundation.errors import Retryable, WrongInput
 from distill_runtime.process.progress import Reporter
-from distill_runtime.process.stage import StageContext
+from distill_runtime.process.stage import StageContext, run_stage
 from distill_runtime.stages import msrun
-from distill_runtime.storage.artifact import open_artifact, verify_content
+from distill_runtime.storage.artifact import ArtifactWriter, open_artifact, verify_content
 from distill_runtime.storage.volume import Volume
 from distill_runtime.training.checkpoints import checkpoint_file
 from distill_runtime.training.inputs import open_inputs
@@ -108,3 +108,19 @@ def test_steps_that_the_log_lacks_are_counted_and_said(
     assert (result.counts["steps"], result.counts["unloggedSteps"]) == (steps, missing)
     assert result.message.startswith(f"trained {steps} steps (the training log lacks {missing} of them), {loss}")
     assert result.metrics["steps"] == steps
+
+
+def test_it_does_not_go_on_from_another_base(context: StageContext, tmp_path: Path) -> None:
+    contract = train_contract(pack_samples(context.volume, 60))
+    leave_trained(tmp_path, contract, open_inputs(contract, context.volume).schedule.total_steps)
+    ArtifactWriter(context.volume, contract, msrun.fingerprints(contract, context))
+    configuration = tmp_path / "student" / "config.json"
+    original = configuration.read_bytes()
+    configuration.write_bytes(original + b"\n")
+    for entry in (msrun.check, lambda contract, context: run_stage(msrun, contract, context)):
+        with pytest.raises(WrongInput, match="trained was begun: model student was sha256:") as refused:
+            entry(contract, context)
+        assert refused.value.reason == "InputChanged"
+    configuration.write_bytes(original)
+    result = run_stage(msrun, contract, context)
+    assert (result.reason, [each.name for each in result.inputs]) == ("Trained", ["dataset", "model"])

@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 
 # A box may be written with a doubled backslash by a model that escapes its output as JSON. `\{` and `\}` are
-# characters of the answer, not groups, so any other escape is stepped over as a pair. A run of backslashes is one token,
-# and possessive quantifiers never give a part of it back: to try each of its ends would take the square of its length.
+# characters of the answer, not groups, so any other escape is stepped over as a pair. A run of backslashes is one
+# token, and possessive quantifiers give no part of it back: to try each of its ends takes the square of its length.
 _TOKEN = re.compile(r"(\\++(?:boxed|fbox)\s*+\{)|(?:\\\\)*+\\.|(?:\\\\)++|[{}]", re.DOTALL)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 

@@ -8,7 +8,7 @@ from distill_runtime.contract.parameters.fields import (
     UNAVAILABLE_TIMEOUT_SECONDS,
     Uri,
 )
-from distill_runtime.contract.parameters.filtering import Decontamination, FilterParameters, ProblemSet
+from distill_runtime.contract.parameters.filtering import Decontamination, EntryPoint, FilterParameters, ProblemSet
 from distill_runtime.contract.parameters.packing import PackedSource, PackParameters, TokenizerSource
 from distill_runtime.contract.parameters.sources import PromptSource, RowSource
 from distill_runtime.contract.parameters.teacher import Price, Sampling, TeacherParameters
@@ -27,6 +27,7 @@ __all__ = [
     "Benchmark",
     "Checkpoint",
     "Decontamination",
+    "EntryPoint",
     "FilterParameters",
     "MindFormersOverrides",
     "ModelSource",

@@ -7,6 +7,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from distill_runtime.contract import Model
+from distill_runtime.contract.parameters import EntryPoint
 from distill_runtime.contract.stages import DeviceTarget
 
 
@@ -81,6 +82,14 @@ class Jobs(Model):
     )
 
 
+class Verifiers(Model):
+    """What filtering may run."""
+
+    python: tuple[EntryPoint, ...] = Field(
+        default=(), description="Entry points that the verifier python may call: code, which users choose by name."
+    )
+
+
 class Settings(Model):
     """The whole configuration."""
 
@@ -90,6 +99,7 @@ class Settings(Model):
     stage_pod_security_context: dict[str, Any] = Field(description="Of all stage Pods, as in a PodSpec.")
     jobs: Jobs = Jobs()
     stages: dict[str, PodSettings] = Field(default_factory=dict)
+    verifiers: Verifiers = Verifiers()
     profiles: dict[str, Profile] = Field(min_length=1)
 
     def stage(self, name: str) -> PodSettings:

@@ -166,6 +166,7 @@ def test_with_namespaces_it_has_no_right_in_the_cluster() -> None:
         ("podSecurityContext.runAsUser=me", "/podSecurityContext/runAsUser"),
         ("stagePodSecurityContext.fsGroup=-1", "/stagePodSecurityContext/fsGroup"),
         ("profiles.ascend-910.podSecurityContext.runAsUser=me", "/profiles/ascend-910/podSecurityContext/runAsUser"),
+        ("verifiers.python={timeit}", "does not match pattern"),
         ("replicas=2", "'replicas' not allowed"),
     ],
 )

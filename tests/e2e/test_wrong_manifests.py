@@ -201,6 +201,13 @@ STALLED: list[tuple[str, str, dict[str, Any], str, str]] = [
         "spread the run over more nodes",
     ),
     (
+        "a function that the operator does not allow",
+        DATASET,
+        {"filter": {"verifier": "python", "entryPoint": "timeit:timeit"}},
+        "VerifierNotAllowed",
+        "filter.entryPoint 'timeit:timeit' may not be called",
+    ),
+    (
         "prompts that are not there",
         DATASET,
         {"source": {"prompts": {"uri": "arithmetic/promts.jsonl"}}},

@@ -131,10 +131,15 @@ def make_logs_directory(complete: Path, attempt: int) -> Path:
 
 
 def end_with_parent() -> None:
-    """Have the kernel end this process when the one that started it dies, however it dies.
+    """Have the kernel end this process when the one that started it, by `start`, dies, however it dies."""
+    end_with(int(os.environ[_PARENT_VARIABLE]))
+
+
+def end_with(parent: int) -> None:
+    """Have the kernel end this process when its parent dies, however it dies.
 
     Without it a process would outlive a killed stage, and write beside the next attempt.
     """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(os.environ[_PARENT_VARIABLE]):
+    if os.getppid() != parent:
         sys.exit("the process that started this one is gone")

@@ -28,6 +28,7 @@ def open_verifier(parameters: FilterParameters) -> Verifier:
 
     Raises:
         WrongInput: InvalidPattern or VerifierMissing.
+        Retryable: VerifierPoolBroken.
     """
     if parameters.answer_pattern is not None:
         return PatternAnswers.checked(parameters.answer_pattern)

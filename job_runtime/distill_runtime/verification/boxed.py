@@ -1,15 +1,16 @@
 r"""Find the final answer in a model's text: the last `\boxed{…}`.
 
 One pass over the text with a stack of open braces, so that nested braces (`\boxed{\frac{1}{2}}`) are kept whole and a
-hostile text (thousands of boxes that never close) costs no more than any other.
+hostile text (thousands of boxes that never close, millions of backslashes) costs no more than any other.
 """
 
 import re
 from dataclasses import dataclass
 
 # A box may be written with a doubled backslash by a model that escapes its output as JSON. `\{` and `\}` are
-# characters of the answer, not groups, so any other escape is stepped over as a pair.
-_TOKEN = re.compile(r"\\+(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+# characters of the answer, not groups, so any other escape is stepped over as a pair. A run of backslashes is one
+# token, and possessive quantifiers give no part of it back: to try each of its ends takes the square of its length.
+_TOKEN = re.compile(r"(\\++(?:boxed|fbox)\s*+\{)|(?:\\\\)*+\\.|(?:\\\\)++|[{}]", re.DOTALL)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 
 # What makes two boxes one answer: `\boxed{1} and \boxed{2}`, `\boxed{(1,2)},\ \boxed{(2,1)}`.
@@ -60,7 +61,7 @@ def _boxes(text: str) -> list[_Box]:
             opened = open_groups.pop() if open_groups else None
             if opened is not None and not (boxes and boxes[-1].start > opened.start()):
                 boxes.append(_Box(opened.start(), opened.end(), token.start()))
-        elif symbol.endswith("{") and len(symbol) > len("\\{"):
+        elif token.lastindex:
             open_groups.append(token)
     return boxes
 

@@ -1,5 +1,6 @@
 r"""The `math-verify` verifier: symbolic comparison of the last `\boxed{}` with the reference answer."""
 
+import logging
 import re
 from dataclasses import dataclass
 
@@ -8,6 +9,8 @@ from distill_runtime.verification import boxed, easy
 
 # What already tells math-verify where the mathematics is; anything else is put in a box, as the answer is.
 _DELIMITED = re.compile(r"(?<!\\)\$|\\\(|\\\[")
+
+_WARMING = ((r"\frac{1}{2}", "0.5"), (r"x^2+\sqrt{2}", r"\sqrt{2}+x^2"), ("(1,2]", r"\{1,2\}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,16 @@ class MathAnswers:
     interrupt a computation in C. The pool's limit ends the process instead, and the verdict says so.
     """
 
-    preload: tuple[str, ...] = ("distill_runtime.verification.math_warmup",)
+    def prepare(self) -> None:
+        """Load math-verify and warm it up.
+
+        The first comparison compiles its regular expressions and fills the tables of its LaTeX parser, which takes
+        longer than a hundred of the comparisons that follow.
+        """
+        # It warns, once in each process, that its own time limits are off.
+        logging.getLogger("math_verify").setLevel(logging.ERROR)
+        for reference, answer in _WARMING:
+            self.compare(reference, answer)
 
     def extract(self, text: str) -> str | None:
         r"""Give the content of the last `\boxed{}` after the reasoning."""

@@ -16,7 +16,8 @@ class ExactAnswers:
     Spaces and line breaks count as one space, and around the answer as nothing.
     """
 
-    preload: tuple[str, ...] = ()
+    def prepare(self) -> None:
+        """Nothing is needed."""
 
     def extract(self, text: str) -> str | None:
         """Give the content of the last box, or the whole text after the reasoning."""
@@ -40,7 +41,6 @@ class PatternAnswers:
     """
 
     pattern: str
-    preload: tuple[str, ...] = ()
 
     @classmethod
     def checked(cls, pattern: str) -> "PatternAnswers":
@@ -56,6 +56,9 @@ class PatternAnswers:
                 "InvalidPattern", f"answerPattern {pattern!r} is not a valid regular expression: {error}"
             ) from error
         return cls(pattern)
+
+    def prepare(self) -> None:
+        """Nothing is needed."""
 
     def extract(self, text: str) -> str | None:
         """Give the text after the reasoning, in which `compare` looks for the answer."""
@@ -79,7 +82,8 @@ class PatternAnswers:
 class AnyAnswer:
     """Everything is right: where the reference answer cannot be compared, or somebody else has judged."""
 
-    preload: tuple[str, ...] = ()
+    def prepare(self) -> None:
+        """Nothing is needed."""
 
     def extract(self, text: str) -> str | None:
         """Give the text after the reasoning; an empty one is no answer."""

@@ -6,13 +6,14 @@ What needs Helm itself, rendering and validation, is in tests/e2e/test_chart.py.
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
-from distill_operator.settings import PodSettings, Profile, Settings
+from distill_operator.settings import PodSettings, Profile, Settings, Verifiers
 from distill_runtime.contract import Model
+from distill_runtime.contract.parameters import EntryPoint
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "helm" / "npu-distill"
@@ -32,6 +33,7 @@ def settings() -> Settings:
             "stagePodSecurityContext": VALUES["stagePodSecurityContext"],
             "jobs": VALUES["jobs"],
             "stages": VALUES["stages"],
+            "verifiers": VALUES["verifiers"],
             "profiles": VALUES["profiles"],
         }
     )
@@ -50,6 +52,14 @@ def test_profiles_have_the_fields_of_the_operator_s_settings() -> None:
 def test_stages_have_the_fields_of_the_operator_s_settings() -> None:
     stage = SCHEMA["properties"]["stages"]["additionalProperties"]
     assert set(stage["properties"]) == json_names(PodSettings)
+
+
+def test_no_function_of_a_user_may_be_called_unless_it_is_listed(settings: Settings) -> None:
+    verifiers = SCHEMA["properties"]["verifiers"]["properties"]
+    assert set(verifiers) == json_names(Verifiers)
+    (pattern,) = (field.pattern for field in get_args(EntryPoint)[1].metadata if hasattr(field, "pattern"))
+    assert verifiers["python"]["items"]["pattern"] == pattern
+    assert settings.verifiers.python == ()
 
 
 def test_the_shipped_profiles_are_there(settings: Settings) -> None:

@@ -58,6 +58,7 @@ def test_quantities_may_be_numbers_in_yaml(tmp_path: Path) -> None:
             SMALLEST.replace('"runtime:1"', '"runtime:1", pullPolicy: Sometimes'),
             "images.pullPolicy: String should match",
         ),
+        (SMALLEST + "verifiers: {python: [timeit]}", "verifiers.python.0: String should match"),
         (
             SMALLEST + "stages: {pack: {resources: {requests: [cpu]}}}",
             "stages.pack.resources.requests: Input should be",

@@ -8,6 +8,7 @@ from unit.operator.builders import DIGEST, SETTINGS, ready, resource, succeeded_
 from distill_operator.observation import ResourceKey
 from distill_operator.plan.kinds import KIND_PLANS
 from distill_operator.plan.stages import Invalid, Stage, Waiting
+from distill_operator.settings import Settings, Verifiers
 from distill_runtime.contract import FilterContract, FilterParameters, GenerateContract, RowSource
 
 DATASET_STAGES = ("generate", "filter", "pack")
@@ -19,10 +20,14 @@ PACKED: dict[str, Any] = {"source": {"packed": {"uri": "math/packed"}}, "teacher
 
 
 def plan(
-    kind: str, stage: str, spec: dict[str, Any] | None = None, dependency: Any = None
+    kind: str, stage: str, spec: dict[str, Any] | None = None, dependency: Any = None, settings: Settings = SETTINGS
 ) -> Stage | Waiting | Invalid:
     finished = {"generate": succeeded_stage("generate"), "filter": succeeded_stage("filter")}
-    return KIND_PLANS[kind].plan_stage(resource(kind, spec), stage, finished, dependency, SETTINGS)
+    return KIND_PLANS[kind].plan_stage(resource(kind, spec), stage, finished, dependency, settings)
+
+
+def allowing(*entry_points: str) -> Settings:
+    return SETTINGS.model_copy(update={"verifiers": Verifiers(python=entry_points)})
 
 
 def output(kind: str, stage: str, spec: dict[str, Any] | None = None, dependency: Any = None) -> str:
@@ -195,6 +200,29 @@ def test_a_dataset_that_slipped_through_admission(stage: str, spec: dict[str, An
     assert isinstance(planned, Invalid)
     assert planned.reason == "InvalidSpec"
     assert words in planned.message
+
+
+PYTHON = {"filter": {"verifier": "python", "entryPoint": "checks.chemistry:right"}}
+
+
+@pytest.mark.parametrize("stage", ["generate", "filter"])
+@pytest.mark.parametrize(("allowed", "words"), [((), "allows none"), (("checks:units",), "allows checks:units")])
+def test_code_that_is_not_allowed_is_not_run(stage: str, allowed: tuple[str, ...], words: str) -> None:
+    planned = plan("DistillDataset", stage, PYTHON, settings=allowing(*allowed))
+    assert isinstance(planned, Invalid)
+    assert planned.reason == "VerifierNotAllowed"
+    assert f"filter.entryPoint 'checks.chemistry:right' may not be called; this operator {words}" in planned.message
+    assert "verifiers.python in the chart's values" in planned.message
+
+
+@pytest.mark.parametrize("stage", ["generate", "filter"])
+def test_code_that_is_allowed_is(stage: str) -> None:
+    planned = plan("DistillDataset", stage, PYTHON, settings=allowing("checks:units", "checks.chemistry:right"))
+    assert isinstance(planned, Stage)
+
+
+def test_what_is_filtered_is_packed_whatever_is_allowed_now() -> None:
+    assert isinstance(plan("DistillDataset", "pack", PYTHON, settings=allowing()), Stage)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from distill_runtime.contract.parameters.fields import (
     URL_SCHEMES,
     Uri,
 )
-from distill_runtime.contract.parameters.filtering import Decontamination, FilterParameters, ProblemSet
+from distill_runtime.contract.parameters.filtering import Decontamination, EntryPoint, FilterParameters, ProblemSet
 from distill_runtime.contract.parameters.packing import PackedSource, PackParameters, TokenizerSource
 from distill_runtime.contract.parameters.sources import PromptSource, RowSource
 from distill_runtime.contract.parameters.teacher import Price, Sampling, TeacherParameters
@@ -29,6 +29,7 @@ __all__ = [
     "Benchmark",
     "Checkpoint",
     "Decontamination",
+    "EntryPoint",
     "FilterParameters",
     "MindFormersOverrides",
     "ModelSource",

@@ -1,11 +1,14 @@
 """Rejection sampling."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from distill_runtime.contract.base import Parameters
 from distill_runtime.contract.parameters.fields import Column, Fraction, Split, Subset, Uri
+
+EntryPoint = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=256)]
+"""`module:function`."""
 
 
 class ProblemSet(Parameters):
@@ -48,12 +51,11 @@ class FilterParameters(Parameters):
         description="For the verifier regex: a Python regular expression. The answer is its last match in what follows "
         "the reasoning: the first group if it has one, otherwise the whole match.",
     )
-    entry_point: str | None = Field(
+    entry_point: EntryPoint | None = Field(
         default=None,
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
-        max_length=256,
-        description="For the verifier python: module:function of a package in the runtime image. It is called with the "
-        "reference answer and what follows the reasoning, and returns whether that is right.",
+        description="For the verifier python: module:function of a package in the runtime image, one that "
+        "verifiers.python in the chart's values allows. It is called with the reference answer and what follows the "
+        "reasoning, and returns True or False.",
     )
     on_truncated: Literal["drop", "keep"] = Field(
         default="drop",

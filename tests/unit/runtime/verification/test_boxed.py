@@ -1,7 +1,5 @@
 r"""The last `\boxed{}` of an answer, whatever the model wrote around it."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +45,9 @@ def test_an_answer_is_a_balanced_part_of_the_text(text: str) -> None:
         (r"\boxed{\left\{1, 2\right.}", r"\left\{1, 2\right."),
         (r"\boxed {5}", "5"),
         (r"\\boxed{5}", "5"),
+        (r"\boxed{1\\\}", None),
+        (r"\boxed{1\\}", r"1\\"),
+        (r"\boxed{\\\{1\\\\\}}", r"\\\{1\\\\\}"),
         (r"\boxed{3} and then \boxed{4", "3"),
         (r"{ a stray brace, \boxed{6}", "6"),
         (r"a stray } brace, \boxed{6}", "6"),
@@ -61,7 +62,11 @@ def test_boxed_answer(text: str, answer: str | None) -> None:
     assert boxed_answer(text) == answer
 
 
-def test_boxes_that_never_close_cost_no_more_than_other_text() -> None:
-    began = time.process_time()
-    assert boxed_answer("\\boxed{" * 50_000) is None
-    assert time.process_time() - began < 2
+@pytest.mark.parametrize(
+    "text",
+    ["\\boxed{" * 500_000, "\\boxed{" + "\\" * 5_000_000, "\\boxed{" + "\\" * 5_000_001, "\\boxed " * 500_000],
+    ids=["boxes that never close", "backslashes", "an odd number of them", "boxes that never open"],
+)
+def test_a_hostile_text_is_gone_through_once(text: str) -> None:
+    """To try each end of each run of backslashes would take days."""
+    assert boxed_answer(text) is None

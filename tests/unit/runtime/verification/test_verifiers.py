@@ -1,8 +1,5 @@
 """The verifiers other than math-verify."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from pydantic import ValidationError
 
@@ -48,28 +45,6 @@ def test_regex_without_a_group_is_the_whole_match() -> None:
 def test_none_accepts_everything_but_nothing() -> None:
     verifier = open_verifier(FilterParameters(verifier="none"))
     assert reasons(verifier, [("5", "six"), ("5", "<think>five</think>")]) == ["correct", "noAnswer"]
-
-
-def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "judges.py").write_text(
-        "def judge(reference, text):\n    return text.endswith(str(int(reference) * 2))\n\nnothing = None\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    verifier = open_verifier(FilterParameters(verifier="python", entry_point="judges:judge"))
-    assert reasons(verifier, [("4", "it is 8"), ("4", "it is 9"), ("four", "it is 8")]) == [
-        "correct",
-        "incorrect",
-        "crashed",
-    ]
-    for entry_point, problem in [
-        ("judges:jury", "no attribute"),
-        ("judges:nothing", "not a function"),
-        ("nobody:judge", "No module"),
-    ]:
-        with pytest.raises(WrongInput, match=problem) as refusal:
-            open_verifier(FilterParameters(verifier="python", entry_point=entry_point))
-        assert refusal.value.reason == "VerifierMissing"
-    sys.modules.pop("judges")
 
 
 def test_a_pattern_that_is_none_is_refused() -> None:

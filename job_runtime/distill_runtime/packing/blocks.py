@@ -5,6 +5,7 @@ it alone wastes nothing: its sequences are as full as those of all samples toget
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,16 +14,14 @@ import orjson
 from pydantic import Field
 
 from distill_runtime.contract import Model, PackParameters
-from distill_runtime.packing.chat import Exchange, Message, render
 from distill_runtime.packing.description import SAMPLES_PER_SEQUENCE
 from distill_runtime.packing.plan import plan_sequences
 from distill_runtime.packing.sample_store import SampleStore
 from distill_runtime.packing.sequences import Layout, SampleTable, SequenceWriter
-from distill_runtime.packing.tokens import SampleTokenizer
+from distill_runtime.packing.tokenising import CONTROL_TOKENS, TEMPLATE_UNSUITABLE, TOO_LONG, Rejection, RowTokenizer
+from distill_runtime.packing.tokens import Sample
 from distill_runtime.reporting.lengths import BARS, count_by_doubling
 from distill_runtime.storage.resumable import GrowingFile, json_line, read_lines
-
-TOO_LONG = "tooLong"
 
 BLOCK_SAMPLES = 1 << 17
 _BATCH_ROWS = 256
@@ -37,6 +36,8 @@ class Packed(Model):
     offset: int = Field(default=0, ge=0, description="Where the next row starts, in bytes.")
     rejects_size: int = Field(default=0, ge=0, description="Bytes of the list of rejected rows.")
     rejected: int = Field(default=0, ge=0, description="Rows that are too long.")
+    template_unsuitable: int = Field(default=0, ge=0, description="Rows that the chat template does not write.")
+    control_tokens: int = Field(default=0, ge=0, description="Rows with control tokens written out in them.")
     waiting: int = Field(default=0, ge=0, description="Samples of the current block, which are in the store.")
     blocks: int = Field(default=0, ge=0, description="Blocks written.")
     files: tuple[str, ...] = Field(default=(), description="Files that they are in.")
@@ -46,47 +47,52 @@ class Packed(Model):
     trained_tokens: int = Field(default=0, ge=0, description="Labels that are learned.")
     lengths: tuple[int, ...] = Field(default=(0,) * BARS, description="Samples by length (`reporting.lengths`).")
 
+    @property
+    def rejects(self) -> dict[str, int]:
+        """Rows that are rejected, by reason."""
+        return {
+            TOO_LONG: self.rejected,
+            TEMPLATE_UNSUITABLE: self.template_unsuitable,
+            CONTROL_TOKENS: self.control_tokens,
+        }
+
 
 Save = Callable[[Packed], None]
 """Keeps a state; what it speaks of is durable by then."""
 
 
 def tokenise_block(
-    rows: Path,
-    store: SampleStore,
-    rejects: GrowingFile,
-    done: Packed,
-    tokenizer: SampleTokenizer,
-    parameters: PackParameters,
-    save: Save,
+    rows: Path, store: SampleStore, rejects: GrowingFile, done: Packed, tokenizer: RowTokenizer, save: Save
 ) -> Packed:
     """Tokenise rows until the block is full or no row is left.
 
     Args:
         rows: file of `rows.kept_row`.
         store: takes the samples.
-        rejects: takes the rows that are too long.
+        rejects: takes the rows that are left out.
         done: how far it is.
+        tokenizer: makes samples of rows.
         save: called every few seconds, and at the end, with how far it is then.
     """
-    longest = parameters.max_sample_tokens or parameters.sequence_length
     saved = time.monotonic()
     try:
         for batch in _batches(read_lines(rows, done.offset)):
-            samples = tokenizer.samples([exchange_of(tokenizer, parameters, line) for line, _ in batch])
-            kept = [sample for sample in samples if len(sample.tokens) <= longest]
+            outcomes = tokenizer.samples([line for line, _ in batch])
+            kept = [outcome for outcome in outcomes if isinstance(outcome, Sample)]
             store.append(kept)
-            for (line, _), sample in zip(batch, samples, strict=True):
-                if len(sample.tokens) > longest:
-                    row = orjson.loads(line)
-                    reject = {"uuid": row["uuid"], "generation": row["generation"], "reason": TOO_LONG}
-                    rejects.append(json_line({**reject, "tokens": len(sample.tokens)}))
+            reasons: Counter[str] = Counter()
+            for (line, _), outcome in zip(batch, outcomes, strict=True):
+                if isinstance(outcome, Rejection):
+                    rejects.append(_reject(line, outcome))
+                    reasons[outcome.reason] += 1
             done = done.model_copy(
                 update={
                     "rows": done.rows + len(batch),
                     "offset": batch[-1][1],
                     "rejects_size": rejects.size,
-                    "rejected": done.rejected + len(batch) - len(kept),
+                    "rejected": done.rejected + reasons[TOO_LONG],
+                    "template_unsuitable": done.template_unsuitable + reasons[TEMPLATE_UNSUITABLE],
+                    "control_tokens": done.control_tokens + reasons[CONTROL_TOKENS],
                     "waiting": done.waiting + len(kept),
                 }
             )
@@ -125,12 +131,10 @@ def pack_block(
     )
 
 
-def exchange_of(tokenizer: SampleTokenizer, parameters: PackParameters, line: bytes) -> Exchange:
-    """Write the conversation of a row as text."""
-    messages: list[Message] = orjson.loads(line)["messages"]
-    if parameters.system_prompt and messages[0]["role"] != "system":
-        messages.insert(0, Message(role="system", content=parameters.system_prompt))
-    return render(tokenizer.template, messages)
+def _reject(line: bytes, rejection: Rejection) -> bytes:
+    row = orjson.loads(line)
+    told = {"uuid": row["uuid"], "generation": row["generation"], "reason": rejection.reason, "why": rejection.why}
+    return json_line(told if rejection.tokens is None else {**told, "tokens": rejection.tokens})
 
 
 def _batches(lines: Iterator[tuple[bytes, int]]) -> Iterator[list[tuple[bytes, int]]]:

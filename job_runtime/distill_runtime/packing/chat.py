@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypedDict
-
-from distill_runtime.foundation.errors import WrongInput
+from typing import Final, Protocol, TypedDict
 
 
 class Message(TypedDict):
@@ -23,6 +21,10 @@ class ChatTemplate(Protocol):
         """Write a conversation as text."""
 
 
+class Unwritable(Exception):  # noqa: N818 - of one conversation; others may be written well
+    """The template does not write a conversation so that it can be learned; the message says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """A conversation as text.
@@ -36,6 +38,10 @@ class Exchange:
     completion: str
 
 
+_WRITTEN_WHOLE: Final = ("system", "user")
+"""Roles whose messages are given as they are. Of earlier answers, templates leave out the reasoning on purpose."""
+
+
 def render(template: ChatTemplate, messages: Sequence[Message]) -> Exchange:
     """Write a conversation whose last message is the assistant's.
 
@@ -43,28 +49,40 @@ def render(template: ChatTemplate, messages: Sequence[Message]) -> Exchange:
     left out.
 
     Raises:
-        WrongInput: TemplateUnsuitable, if the template does not write the last message as it is. Some templates of
-            reasoning models drop the reasoning from it; training on what is left would unlearn reasoning.
+        Unwritable: if the template fails, or does not write the messages as they are. Some templates of reasoning
+            models drop the reasoning from the last one; training on what is left would unlearn reasoning.
     """
-    prompt = template.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
-    whole = template.apply_chat_template(messages, tokenize=False, add_generation_prompt=False)
+    prompt = write(template, messages[:-1], prompting=True)
+    whole = write(template, messages, prompting=False)
     completion = whole.removeprefix(prompt).rstrip()
-    if not prompt or not whole.startswith(prompt):
-        raise WrongInput(
-            "TemplateUnsuitable",
-            "the tokenizer's chat template does not start an assistant's message the way it prompts for one "
-            f"({prompt[-60:]!r}), so the two cannot be trained to agree; use a template whose generation prompt "
-            "is how the message starts",
+    if not prompt or not completion or not whole.startswith(prompt):
+        raise Unwritable(
+            "it does not start the assistant's message the way it prompts for one "
+            f"({prompt[-60:]!r}), so the two cannot be trained to agree"
         )
     # Looked for in the whole: the prompt of some reasoning models ends with the answer's own first word, `<think>`.
-    content = messages[-1]["content"]
-    if content.strip() not in whole and _letters(content) not in _letters(whole):
-        raise WrongInput(
-            "TemplateUnsuitable",
-            "the tokenizer's chat template changes the assistant's last message; reasoning would be lost. "
-            "Use a template that writes the last message whole, reasoning included",
-        )
+    if not _contains(whole, messages[-1]["content"]):
+        raise Unwritable("it changes the assistant's last message; reasoning would be lost")
+    for message in messages[:-1]:
+        if message["role"] in _WRITTEN_WHOLE and not _contains(prompt, message["content"]):
+            raise Unwritable(f"it leaves out, or changes, the {message['role']} message")
     return Exchange(prompt, completion)
+
+
+def write(template: ChatTemplate, messages: Sequence[Message], *, prompting: bool) -> str:
+    """Write messages as text; `prompting` adds what the model is prompted with.
+
+    Raises:
+        Unwritable: if the template fails. It is a program that somebody else wrote, so it may raise anything.
+    """
+    try:
+        return template.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompting)
+    except Exception as error:
+        raise Unwritable(f"it fails: {str(error) or type(error).__name__}") from error
+
+
+def _contains(text: str, content: str) -> bool:
+    return content.strip() in text or _letters(content) in _letters(text)
 
 
 def _letters(text: str) -> str:

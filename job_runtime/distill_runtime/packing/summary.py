@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from distill_runtime.packing.blocks import TOO_LONG
+from distill_runtime.packing.tokenising import CONTROL_TOKENS, TEMPLATE_UNSUITABLE, TOO_LONG
 from distill_runtime.reporting.lengths import label, span
 from distill_runtime.reporting.report import Bar, Chart, Figure, Report, Table
 from distill_runtime.storage.resumable import read_lines
@@ -18,6 +18,8 @@ _LABELS = {
     "rows": "kept rows",
     "samples": "samples",
     f"rejected.{TOO_LONG}": "rows too long",
+    f"rejected.{TEMPLATE_UNSUITABLE}": "rows the template does not write",
+    f"rejected.{CONTROL_TOKENS}": "rows with control tokens",
     "sequences": "sequences",
     "tokens": "tokens",
     "trainedTokens": "tokens trained on",
@@ -53,5 +55,5 @@ def summarise(
 
 def _rejected(rejects: Path) -> Table:
     shown = (orjson.loads(line) for line, _ in islice(read_lines(rejects), _SAMPLES))
-    rows = tuple((row["reason"], f"{row['uuid']} / {row['generation']}", f"{row['tokens']:,}") for row in shown)
-    return Table(title="Some of the rejected", columns=("reason", "uuid / generation", "tokens"), rows=rows)
+    rows = tuple((row["reason"], f"{row['uuid']} / {row['generation']}", row["why"]) for row in shown)
+    return Table(title="Some of the rejected", columns=("reason", "uuid / generation", "why"), rows=rows)

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,14 +13,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
 from distill_runtime.foundation.cpus import available_cpus
 from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.foundation.reasoning import REASONING_END, REASONING_START
 from distill_runtime.packing.byte_pair import FastEncoding, NotTheSame, fast_encoding
-from distill_runtime.packing.chat import Exchange, Message
+from distill_runtime.packing.chat import Exchange, Message, Unwritable, write
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ TOKENIZER_FILES = (
 _POINTER = b"version https://git-lfs"
 _TEXTS_OF_A_TASK = 16
 """Handing a text to another thread takes as long as tokenising a short one."""
-_ANSWERED = (Message(role="user", content="1 + 1?"), Message(role="assistant", content="2"))
+ANSWERED = (Message(role="user", content="1 + 1?"), Message(role="assistant", content="2"))
 """Any conversation, to see how the template ends one."""
 
 
@@ -100,7 +101,7 @@ class SampleTokenizer:
         self._tokenizer = self.template.backend_tokenizer
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._special_ids = frozenset(self._tokenizer.get_added_tokens_decoder())
+        self._added_tokens: dict[int, Any] = self._tokenizer.get_added_tokens_decoder()
         pad, end = self.template.pad_token_id, self.template.eos_token_id
         self.pad_token_id = int(pad if pad is not None else end if end is not None else 0)
 
@@ -126,20 +127,44 @@ class SampleTokenizer:
         Raises:
             WrongInput: TemplateUnsuitable, if that is no special token: the model would never learn to stop.
         """
-        try:
-            text = self.template.apply_chat_template(_ANSWERED, tokenize=False, add_generation_prompt=False).rstrip()
-        except jinja2.TemplateError as error:
-            raise WrongInput(
-                "TemplateUnsuitable", f"the tokenizer's chat template cannot write a question and its answer: {error}"
-            ) from error
-        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
-        if not ids or ids[-1] not in self._special_ids:
+        ids = self._tokenizer.encode(self._answered, add_special_tokens=False).ids
+        if not ids or ids[-1] not in self._added_tokens:
             raise WrongInput(
                 "TemplateUnsuitable",
                 "the tokenizer's chat template does not end the assistant's message with a special token "
                 f"(but with {self._tokenizer.decode(ids[-3:])!r}), so the model would never learn to stop",
             )
         return int(ids[-1])
+
+    @cached_property
+    def _answered(self) -> str:
+        try:
+            return write(self.template, ANSWERED, prompting=False).rstrip()
+        except Unwritable as error:
+            raise WrongInput(
+                "TemplateUnsuitable", f"the tokenizer's chat template cannot write a question and its answer: {error}"
+            ) from error
+
+    def control_token_in(self, text: str) -> str | None:
+        """Give the first control token that a text has in it, spelled out; None if it has none.
+
+        These are the special tokens, and what the chat template marks turns with, special or not. Written out in a
+        message they would be read as such a mark. The marks of reasoning belong in an answer.
+        """
+        found = self._control_tokens.search(text)
+        return None if found is None else found.group()
+
+    @cached_property
+    def _control_tokens(self) -> re.Pattern[str]:
+        written = set(self._tokenizer.encode(self._answered, add_special_tokens=False).ids)
+        control = {
+            str(token.content)
+            for number, token in self._added_tokens.items()
+            if token.special or (number in written and not _is_word(token.content))
+        }
+        # Longest first: of two tokens that begin alike, tokenizers take the longer one.
+        ordered = sorted(control - {REASONING_START, REASONING_END, ""}, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
 
     def token(self, token_id: int) -> str:
         """Give a token as its vocabulary has it."""
@@ -149,23 +174,12 @@ class SampleTokenizer:
         """Tokenise many exchanges at once, on all processors.
 
         Prompt and completion are tokenised apart, as they are when the model is asked.
-
-        Raises:
-            WrongInput: TemplateUnsuitable, as `end_token_id`, or if a completion does not end in that token: servers
-                would not know to stop there.
         """
         ids = self._encode([text for exchange in exchanges for text in (exchange.prompt, exchange.completion)])
-        samples = []
-        for prompt, completion in zip(ids[::2], ids[1::2], strict=True):
-            if int(completion[-1]) != self.end_token_id:
-                ends = (self.token(int(completion[-1])), self.token(self.end_token_id))
-                raise WrongInput(
-                    "TemplateUnsuitable",
-                    "the tokenizer's chat template ends some messages of the assistant with {!r}, others with {!r}, so "
-                    "the model would not learn where to stop; use a template that ends all alike".format(*ends),
-                )
-            samples.append(Sample(np.concatenate((prompt, completion)), len(prompt)))
-        return samples
+        return [
+            Sample(np.concatenate((prompt, completion)), len(prompt))
+            for prompt, completion in zip(ids[::2], ids[1::2], strict=True)
+        ]
 
     def _encode(self, texts: list[str]) -> list[NDArray[np.int32]]:
         """Give the ids of texts: the fast path where there is one, the tokenizer itself for what that leaves."""
@@ -199,6 +213,11 @@ class SampleTokenizer:
         for name in TOKENIZER_FILES:
             if (self._directory / name).is_file():
                 shutil.copyfile(self._directory / name, directory / name)
+
+
+def _is_word(token: str) -> bool:
+    """Tell whether a token is what texts are made of, white space too: some tokenizers have such among the added."""
+    return all(character.isalnum() or character.isspace() for character in token)
 
 
 def _unfetched(directory: Path) -> str | None:

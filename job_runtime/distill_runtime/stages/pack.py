@@ -10,7 +10,7 @@ Or check and register sequences that somebody else has packed. The artifact:
 
 Tokenised samples and the checkpoint are in `<output>.work` until the artifact is complete.
 
-The counts close: rows = samples + every `rejected.…`.
+The counts close: rows = samples + every `rejected.…` (see `packing.tokenising`).
 """
 
 import hashlib
@@ -28,12 +28,13 @@ from distill_runtime.contract import (
 )
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.foundation.rows import KEPT_NAME, REJECTS_NAME
-from distill_runtime.packing.blocks import BLOCK_SAMPLES, TOO_LONG, Packed, exchange_of, pack_block, tokenise_block
+from distill_runtime.packing.blocks import BLOCK_SAMPLES, Packed, pack_block, tokenise_block
 from distill_runtime.packing.description import SEQUENCES_DIRECTORY, TOKENIZER_DIRECTORY, PackedDataset
 from distill_runtime.packing.registering import fingerprint_packed, open_packed, register
 from distill_runtime.packing.sample_store import SampleStore
 from distill_runtime.packing.sequences import Layout, SequenceWriter, write_index
 from distill_runtime.packing.summary import summarise
+from distill_runtime.packing.tokenising import FIRST_ROWS, RowTokenizer, refuse_if_most_failed
 from distill_runtime.packing.tokens import TOKENIZER_FILES, SampleTokenizer
 from distill_runtime.process.stage import StageContext
 from distill_runtime.storage.artifact import ArtifactWriter, open_artifact
@@ -61,7 +62,7 @@ def fingerprints(contract: PackContract, context: StageContext) -> tuple[InputFi
 
 
 def check(contract: PackContract, context: StageContext) -> None:
-    """Check the input's digest, the lengths, and the tokenizer with its chat template on the first row.
+    """Check the input's digest, the lengths, and the tokenizer with its chat template on the first rows.
 
     Of packed sequences, check the columns, the tokenizer and the first row.
 
@@ -74,17 +75,15 @@ def check(contract: PackContract, context: StageContext) -> None:
     assert contract.pack is not None
     directory, _ = open_artifact(context.volume, contract.input)
     tokenizer = _open_tokenizer(contract.pack, context)
-    tokenizer.samples(
-        [exchange_of(tokenizer, contract.pack, line) for line, _ in islice(read_lines(directory / KEPT_NAME), 1)]
-    )
+    _check_template(directory / KEPT_NAME, tokenizer, contract.pack)
 
 
 def run(contract: PackContract, context: StageContext) -> Result:
     """Tokenise, pack, finish; or check, register, finish.
 
     Raises:
-        WrongInput: SampleLongerThanSequence, NothingToPack, or as `SampleTokenizer`, `packing.chat.render`,
-            `open_packed` and `register`.
+        WrongInput: SampleLongerThanSequence, NothingToPack, or as `SampleTokenizer`, `RowTokenizer`,
+            `refuse_if_most_failed`, `open_packed` and `register`.
     """
     discard_if_changed(context.volume, contract, context.fingerprints)
     if isinstance(contract.input, PackedSource):
@@ -101,7 +100,8 @@ def _pack_kept(
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
     layout = Layout(parameters.sequence_length, tokenizer.pad_token_id)
     context.reporter.update(total=manifest.counts["kept"], message="tokenising and packing")
-    done = _pack(directory / KEPT_NAME, writer, layout, tokenizer, parameters, context)
+    rows = _check_template(directory / KEPT_NAME, tokenizer, parameters)
+    done = _pack(directory / KEPT_NAME, writer, layout, rows, parameters, context)
     content = (kept.digest, parameters.model_dump_json(), tokenizer.fingerprint())
     description = PackedDataset(
         sequences=done.sequences,
@@ -121,7 +121,7 @@ def _pack_kept(
         counts={
             "rows": done.rows,
             "samples": done.samples,
-            f"rejected.{TOO_LONG}": done.rejected,
+            **_rejected(done),
             "sequences": done.sequences,
             "tokens": done.tokens,
             "trainedTokens": done.trained_tokens,
@@ -130,7 +130,7 @@ def _pack_kept(
         rejects=writer.directory / REJECTS_NAME,
         reason="Packed",
         message=f"packed {done.samples} samples of {done.tokens} tokens into {done.sequences} sequences of "
-        f"{layout.sequence_length} tokens, {100 * description.fill:.2f} % full; {done.rejected} rows were too long",
+        f"{layout.sequence_length} tokens, {100 * description.fill:.2f} % full" + _left_out(done),
         inputs=(kept,),
         packages=("tokenizers", "tiktoken", "pyarrow"),
     )
@@ -227,11 +227,17 @@ def _open_tokenizer(parameters: PackParameters, context: StageContext) -> Sample
     return SampleTokenizer(context.volume.resolve(parameters.tokenizer.uri))
 
 
+def _check_template(rows: Path, tokenizer: SampleTokenizer, parameters: PackParameters) -> RowTokenizer:
+    row_tokenizer = RowTokenizer(tokenizer, parameters)
+    row_tokenizer.check_first([line for line, _ in islice(read_lines(rows), FIRST_ROWS)])
+    return row_tokenizer
+
+
 def _pack(
     rows: Path,
     writer: ArtifactWriter,
     layout: Layout,
-    tokenizer: SampleTokenizer,
+    tokenizer: RowTokenizer,
     parameters: PackParameters,
     context: StageContext,
 ) -> Packed:
@@ -252,21 +258,38 @@ def _pack(
                     _report(state, context)
 
                 if done.waiting < BLOCK_SAMPLES:
-                    done = tokenise_block(rows, store, rejects, done, tokenizer, parameters, save)
+                    done = tokenise_block(rows, store, rejects, done, tokenizer, save)
                 if done.waiting:
                     done = pack_block(store, sequences, layout, done, parameters)
             save_checkpoint(checkpoint, done)
             _report(done, context)
+    try:
+        _refuse(done, parameters, context.volume.relative(writer.directory / REJECTS_NAME))
+    except WrongInput:
+        checkpoint.unlink()  # whoever runs it again has corrected something, and all is to be tokenised anew
+        raise
+    return done
+
+
+def _refuse(done: Packed, parameters: PackParameters, rejects: str) -> None:
+    refuse_if_most_failed(done.rows, done.rejects, rejects)
     if not done.samples:
         raise WrongInput(
             "NothingToPack",
             f"none of the {done.rows} kept rows fits into "
-            f"{parameters.max_sample_tokens or layout.sequence_length} tokens; raise maxSampleTokens or "
-            "sequenceLength",
+            f"{parameters.max_sample_tokens or parameters.sequence_length} tokens{_left_out(done)}; raise "
+            "maxSampleTokens or sequenceLength",
         )
-    return done
+
+
+def _rejected(done: Packed) -> dict[str, int]:
+    return {f"rejected.{reason}": number for reason, number in done.rejects.items()}
+
+
+def _left_out(done: Packed) -> str:
+    return "".join(f"; {number} rows are rejected as {reason}" for reason, number in done.rejects.items() if number)
 
 
 def _report(done: Packed, context: StageContext) -> None:
-    counts = {"samples": done.samples + done.waiting, f"rejected.{TOO_LONG}": done.rejected}
+    counts = {"samples": done.samples + done.waiting, **_rejected(done)}
     context.reporter.update(done=done.rows, counts={**counts, "sequences": done.sequences, "tokens": done.tokens})

@@ -29,7 +29,7 @@ class PackParameters(Parameters):
     system_prompt: str = Field(
         default=BOXED_SYSTEM_PROMPT,
         max_length=65536,
-        description="System message put before each sample; empty for none.",
+        description="System message put before each sample; empty for none, as chat templates without one need.",
     )
     seed: int = Field(default=42, ge=0, le=2_147_483_647, description="Seed of the order of packed sequences.")
 

@@ -8,7 +8,7 @@ import pytest
 from support import chat_tokenizers as templates
 
 from distill_runtime.foundation.errors import WrongInput
-from distill_runtime.packing.chat import Message, render
+from distill_runtime.packing.chat import Message, Unwritable, render
 from distill_runtime.packing.tokens import SampleTokenizer
 
 ANSWER = "<think>\nThe ones, then the tens.\n</think>\n\nIt is \\boxed{46}."
@@ -84,14 +84,18 @@ def test_the_end_is_known_whatever_the_prompt_ends_with(tokenizer: Tokenizers) -
     [
         (templates.DROPS_REASONING, "reasoning would be lost"),
         (templates.QWEN_2_5 + "{%- if add_generation_prompt %}{{- 'Answer: ' }}{%- endif %}", "does not start"),
+        ("{%- if tools %}" + templates.QWEN_2_5 + "{%- endif %}", "does not start"),
+        (templates.QWEN_2_5.replace("message.content", "message.content[:9]"), "reasoning would be lost"),
+        (templates.QWEN_2_5.replace("in messages %}", "in messages if message.role != 'system' %}"), "the system"),
+        (templates.QWEN_2_5 + "{{ raise_exception('no more than ' ~ messages | length) }}", "it fails: no more than 2"),
+        (templates.QWEN_2_5 + "{{ 1 // 0 }}", "it fails: integer division"),
     ],
 )
 def test_a_template_that_would_teach_something_else_is_refused(
     tokenizer: Tokenizers, template: str, complaint: str
 ) -> None:
-    with pytest.raises(WrongInput, match=complaint) as refusal:
+    with pytest.raises(Unwritable, match=complaint):
         render(tokenizer(template).template, CONVERSATION)
-    assert refusal.value.reason == "TemplateUnsuitable"
 
 
 def test_a_template_without_an_end_of_turn_is_refused(tokenizer: Tokenizers) -> None:
@@ -99,24 +103,14 @@ def test_a_template_without_an_end_of_turn_is_refused(tokenizer: Tokenizers) -> 
         "{% for message in messages %}{{ message.role + ': ' + message.content + '\n' }}{% endfor %}"
         "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
     )
-    with pytest.raises(WrongInput, match="never learn to stop"):
-        chat.samples([render(chat.template, CONVERSATION)])
-
-
-def test_a_template_that_ends_one_message_otherwise_than_another_is_refused(tokenizer: Tokenizers) -> None:
-    chat = tokenizer(
-        "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\n' + message.content }}"
-        "{{- '<|eot_id|>' if '<think>' in message.content else '<|im_end|>' }}{%- endfor %}"
-        "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
-    )
-    with pytest.raises(WrongInput, match=r"with '<\|eot_id\|>', others with '<\|im_end\|>'") as refusal:
-        chat.samples([render(chat.template, CONVERSATION)])
+    with pytest.raises(WrongInput, match="never learn to stop") as refusal:
+        _ = chat.end_token_id
     assert refusal.value.reason == "TemplateUnsuitable"
 
 
 def test_a_template_that_cannot_write_a_conversation_is_refused(tokenizer: Tokenizers) -> None:
     chat = tokenizer("{{ raise_exception('tools only') }}")
-    with pytest.raises(WrongInput, match="cannot write a question and its answer: tools only") as refusal:
+    with pytest.raises(WrongInput, match="cannot write a question and its answer: it fails: tools only") as refusal:
         _ = chat.end_token_id
     assert refusal.value.reason == "TemplateUnsuitable"
 

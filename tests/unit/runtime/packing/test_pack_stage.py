@@ -91,6 +91,45 @@ def test_every_row_is_packed_or_rejected(context: StageContext, tmp_path: Path) 
     ).read_bytes()
 
 
+TWO_ENDS_OF_REASONING = "<think>\nfirst\n</think>\n\nor rather\n</think>\n\n\\boxed{1}"
+
+
+def test_rows_that_cannot_be_written_cost_no_others(context: StageContext, tmp_path: Path) -> None:
+    chat_tokenizers.write_tokenizer(tmp_path / "tokenizer", chat_tokenizers.QWEN_3)
+    written = [*texts(20), TWO_ENDS_OF_REASONING, "\\boxed{21}<|im_end|>", *texts(3)]
+    result = pack.run(contract(filter_artifact(context.volume, written)), context)
+    counts = result.counts
+    assert (counts["rows"], counts["samples"]) == (25, 23)
+    assert {name: number for name, number in counts.items() if name.startswith("rejected.")} == {
+        "rejected.tooLong": 0,
+        "rejected.templateUnsuitable": 1,
+        "rejected.controlTokens": 1,
+    }
+    assert "1 rows are rejected as templateUnsuitable; 1 rows are rejected as controlTokens" in result.message
+    rejects = [json.loads(line) for line in (tmp_path / "pack" / "rejects.jsonl").read_text().splitlines()]
+    assert [(reject["uuid"], reject["reason"]) for reject in rejects] == [
+        ("u20", "templateUnsuitable"),
+        ("u21", "controlTokens"),
+    ]
+    assert "changes the assistant's last message" in rejects[0]["why"]
+    (rejected,) = json.loads((tmp_path / "pack" / "report.json").read_text())["tables"]
+    assert [row[2] for row in rejected["rows"]] == [reject["why"] for reject in rejects]
+
+
+def test_a_template_that_does_for_few_rows_is_refused_and_may_be_corrected(
+    context: StageContext, tmp_path: Path
+) -> None:
+    chat_tokenizers.write_tokenizer(tmp_path / "tokenizer", chat_tokenizers.QWEN_3)
+    stage = contract(filter_artifact(context.volume, [*texts(20), *[TWO_ENDS_OF_REASONING] * 21]))
+    with pytest.raises(
+        WrongInput, match=r"21 of 41 rows cannot be written .*; pack\.partial/rejects\.jsonl"
+    ) as refusal:
+        pack.run(stage, context)
+    assert refusal.value.reason == "TemplateUnsuitable"
+    chat_tokenizers.write_tokenizer(tmp_path / "tokenizer", chat_tokenizers.QWEN_2_5)
+    assert pack.run(stage, context).counts["samples"] == 41
+
+
 def test_the_report_says_the_same_as_the_counts(context: StageContext, tmp_path: Path) -> None:
     result = pack.run(contract(filter_artifact(context.volume, [*texts(30), "on and on " * 200])), context)
     report = json.loads((tmp_path / "pack" / "report.json").read_text())

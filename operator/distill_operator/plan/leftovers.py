@@ -10,9 +10,6 @@ from distill_operator.plan.buckets import Children
 from distill_operator.plan.obstacles import stuck_terminating
 from distill_operator.plan.stages import Outline, Waiting
 
-EARLIER_OBJECT = "EarlierObjectEnding"
-STRAY = "StrayInTheWay"
-
 
 def in_the_way(children: Children, stage: Outline, name: str, now: datetime) -> Waiting | None:
     """Say what has to go before the Job `name` may be created.
@@ -45,7 +42,7 @@ def _job_in_the_way(children: Children, job: JobView) -> Waiting:
 
 def _of_an_earlier_object(child: str) -> Waiting:
     return Waiting(
-        EARLIER_OBJECT,
+        "EarlierObjectEnding",
         f"An object of the same name was deleted, and its {child} is still there; waiting for it to go. "
         f"If it was orphaned, `kubectl delete {child}`.",
     )
@@ -53,7 +50,7 @@ def _of_an_earlier_object(child: str) -> Waiting:
 
 def _stray(child: str) -> Waiting:
     return Waiting(
-        STRAY,
+        "StrayInTheWay",
         f"The {child} has this object's labels and is none of its own (it was orphaned, or copied): what it runs may "
         f"write the same files. Nothing is started while it is there: `kubectl delete {child}`.",
     )

@@ -25,8 +25,6 @@ RETRYING = "Retrying"
 STUCK_TERMINATING = "PodStuckTerminating"
 NOT_SET_UP = "PodNotSetUp"
 NOT_TAKEN_UP = "JobNotTakenUp"
-JOB_SUSPENDED = "JobSuspended"
-"""Somebody holds the Job back, as a queue does: no hindrance, since that is what a queue is for."""
 HINDRANCES = (
     NOT_STARTING
     | NO_IMAGE
@@ -64,9 +62,10 @@ def obstacle(planned: Stage | Blocked, job: JobView, pods: Sequence[PodView], no
 
 
 def _held_back(job: JobView) -> Obstacle | None:
+    """Say that something holds the Job back: no hindrance, since that is what a queue is for."""
     if not job.suspended:
         return None
-    return Obstacle(JOB_SUSPENDED, f"Job {job.name} is suspended; it starts when whoever holds it back lets it go.")
+    return Obstacle("JobSuspended", f"Job {job.name} is suspended; it starts when whoever holds it back lets it go.")
 
 
 def _not_starting(planned: Stage | Blocked, pods: Sequence[PodView]) -> Obstacle | None:

@@ -12,7 +12,7 @@ import yaml
 
 from distill_operator.api import KINDS
 from distill_operator.metrics import Metrics
-from distill_operator.plan.failures import HINDRANCES
+from distill_operator.plan.obstacles import HINDRANCES
 from distill_runtime.contract import Model
 
 ROOT = Path(__file__).parents[3]

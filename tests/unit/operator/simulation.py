@@ -231,7 +231,7 @@ class SimulatedCluster:
         """The kubelet is done with a Pod that is being deleted. What it said and nobody has recorded is lost."""
         if not pod.finished:
             self.end_pod(pod, EXIT_TERMINATED)
-        if self._recorded(pod.job.stage) != "Failed":
+        if not pod.copied and self._recorded(pod.job.stage) != "Failed":
             pod.job.wrong_input = False
         del self.pods_by_name[pod.name]
         self._publish("pods", pod.name, None)

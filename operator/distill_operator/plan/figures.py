@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from distill_operator.api import DistillDataset, EvalRun, FinetuneRun, StageState, StageStatus
+from distill_operator.plan.reports import LARGEST_COUNT
 from distill_runtime.contract import Price, TeacherParameters
 
 REJECTED = "rejected."
@@ -91,7 +92,7 @@ def _speed(generate: StageStatus | None) -> float | None:
 
 def _cost(counts: Mapping[str, int], price: Price | None) -> str | None:
     """Give what the answers have cost; of answers without usage nobody knows."""
-    if price is None or "completionTokens" not in counts or counts.get("uncountedAnswers"):
+    if price is None or not {"promptTokens", "completionTokens"} <= counts.keys() or counts.get("uncountedAnswers"):
         return None
     return price.cost(counts["promptTokens"], counts["completionTokens"])
 
@@ -111,4 +112,4 @@ def _rounded(value: float | None, digits: int) -> float | None:
 
 
 def _whole(value: float | None) -> int | None:
-    return int(value) if value is not None else None
+    return int(value) if value is not None and abs(value) <= LARGEST_COUNT else None

@@ -58,6 +58,12 @@ class TestGenerating:
     def test_has_no_cost_without_a_price(self) -> None:
         assert "cost" not in self.figures(price=None)
 
+    @pytest.mark.parametrize("missing", ["promptTokens", "completionTokens"])
+    def test_has_no_cost_without_both_counts(self, missing: str) -> None:
+        """One that no status can hold is left out of what a Pod says."""
+        counts = {name: count for name, count in self.COUNTS.items() if name != missing}
+        assert "cost" not in self.figures(counts=counts)
+
     def test_has_no_cost_while_some_answers_are_uncounted(self) -> None:
         assert "cost" not in self.figures(counts=self.COUNTS | {"uncountedAnswers": 1})
 
@@ -132,6 +138,11 @@ def test_of_a_training_that_was_restarted() -> None:
         "disruptions": 0,
         "lost_steps": 7,
     }
+
+
+def test_steps_that_no_status_can_hold_are_left_out() -> None:
+    train = stage_status("train", StageState.RUNNING, metrics={"lostSteps": 1e300})
+    assert finetune_figures(resource("FinetuneRun"), by_name(train))["lost_steps"] is None
 
 
 def test_of_a_training_that_was_disrupted() -> None:

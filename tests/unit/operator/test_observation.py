@@ -167,3 +167,35 @@ def test_a_pod_that_has_ended() -> None:
 def test_a_pod_is_asked_only_while_it_can_answer(status: dict[str, str], deleting: bool, running: bool) -> None:
     metadata = {**METADATA, "deletionTimestamp": AT} if deleting else METADATA
     assert view_pod({"metadata": metadata, "status": status}).running is running
+
+
+NOT_OWNED: dict[str, Any] = {**METADATA, "ownerReferences": []}
+
+
+def test_labels_do_not_say_whose_a_job_or_a_pod_is() -> None:
+    """They are copied along with a manifest."""
+    assert view_job({"metadata": NOT_OWNED}).owner_uid == ""
+    copied = view_pod(
+        {"metadata": {**NOT_OWNED, "labels": {**LABELS, "batch.kubernetes.io/controller-uid": "job-uid"}}}
+    )
+    assert (copied.job_uid, copied.owner_uid) == ("", "owner")
+
+
+def test_only_an_owner_that_controls_counts() -> None:
+    others = [{"kind": "ConfigMap", "name": "x", "uid": "another"}, *OWNERS]
+    assert view_job({"metadata": {**METADATA, "ownerReferences": others}}).owner_uid == "owner"
+
+
+@pytest.mark.parametrize("attempt", ["", "two", "-1", "9" * 5000, "\u0663"])
+def test_an_attempt_that_is_no_number_is_none_of_ours(attempt: str) -> None:
+    """Names are compared with what stage and attempt give, and there is no attempt 0."""
+    labels = {**LABELS, "npu-distill.io/attempt": attempt}
+    assert view_job({"metadata": {**METADATA, "labels": labels}}).attempt == 0
+
+
+def test_a_job_that_was_taken_up() -> None:
+    assert job(startTime=AT).started_at == TIME
+
+
+def test_a_job_that_is_held_back() -> None:
+    assert view_job({"metadata": METADATA, "spec": {"suspend": True}}).suspended

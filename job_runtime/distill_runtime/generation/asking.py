@@ -90,16 +90,14 @@ async def _ask(
         if forecast is not None:
             forecast.take(outcome)
 
-    async with Client(client_settings(contract, context)) as client:
-        await client.check_endpoints()
-        async with asyncio.TaskGroup() as background:
-            tasks = (
-                background.create_task(journal.keep_flushed()),
-                background.create_task(progress.keep_reporting(client)),
-            )
-            await client.ask_all(requests, take)
-            for task in tasks:
-                task.cancel()
+    async with Client(client_settings(contract, context)) as client, asyncio.TaskGroup() as background:
+        tasks = (
+            background.create_task(journal.keep_flushed()),
+            background.create_task(progress.keep_reporting(client)),
+        )
+        await client.ask_all(requests, take)
+        for task in tasks:
+            task.cancel()
     progress.end()
 
 

@@ -168,7 +168,7 @@ def test_nothing_answered_is_no_success(volume: Path) -> None:
 
 def test_what_a_server_refused_before_it_was_mended_is_asked_again(volume: Path) -> None:
     with teacher(lambda *_: Reaction(400)) as server:
-        with pytest.raises(WrongInput, match="each of the first 20 requests was refused"):
+        with pytest.raises(WrongInput, match="each of the first 20 requests failed"):
             run(contract(server.url), volume)
         server.script = lambda *_: Reaction()
         counts = run(contract(server.url), volume).counts

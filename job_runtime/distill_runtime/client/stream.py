@@ -48,14 +48,13 @@ class StreamedCompletion:
         """Take the next piece of the body, cut anywhere."""
         self._rest.append(piece)
         if b"\n" in piece:
-            lines = b"".join(self._rest).split(b"\n")
-            self._rest = [lines.pop()]
-            for line in lines:
-                self._take_line(line)
+            *lines, rest = b"".join(self._rest).split(b"\n")
+            self._rest = [rest]
+            self._take_lines(lines)
 
     def end(self) -> Reply | Trouble:
         """Give what it comes to, once the body has ended."""
-        self._take_line(b"".join(self._rest))
+        self._take_lines([b"".join(self._rest)])
         self._rest = []
         if not self._begun and self._before:
             return parse_completion(b"\n".join(self._before))
@@ -71,12 +70,13 @@ class StreamedCompletion:
             model=self._model,
         )
 
-    def _take_line(self, line: bytes) -> None:
-        if line.startswith(_DATA):
-            self._begun = True
-            self._take(line[len(_DATA) :])
-        elif not self._begun and line.strip() and not line.startswith(_OTHER_FIELDS):
-            self._before.append(line)
+    def _take_lines(self, lines: list[bytes]) -> None:
+        for line in lines:
+            if line.startswith(_DATA):
+                self._begun = True
+                self._take(line[len(_DATA) :])
+            elif not self._begun and line.strip() and not line.startswith(_OTHER_FIELDS):
+                self._before.append(line)
 
     def _take(self, data: bytes) -> None:
         try:
@@ -104,11 +104,9 @@ class StreamedCompletion:
         if index != self._index:
             return
         if delta := choice.get("delta"):
-            content = delta.get("content")
-            thought = delta.get("reasoning_content") or delta.get("reasoning")
-            if thought:
+            if thought := delta.get("reasoning_content") or delta.get("reasoning"):
                 self._reasoning.append(thought if isinstance(thought, str) else read_reasoning(delta))
-            if content:
+            if content := delta.get("content"):
                 if not isinstance(content, str):
                     thought, content = read_content(content)
                     self._reasoning.append(thought)

@@ -81,6 +81,11 @@ class Client:
         """Requests under way."""
         return sum(len(endpoint.in_flight) for endpoint in self._pool.endpoints)
 
+    @property
+    def answering(self) -> Sequence[str]:
+        """Base URLs of the endpoints that have answered, and not failed since in a way that tells of more failures."""
+        return [endpoint.url for endpoint in self._pool.endpoints if endpoint.trusted]
+
     def describe_trouble(self) -> str:
         """Say which endpoints fail, how, and since when; empty if all is well."""
         return self._pool.describe_trouble()

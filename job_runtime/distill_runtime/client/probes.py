@@ -95,7 +95,7 @@ class Prober:
         more = ", …" if len(models) > _NAMES_TOLD else ""
         return WrongInput(
             "ModelNotServed",
-            f"{endpoint.url} does not serve {self._model!r}; it serves {', '.join(models[:_NAMES_TOLD])}{more}",
+            f"{endpoint.url} does not serve {self._model!r}; it serves {', '.join(list(models)[:_NAMES_TOLD])}{more}",
         )
 
     async def _ask(self, endpoint: Endpoint, seconds: float) -> Reply | Trouble:

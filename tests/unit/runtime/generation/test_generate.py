@@ -117,6 +117,15 @@ def test_of_answers_without_usage_the_cost_is_unknown(volume: Path) -> None:
     assert result.metrics["meanCompletionTokens"] == 7
 
 
+def test_only_endpoints_that_answer_are_asked_what_they_serve(volume: Path) -> None:
+    """One that hangs would keep a finished shard waiting, and one that is dead has served nothing."""
+    dead = f"http://127.0.0.1:{unused_port()}/v1"
+    with teacher(lambda *_: Reaction(delay=3600)) as hanging, teacher() as good:
+        result = run(contract(dead, hanging.url, good.url), volume)
+    assert [noted.uri for noted in result.inputs if noted.name == "endpoint"] == [good.url]
+    assert hanging.requests == 0
+
+
 def test_what_the_manifest_says_is_what_the_result_says(volume: Path) -> None:
     with teacher() as server:
         result = run(contract(server.url), volume)

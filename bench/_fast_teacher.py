@@ -1,8 +1,9 @@
 """A chat server that costs next to nothing, so that a benchmark measures its client.
 
 It answers every POST with the same completion, or streams it if the request says `"stream":true`; nothing is parsed
-that does not have to be. `GET` gives the models, and how many completions were asked for. With --faults, of a hundred
-requests ten get 503, five 429, one no answer and one a broken connection.
+that does not have to be. `GET` gives the models, and how many completions were asked for; questions for one token, by
+which a client finds out whether it answers, do not count. With --faults, of a hundred requests ten get 503, five 429,
+one no answer and one a broken connection; with --status, all get that.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import uvloop
 
 MODEL = "fast"
 TOKEN = "step "
+PROBE = b'"max_tokens":1,'
 SHARE_503, SHARE_429, SHARE_STALLED, SHARE_CUT = 0.10, 0.05, 0.01, 0.01
 
 
@@ -78,9 +80,9 @@ def response(content: bytes, status: bytes = b"200 OK", content_type: bytes = b"
 class FastTeacher:
     """What all connections share."""
 
-    def __init__(self, kilobytes: int, faults: bool, delay_seconds: float) -> None:
-        self.whole = response(completion(kilobytes))
-        self.streamed = response(stream(kilobytes), content_type=b"text/event-stream")
+    def __init__(self, kilobytes: int, faults: bool, delay_seconds: float, status: int) -> None:
+        self.whole = response(completion(kilobytes), b"%d Scripted" % status)
+        self.streamed = response(stream(kilobytes), b"%d Scripted" % status, b"text/event-stream")
         self.faults = faults
         self.delay_seconds = delay_seconds
         self.requests = 0
@@ -92,7 +94,7 @@ class FastTeacher:
 
     def answer(self, body: bytes) -> bytes | None:
         """Give the response to a request; empty to say nothing, None to break the connection off."""
-        self.requests += 1
+        self.requests += PROBE not in body
         draw = self.random.random() if self.faults else 1.0
         if draw < SHARE_503:
             return response(b"{}", b"503 Service Unavailable")
@@ -164,5 +166,6 @@ if __name__ == "__main__":
     parser.add_argument("--kilobytes", type=int, default=16)
     parser.add_argument("--faults", action="store_true")
     parser.add_argument("--delay", type=float, default=0.0)
+    parser.add_argument("--status", type=int, default=200)
     options = parser.parse_args()
-    uvloop.run(serve(FastTeacher(options.kilobytes, options.faults, options.delay)))
+    uvloop.run(serve(FastTeacher(options.kilobytes, options.faults, options.delay, options.status)))

@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
+from distill_runtime.client.probes import TRIVIAL_QUESTION
+
 MODEL = "scripted"
 
 
@@ -52,7 +54,9 @@ class ScriptedTeacher:
 
     Attributes:
         asked: counts the requests for each question.
-        bodies, headers: of all requests.
+        bodies: of all requests.
+        probes: trivial questions that were to find out whether it answers; they are in neither of these.
+        headers: of all requests, those too.
         served: models that it answers for; others get 404.
         listed: models that it says it has; None if it has no list.
         roots: what it says that they were loaded from, if it does.
@@ -62,6 +66,7 @@ class ScriptedTeacher:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.asked: Counter[str] = Counter()
+        self.probes = 0
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.in_flight = 0
@@ -89,9 +94,13 @@ class ScriptedTeacher:
         if body["model"] not in self.served:
             return web.json_response({"error": {"message": "no such model"}}, status=404)
         question = body["messages"][-1]["content"]
-        reaction = self.script(question, self.asked[question])
-        self.asked[question] += 1
-        self.bodies.append(body)
+        is_probe = (question, body["max_tokens"]) == (TRIVIAL_QUESTION, 1)
+        reaction = self.script(question, self.probes if is_probe else self.asked[question])
+        if is_probe:
+            self.probes += 1
+        else:
+            self.asked[question] += 1
+            self.bodies.append(body)
         self.headers.append(dict(request.headers))
         if reaction.delay:
             await asyncio.sleep(reaction.delay)

@@ -1,25 +1,23 @@
 """The client: takes requests off one iterator, keeps so many in flight, and gives each exactly one outcome."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
 from distill_runtime.client.chat import ChatTransport
-from distill_runtime.client.endpoints import Endpoint, EndpointPool, Lease, backoff
-from distill_runtime.client.refusals import Refusals, endpoint_refuses
+from distill_runtime.client.endpoint import Endpoint, Lease
+from distill_runtime.client.endpoints import EndpointPool, backoff
+from distill_runtime.client.failures import HeldFailures
+from distill_runtime.client.probes import Prober, trivial_instead
 from distill_runtime.client.trouble import Kind, Trouble
-from distill_runtime.client.values import Answer, Failure, Outcome, Reply, Request, chat_body
-from distill_runtime.foundation.errors import Retryable, WrongInput
+from distill_runtime.client.values import Answer, Failure, Outcome, Reply, Request
+from distill_runtime.foundation.errors import Retryable
 from distill_runtime.foundation.rows import CUT_OFF
-
-logger = logging.getLogger(__name__)
 
 _FIRST_BACKOFF_SECONDS = 1.0
 _WATCH_SECONDS = 1.0
-_TRIVIAL_QUESTION = "What is 1 + 1?"
 _CHARGED = frozenset({Kind.SERVER_ERROR, Kind.TIMEOUT, Kind.DISCONNECTED, Kind.INVALID_RESPONSE, Kind.MISCONFIGURED})
 
 
@@ -50,16 +48,17 @@ class Client:
     """Asks endpoints many things at once; an asynchronous context manager.
 
     An outage is told apart from a request that no endpoint can answer: a failed exchange counts against a request
-    only if the endpoints answered something else meanwhile. While they answer nothing at all, requests wait, and the
-    client raises EndpointUnreachable when that has lasted too long, so that no request is written off for what is not
-    its fault. Nor is it for a refusal by an endpoint that answers nothing (see `refusals`).
+    only if the endpoints answered something else meanwhile, be it a trivial question. While they answer nothing at all,
+    requests wait, and the client raises EndpointUnreachable when that has lasted too long, so that no request is
+    written off for what is not its fault. Nor is it where all of them fare the same (see `failures`).
     """
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
         self._transport: ChatTransport
         self._pool: EndpointPool
-        self._refusals = Refusals(settings.max_concurrent_requests)
+        self._prober: Prober
+        self._failures = HeldFailures(settings.max_concurrent_requests)
 
     async def __aenter__(self) -> "Client":
         self._pool = EndpointPool(self._settings.endpoints, self._settings.max_concurrent_requests)
@@ -69,6 +68,7 @@ class Client:
             self._settings.request_timeout_seconds,
             self._settings.stall_timeout_seconds,
         )
+        self._prober = Prober(self._transport, self._pool, self._settings.model)
         return self
 
     async def __aexit__(
@@ -81,34 +81,27 @@ class Client:
         """Requests under way."""
         return sum(len(endpoint.in_flight) for endpoint in self._pool.endpoints)
 
+    @property
+    def answering(self) -> Sequence[str]:
+        """Base URLs of the endpoints that have answered, and not failed since in a way that tells of more failures."""
+        return [endpoint.url for endpoint in self._pool.endpoints if endpoint.trusted]
+
     def describe_trouble(self) -> str:
         """Say which endpoints fail, how, and since when; empty if all is well."""
         return self._pool.describe_trouble()
 
     async def check_endpoints(self) -> None:
-        """Make sure that every endpoint which can be reached accepts the key and serves the model.
+        """Make sure that every endpoint which answers within half a minute accepts the key and serves the model.
 
         Raises:
-            WrongInput: EndpointMisconfigured or ModelNotServed, with the names of the models that are.
+            WrongInput: EndpointMisconfigured or ModelNotServed (in an ExceptionGroup, as `ask_all`).
         """
-        for endpoint in self._pool.endpoints:
-            models = await self._transport.models(endpoint.url)
-            if not isinstance(models, Trouble) and self._settings.model in models:
-                continue
-            # The list may be wrong: gateways leave out aliases, and not every server has it. An answer counts.
-            result = await self._ask_something_trivial(endpoint)
-            if isinstance(result, Trouble) and result.kind is Kind.MISCONFIGURED:
-                if isinstance(models, Trouble) or not models:
-                    raise _misconfigured(endpoint, result)
-                raise WrongInput(
-                    "ModelNotServed",
-                    f"{endpoint.url} does not serve {self._settings.model!r}; it serves {', '.join(models)}",
-                )
-            if isinstance(models, Trouble):
-                logger.warning("%s %s", endpoint.url, models.what)
+        async with asyncio.TaskGroup() as checks:
+            for endpoint in self._pool.endpoints:
+                checks.create_task(self._prober.check(endpoint))
 
     async def ask_all(self, requests: Iterator[Request], take: Callable[[Outcome], None]) -> None:
-        """Ask everything, and hand each outcome to `take` as soon as it is there, in no particular order.
+        """Ask everything, and hand each outcome to `take` as soon as it is certain, in no particular order.
 
         Args:
             requests: read only as fast as they are asked.
@@ -116,62 +109,84 @@ class Client:
                 never asked again.
 
         Raises:
-            WrongInput: EndpointMisconfigured or EndpointRefuses.
-            Retryable: EndpointUnreachable.
+            WrongInput: EndpointMisconfigured, ModelNotServed or EndpointRefuses.
+            Retryable: EndpointUnreachable, or EndpointRefuses by endpoints that answered before.
             (in an ExceptionGroup, which `event_loop.run` unwraps)
         """
-        async with asyncio.TaskGroup() as watch:
-            watcher = watch.create_task(self._watch_for_outage())
+        async with asyncio.TaskGroup() as background:
+            tasks = [background.create_task(self._prober.look_after(endpoint)) for endpoint in self._pool.endpoints]
+            tasks.append(background.create_task(self._watch()))
             async with asyncio.TaskGroup() as workers:
                 for _ in range(self._settings.max_concurrent_requests):
                     workers.create_task(self._work(requests, take))
-            watcher.cancel()
-        await self._judge_refusals(take)
+            if not self._failures.answered:
+                await self._judge_failures(take)
+            for failure in self._failures.release():
+                take(failure)
+            for task in tasks:
+                task.cancel()
 
     async def _work(self, requests: Iterator[Request], take: Callable[[Outcome], None]) -> None:
         for request in requests:
             outcome = await self._settle(request, request.body)
             if request.body_if_truncated is not None and isinstance(outcome, Answer) and _is_truncated(outcome):
                 outcome = _kept(outcome, await self._settle(request, request.body_if_truncated))
-            for settled in self._refusals.settle(outcome):
+            for settled in self._failures.settle(outcome):
                 take(settled)
+            if self._failures.are_too_many:
+                await self._judge_failures(take)
 
-    async def _judge_refusals(self, take: Callable[[Outcome], None]) -> None:
-        """Have those settled that are left of endpoints which were asked nothing else, by a question that is no reason
-        to refuse anything."""
-        for endpoint, refusals in self._refusals.held.items():
-            result = await self._transport.complete(endpoint, _trivial_instead(refusals[-1].request.body))
-            if isinstance(result, Trouble):
-                if result.kind in (Kind.REFUSED, Kind.MISCONFIGURED):
-                    raise endpoint_refuses(refusals)
-                raise Retryable("EndpointUnreachable", f"{endpoint} {result.what}, after it refused what it was asked")
-            for refusal in refusals:
-                take(refusal)
+    async def _judge_failures(self, take: Callable[[Outcome], None]) -> None:
+        """Have those settled that are held back, if a question that is no reason to fail is answered."""
+        failures = self._failures.release()
+        if not failures:
+            return
+        request = failures[-1].request
+        trivial = await self._settle(request, trivial_instead(request.body))
+        if isinstance(trivial, Failure):
+            raise self._failures.explain(failures, trivial)
+        for failure in failures:
+            take(failure)
 
     async def _settle(self, request: Request, body: Mapping[str, Any]) -> Outcome:
         """Ask until there is an outcome."""
         loop = asyncio.get_running_loop()
         attempts = charged = 0
+        refused: set[Endpoint] = set()
+        lease = await self._pool.acquire()
+        answered_before = self._pool.answered
         while True:
-            answered_before = self._pool.answered
-            lease = await self._pool.acquire()
+            endpoint = lease.endpoint
             attempts += 1
             started = loop.time()
             result = await self._exchange(lease, body)
-            url = lease.endpoint.url
             if isinstance(result, Reply):
-                return Answer(request, result, url, attempts, loop.time() - started)
-            if result.kind is Kind.MISCONFIGURED and not lease.endpoint.answered:
-                raise _misconfigured(lease.endpoint, result)
-            if result.kind in _CHARGED:
-                charged += await self._is_its_own(attempts, answered_before)
-            if result.kind is Kind.REFUSED or charged >= self._settings.max_attempts:
-                return Failure(request, result.kind.value, f"{url} {result.what}", url, attempts)
-            await asyncio.sleep(result.retry_after or backoff(_FIRST_BACKOFF_SECONDS, attempts))
+                return Answer(request, result, endpoint.url, attempts, loop.time() - started)
+            failure = Failure(request, result.kind.value, f"{endpoint.url} {result.what}", endpoint.url, attempts)
+            if result.kind is Kind.REFUSED:
+                refused.add(endpoint)
+                another = await self._pool.acquire_another(refused)
+                if another is None:
+                    return failure
+                lease = another
+                continue
+            if result.kind is Kind.MISCONFIGURED and not endpoint.answered:
+                raise await self._prober.misconfigured(endpoint, result)
+            charged += self._is_its_own(result, endpoint, answered_before)
+            answered_before = self._pool.answered
+            if charged >= self._settings.max_attempts:
+                return failure
+            # Where there was no connection it is the endpoint that rests.
+            pause = 0.0 if result.kind is Kind.UNREACHABLE else backoff(_FIRST_BACKOFF_SECONDS, attempts)
+            elsewhere = await self._pool.acquire_elsewhere([endpoint], result.retry_after or pause)
+            lease = elsewhere or await self._pool.acquire([endpoint])
 
     async def _exchange(self, lease: Lease, body: Mapping[str, Any]) -> Reply | Trouble:
         try:
-            result = await self._transport.complete(lease.endpoint.url, body)
+            async with lease.recall:
+                result = await self._transport.complete(lease.endpoint.url, body)
+        except TimeoutError:
+            result = Trouble(Kind.UNREACHABLE, "does not answer anything any more")
         except BaseException:
             self._pool.abandon(lease)
             raise
@@ -184,51 +199,29 @@ class Client:
             self._pool.fail(lease, result)
         return result
 
-    async def _is_its_own(self, attempts: int, answered_before: int) -> bool:
-        """Tell whether a failure was the request's own: the endpoints answered something else at the time.
+    def _is_its_own(self, trouble: Trouble, endpoint: Endpoint, answered_before: int) -> bool:
+        """Tell whether a failure was the request's own: something else was answered since it was sent or last failed.
 
-        The last requests of all have nothing else beside them. Once such a request has had its attempts, a trivial
-        one is asked in its stead.
+        If nothing was, the endpoint is asked something trivial, which will tell the next time. A 429 says as much about
+        the load, so it counts only where it is the first since the endpoint's last answer.
         """
-        if self._pool.answered > answered_before:
-            return True
-        return attempts > self._settings.max_attempts and await self._is_alive()
+        is_answering = self._pool.answered > answered_before
+        if trouble.kind is Kind.THROTTLED:
+            return is_answering and endpoint.throttles == 1
+        if trouble.kind in _CHARGED and not is_answering:
+            endpoint.in_question.set()
+        return is_answering and trouble.kind in _CHARGED
 
-    async def _is_alive(self) -> bool:
-        """Tell whether an endpoint answers something trivial."""
-        for endpoint in self._pool.endpoints:
-            result = await self._ask_something_trivial(endpoint)
-            if isinstance(result, Reply) or result.kind is Kind.REFUSED:
-                return True
-        return False
-
-    async def _ask_something_trivial(self, endpoint: Endpoint) -> Reply | Trouble:
-        body = chat_body(
-            self._settings.model,
-            system_prompt="",
-            user_prompt=_TRIVIAL_QUESTION,
-            max_tokens=1,
-            temperature=0.0,
-            top_p=1.0,
-            seed=None,
-        )
-        return await self._transport.complete(endpoint.url, body)
-
-    async def _watch_for_outage(self) -> None:
+    async def _watch(self) -> None:
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
+            self._pool.question_silent()
             if self._pool.unavailable_seconds() > self._settings.unavailable_timeout_seconds:
                 raise Retryable(
                     "EndpointUnreachable",
                     f"no endpoint has answered for {self._settings.unavailable_timeout_seconds:.0f} s: "
-                    f"{self.describe_trouble()}",
+                    f"{self._pool.describe_outage()}",
                 )
-
-
-def _trivial_instead(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a request with the same parameters and system message, and a question that every model can be asked."""
-    system = [message for message in body["messages"] if message["role"] == "system"]
-    return {**body, "messages": [*system, {"role": "user", "content": _TRIVIAL_QUESTION}]}
 
 
 def _is_truncated(answer: Answer) -> bool:
@@ -241,10 +234,3 @@ def _kept(truncated: Answer, longer: Outcome) -> Answer:
     if isinstance(longer, Answer):
         return replace(longer, attempts=attempts, discarded=truncated.reply)
     return replace(truncated, attempts=attempts)
-
-
-def _misconfigured(endpoint: Endpoint, trouble: Trouble) -> WrongInput:
-    return WrongInput(
-        "EndpointMisconfigured",
-        f"{endpoint.url} {trouble.what}; correct the endpoint, the model's name or the API key",
-    )

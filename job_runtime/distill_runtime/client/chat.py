@@ -1,6 +1,5 @@
 """One exchange with an OpenAI-compatible endpoint."""
 
-import re
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
@@ -10,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from distill_runtime.client.completion import parse_completion, parse_json
 from distill_runtime.client.http import CONNECT_SECONDS, ConnectError, Disconnected, HttpServer, Response
 from distill_runtime.client.stream import StreamedCompletion
 from distill_runtime.client.trouble import Kind, Trouble, classify_status
@@ -17,7 +17,6 @@ from distill_runtime.client.values import Reply
 from distill_runtime.foundation.errors import WrongInput
 
 _MODELS_SECONDS = 30.0
-_FINISH_REASON = re.compile(r"\w{1,40}")
 
 
 class ChatTransport:
@@ -61,7 +60,7 @@ class ChatTransport:
         if self._stall_seconds is not None:
             return await self._complete_streamed(endpoint, body, self._stall_seconds)
         result = await self._exchange(endpoint, "POST", "/chat/completions", orjson.dumps(body), self._timeout_seconds)
-        return result if isinstance(result, Trouble) else _parse_completion(result.body)
+        return result if isinstance(result, Trouble) else self._checked(parse_completion(result.body))
 
     async def models(self, endpoint: str) -> Mapping[str, str] | Trouble:
         """Ask which models an endpoint serves; gives for the name of each what it was loaded from, if that is told."""
@@ -69,8 +68,8 @@ class ChatTransport:
         if isinstance(result, Trouble):
             return result
         try:
-            return {str(model["id"]): str(model.get("root") or "") for model in orjson.loads(result.body)["data"]}
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            return {str(model["id"]): str(model.get("root") or "") for model in parse_json(result.body)["data"]}
+        except (ValueError, LookupError, TypeError, AttributeError):
             return Trouble(Kind.INVALID_RESPONSE, "lists its models in a form that is not OpenAI's")
 
     async def _complete_streamed(self, endpoint: str, body: Mapping[str, Any], stall_seconds: float) -> Reply | Trouble:
@@ -81,9 +80,7 @@ class ChatTransport:
         )
         if isinstance(result, Trouble):
             return result
-        if completion.error is not None:
-            return self._without_key(completion.error)
-        return _reply(completion.completion)
+        return self._checked(completion.end())
 
     async def _exchange(
         self,
@@ -113,6 +110,9 @@ class ChatTransport:
         trouble = classify_status(response.status, response.headers, response.body, datetime.now(UTC))
         return _through_proxy(self._without_key(trouble), server)
 
+    def _checked(self, reply: Reply | Trouble) -> Reply | Trouble:
+        return self._without_key(reply) if isinstance(reply, Trouble) else reply
+
     def _without_key(self, trouble: Trouble) -> Trouble:
         """A server may quote the key that it rejects."""
         if not self._api_key or self._api_key not in trouble.what:
@@ -141,38 +141,3 @@ def _classify_connect_error(error: BaseException | None) -> Trouble:
         case _:
             kind, what = Kind.UNREACHABLE, f"is not reachable ({error})"
     return Trouble(kind, what)
-
-
-def _parse_completion(content: bytes) -> Reply | Trouble:
-    try:
-        completion = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return _no_completion(content)
-    return _reply(completion)
-
-
-def _reply(completion: Any) -> Reply | Trouble:
-    """Read a chat completion."""
-    try:
-        choice = completion["choices"][0]
-        message = choice["message"]
-        text = message.get("content") or ""
-        if not isinstance(text, str):  # a list of parts
-            text = "".join(part.get("text", "") for part in text)
-        finish_reason = choice.get("finish_reason")
-        usage = completion.get("usage") or {}
-        return Reply(
-            content=text,
-            reasoning=message.get("reasoning_content") or message.get("reasoning") or None,
-            finish_reason=finish_reason if finish_reason and _FINISH_REASON.fullmatch(finish_reason) else "unknown",
-            prompt_tokens=usage.get("prompt_tokens"),
-            completion_tokens=usage.get("completion_tokens"),
-            model=str(completion.get("model", "")),
-        )
-    except (LookupError, TypeError, AttributeError):
-        return _no_completion(orjson.dumps(completion))
-
-
-def _no_completion(content: bytes) -> Trouble:
-    start = content[:80].decode("utf-8", "replace")
-    return Trouble(Kind.INVALID_RESPONSE, f"answers 200 with something that is no chat completion: {start!r}")

@@ -1,149 +1,41 @@
 """Which endpoint takes the next request, how many it may have at once, and which are failing.
 
-Four rules, all local to an endpoint:
-
-* Least in flight: the next request goes to the endpoint that has the fewest.
+* Only an endpoint that answers is sent requests. One that has not answered yet, cannot be reached, fails five times in
+  a row, or fails with nothing else under way is asked something trivial instead, by the prober, until it does; between
+  two such questions it rests for a while that doubles. So an endpoint that is dead, hangs, or answers nothing but 429
+  or 500 keeps no request from another. While no endpoint answers at all, one that was asked in vain gets one request
+  after each question: there may be something wrong with the question.
+* The next request goes to an endpoint whose last word was no failure; among those to the one with the fewest in flight.
 * A limit on requests in flight that gives way: it starts at the configured number, falls by a third when the endpoint
   answers 429, at most once a second, and rises again, with each answer (additive increase, multiplicative decrease, as
   in TCP) and with time. It starts at the top, and rises with time, because answers may take ten minutes, while a
   request too many is refused at once and costs next to nothing. Where no more than a tenth of what came back lately
   was 429 it falls by that share only: some servers refuse one request in a hundred whatever their load.
 * A ceiling on requests in flight, where more of them would only wait in the endpoint's queue (see `concurrency`).
-* A breaker: an endpoint that cannot be reached, or fails five times in a row, rests for a while that doubles, and
-  then gets a single request at a time until it answers one.
+* An endpoint that falls silent while another answers, and does not even answer a trivial question, hangs: its requests
+  are called back and asked elsewhere.
 """
 
 import asyncio
-import itertools
 import random
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 
-from distill_runtime.client.concurrency import ConcurrencySearch
+from distill_runtime.client.endpoint import Endpoint, Lease
 from distill_runtime.client.trouble import Kind, Trouble
 
-_THROTTLED_FACTOR = 0.7
-_FEW_THROTTLED = 0.1
-"""Share of 429 up to which the limit falls by no more than it."""
-_SECONDS_BETWEEN_DECREASES = 1.0
-_SECONDS_TO_RECOVER = 60.0
-"""In which the limit rises from nothing to the configured number, if nobody answers anything."""
-_THROTTLES_TO_REST = 3
-_FAILURES_TO_BREAK = 5
+_FAILURES_TO_DOUBT = 5
 _FIRST_REST_SECONDS = 0.5
 _LONGEST_REST_SECONDS = 15.0
-_ACCEPTED_AFTER_SECONDS = 30.0
-"""A request that has been under way for so long was accepted: an endpoint that works on one is not dead."""
-
-
-@dataclass(slots=True, eq=False)
-class Throttling:
-    """The 429s of a second, which together make the limit fall once.
-
-    Attributes:
-        began_at: time of the first of them.
-        number: how many they are.
-        limit: before the first of them, as far as it was made use of.
-        answered: answers of the endpoint before the first of them.
-        answered_before: answers before the first one of the second before, so that quiet times count.
-    """
-
-    began_at: float = float("-inf")
-    number: int = 0
-    limit: float = 0.0
-    answered: int = 0
-    answered_before: int = 0
-
-    def add(self, endpoint: "Endpoint", now: float) -> None:
-        """Lower the limit of an endpoint that has just answered 429."""
-        if now - self.began_at >= _SECONDS_BETWEEN_DECREASES:
-            self.began_at, self.number = now, 0
-            self.limit = min(endpoint.limit_at(now), len(endpoint.in_flight) + 1)
-            self.answered_before, self.answered = self.answered, endpoint.answered
-        self.number += 1
-        share = self.number / (self.number + endpoint.answered - self.answered_before)
-        lowered = self.limit * (1 - share if share <= _FEW_THROTTLED else _THROTTLED_FACTOR)
-        if lowered < endpoint.tolerated_at(now):
-            endpoint.set_limit(lowered, now)
-
-
-@dataclass(slots=True, eq=False)
-class Endpoint:
-    """One server, as the pool sees it. Times are the event loop's.
-
-    Attributes:
-        most: requests that it may have at once by configuration.
-        search: for the number that it can make use of.
-        limit: requests that it might have at once at the time `limit_set_at`, as far as 429 goes; see `limit_at`.
-        in_flight: start of each request under way, by a number, oldest first.
-        failures: troubles in a row, not counting 429.
-        throttles: 429s in a row.
-        throttling: the latest of them.
-        rests: how often it has rested since it last answered.
-        failing_since: start of the first trouble after the last answer.
-    """
-
-    url: str
-    most: int
-    limit: float
-    limit_set_at: float
-    search: ConcurrencySearch = field(init=False)
-    in_flight: dict[int, float] = field(default_factory=dict)
-    sent: int = 0
-    answered: int = 0
-    failures: int = 0
-    throttles: int = 0
-    throttling: Throttling = field(default_factory=Throttling)
-    rests: int = 0
-    resume_at: float = 0.0
-    failing_since: float | None = None
-    trouble: Trouble | None = None
-
-    def __post_init__(self) -> None:
-        self.search = ConcurrencySearch(self.most)
-
-    @property
-    def broken(self) -> bool:
-        """Whether it gets only one request at a time, to see whether it is back."""
-        unreachable = self.trouble is not None and self.trouble.kind is Kind.UNREACHABLE
-        return self.failures >= _FAILURES_TO_BREAK or unreachable
-
-    def limit_at(self, now: float) -> float:
-        """Give how many requests it may have at once."""
-        return min(self.search.ceiling, self.tolerated_at(now))
-
-    def tolerated_at(self, now: float) -> float:
-        """Give how many requests it may have at once as far as 429 goes."""
-        return min(self.most, self.limit + (now - self.limit_set_at) * self.most / _SECONDS_TO_RECOVER)
-
-    def set_limit(self, limit: float, now: float) -> None:
-        """Start from another limit."""
-        self.limit, self.limit_set_at = min(max(limit, 1.0), float(self.most)), now
-
-    def room_at(self, now: float) -> float:
-        """Give from when on it may be sent a request, if none comes back before; infinity if only then."""
-        if self.broken:
-            return float("inf") if self.in_flight else self.resume_at
-        missing = len(self.in_flight) + 1 - self.limit_at(now)
-        if missing <= 0:
-            return self.resume_at
-        if len(self.in_flight) >= self.search.ceiling:
-            return float("inf")
-        return max(self.resume_at, now + missing * _SECONDS_TO_RECOVER / self.most)
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to send one request to an endpoint; given back with what came of it.
-
-    Attributes:
-        in_flight: requests that the endpoint has with this one.
-    """
-
-    endpoint: Endpoint
-    number: int
-    in_flight: int
+_LONGEST_THROTTLED_REST_SECONDS = 60.0
+_FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.05, 1.0
+"""After which a request that waits for certain endpoints looks whether one of them has room; it doubles each time."""
+_RESTS_TO_TRY = 2
+_SHORTEST_SILENCE_SECONDS = 30.0
+_SILENCE_FACTOR = 2.0
+"""Times the longest answer so far that an endpoint may be silent before it is taken to hang."""
+_PATIENCE_SECONDS = 5.0
+"""For which it is nothing worth telling that an endpoint has not answered yet."""
 
 
 class EndpointPool:
@@ -152,6 +44,9 @@ class EndpointPool:
     Args:
         urls: base URLs.
         max_concurrent_requests: requests in flight to all endpoints together.
+
+    Attributes:
+        answered: requests and trivial questions that were answered or refused.
     """
 
     def __init__(self, urls: Sequence[str], max_concurrent_requests: int) -> None:
@@ -160,29 +55,47 @@ class EndpointPool:
         distinct = dict.fromkeys(url.rstrip("/") for url in urls)
         now, most = self._loop.time(), max_concurrent_requests
         self.endpoints = tuple(Endpoint(url, most, limit=float(most), limit_set_at=now) for url in distinct)
-        self._numbers = itertools.count()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._wakes_at = float("inf")
+        self._longest_seconds = 0.0
         self.answered = 0
 
-    async def acquire(self) -> Lease:
-        """Wait until an endpoint has room."""
+    async def acquire(self, avoided: Collection[Endpoint] = ()) -> Lease:
+        """Wait until an endpoint has room; an avoided one is taken only if no other has."""
         while True:
             now = self._loop.time()
-            endpoint = self._choose(now)
+            endpoint = self._choose(now, avoided) or self._choose(now)
             if endpoint is not None:
                 break
             turn = self._loop.create_future()
             self._waiting.append(turn)
-            # At the same `now`: an endpoint that gets room between two looks at the clock would wake nobody.
+            # With the `now` that it was chosen by: a rest that ends between two looks at the clock would wake nobody.
             self._set_timer(now)
             await turn
-        lease = Lease(endpoint, next(self._numbers), len(endpoint.in_flight) + 1)
-        endpoint.in_flight[lease.number] = now
-        endpoint.sent += 1
+        lease = self._lease(endpoint, now)
         if self._waiting and self._choose(now) is not None:
             self._wake_one()
         return lease
+
+    async def acquire_elsewhere(self, avoided: Collection[Endpoint], seconds: float) -> Lease | None:
+        """Wait so long, but no longer than until an endpoint that is not avoided has room; None if none had."""
+        end = self._loop.time() + seconds
+        interval = _FIRST_LOOK_SECONDS if len(avoided) < len(self.endpoints) else seconds
+        while True:
+            now = self._loop.time()
+            if (endpoint := self._choose(now, avoided)) is not None:
+                return self._lease(endpoint, now)
+            if now >= end:
+                return None
+            await asyncio.sleep(min(interval, end - now))
+            interval = min(2 * interval, _LONGEST_LOOK_SECONDS)
+
+    async def acquire_another(self, tried: Collection[Endpoint]) -> Lease | None:
+        """Wait for an endpoint that was not tried; None if no other answers anything."""
+        while any(endpoint.trusted and endpoint not in tried for endpoint in self.endpoints):
+            if (lease := await self.acquire_elsewhere(tried, _LONGEST_LOOK_SECONDS)) is not None:
+                return lease
+        return None
 
     def answer(self, lease: Lease, tokens: int | None) -> None:
         """Give a lease back: the endpoint answered.
@@ -191,13 +104,14 @@ class EndpointPool:
             tokens: of the answer, at least 1; None if it tells nothing about the endpoint's speed.
         """
         endpoint, now = lease.endpoint, self._loop.time()
-        started = endpoint.in_flight.pop(lease.number)
+        del endpoint.in_flight[lease]
         self.answered += 1
-        endpoint.answered += 1
+        endpoint.hear(now)
+        endpoint.rests = 0
         if tokens is not None:
-            endpoint.search.observe(lease.in_flight, tokens, now - started)
-        endpoint.failures = endpoint.throttles = endpoint.rests = 0
-        endpoint.failing_since = endpoint.trouble = None
+            seconds = now - lease.started
+            self._longest_seconds = max(self._longest_seconds, seconds)
+            endpoint.search.observe(lease.in_flight, tokens, seconds)
         limit = endpoint.tolerated_at(now)
         if limit < endpoint.most:
             endpoint.set_limit(limit + 1 / limit, now)
@@ -206,61 +120,111 @@ class EndpointPool:
     def fail(self, lease: Lease, trouble: Trouble) -> None:
         """Give a lease back: the endpoint failed."""
         endpoint, now = lease.endpoint, self._loop.time()
-        started = endpoint.in_flight.pop(lease.number)
+        del endpoint.in_flight[lease]
         endpoint.trouble = trouble
         if endpoint.failing_since is None:
-            endpoint.failing_since = started
+            endpoint.failing_since = lease.started
         if trouble.kind is Kind.THROTTLED:
-            self._throttle(endpoint, now, trouble)
+            endpoint.throttles += 1
+            endpoint.throttling.add(endpoint, now)
         else:
             endpoint.failures += 1
-            # Requests that were under way together fail together, and that makes one rest, not many.
-            if endpoint.broken and now >= endpoint.resume_at:
-                endpoint.rests += 1
-                rest = max(trouble.retry_after or 0.0, backoff(_FIRST_REST_SECONDS, endpoint.rests))
-                endpoint.resume_at = now + min(rest, _LONGEST_REST_SECONDS)
+        is_doubtful = trouble.kind is Kind.UNREACHABLE or endpoint.failures >= _FAILURES_TO_DOUBT
+        # Requests that were under way together fail together, and that makes one rest, not many.
+        if endpoint.trusted and (is_doubtful or not endpoint.in_flight):
+            self._rest(endpoint, trouble)
         self._wake_one()
 
     def abandon(self, lease: Lease) -> None:
         """Give a lease back: nobody knows what the endpoint would have done."""
-        del lease.endpoint.in_flight[lease.number]
+        del lease.endpoint.in_flight[lease]
         self._wake_one()
+
+    def vouch(self, endpoint: Endpoint) -> None:
+        """Trust an endpoint again: it has answered something trivial."""
+        self.answered += 1
+        endpoint.hear(self._loop.time())
+        self._wake_one()
+
+    def doubt(self, endpoint: Endpoint, trouble: Trouble) -> None:
+        """Send an endpoint nothing more: it has not answered something trivial. If it hangs, call its requests back."""
+        now = self._loop.time()
+        endpoint.trouble = trouble
+        if endpoint.failing_since is None:
+            endpoint.failing_since = now
+        self._rest(endpoint, trouble)
+        if trouble.kind is not Kind.UNREACHABLE and endpoint.rests >= _RESTS_TO_TRY:
+            endpoint.on_trial = True
+            self._wake_one()
+        if self._hangs(endpoint, now):
+            for lease in endpoint.in_flight:
+                if not lease.recall.expired():
+                    lease.recall.reschedule(now)
+
+    def question_silent(self) -> None:
+        """Have those endpoints asked something trivial that seem to hang."""
+        now = self._loop.time()
+        for endpoint in self.endpoints:
+            if self._hangs(endpoint, now):
+                endpoint.in_question.set()
 
     def unavailable_seconds(self) -> float:
         """Tell since when no endpoint has answered or worked on anything; 0 as long as one does."""
         now = self._loop.time()
         since = float("-inf")
         for endpoint in self.endpoints:
-            if endpoint.failing_since is None or _works_on_something(endpoint, now):
+            if endpoint.failing_since is None or endpoint.works_on_something(now):
                 return 0.0
             since = max(since, endpoint.failing_since)
         return now - since
 
     def describe_trouble(self) -> str:
-        """Say which endpoints fail, how, and since when; empty if all is well."""
+        """Say which endpoints get no requests, or answer none, why, and since when; empty if all is well."""
         now = self._loop.time()
-        failing = [
-            f"{endpoint.url} {endpoint.trouble.what}, for {now - endpoint.failing_since:.0f} s now"
+        return "; ".join(
+            endpoint.describe(now)
             for endpoint in self.endpoints
-            if endpoint.trouble is not None
-            and endpoint.failing_since is not None
-            and (endpoint.broken or not endpoint.in_flight)
-        ]
-        return "; ".join(failing)
+            if endpoint.failing_since is not None
+            and (not endpoint.trusted or not endpoint.in_flight)
+            and (endpoint.trouble is not None or now - endpoint.failing_since > _PATIENCE_SECONDS)
+        )
 
-    def _choose(self, now: float) -> Endpoint | None:
+    def describe_outage(self) -> str:
+        """Say of all endpoints how they fail, and since when, while none answers."""
+        now = self._loop.time()
+        return "; ".join(endpoint.describe(now) for endpoint in self.endpoints)
+
+    def _choose(self, now: float, avoided: Collection[Endpoint] = ()) -> Endpoint | None:
         if sum(len(endpoint.in_flight) for endpoint in self.endpoints) >= self._total:
             return None
         ready = [endpoint for endpoint in self.endpoints if endpoint.room_at(now) <= now]
-        return min(ready, key=lambda endpoint: (len(endpoint.in_flight), endpoint.sent), default=None)
+        if not ready and not any(endpoint.trusted for endpoint in self.endpoints):
+            ready = [endpoint for endpoint in self.endpoints if endpoint.on_trial and not endpoint.in_flight]
+        return min((endpoint for endpoint in ready if endpoint not in avoided), key=_preference, default=None)
 
-    def _throttle(self, endpoint: Endpoint, now: float, trouble: Trouble) -> None:
-        endpoint.throttles += 1
-        endpoint.throttling.add(endpoint, now)
-        if not endpoint.in_flight and endpoint.throttles >= _THROTTLES_TO_REST:
-            # Nothing that could answer, and nothing did: without a rest each waiting request would be refused in turn.
-            rest = trouble.retry_after or backoff(_FIRST_REST_SECONDS, endpoint.throttles)
-            endpoint.resume_at = max(endpoint.resume_at, now + rest)
+    def _lease(self, endpoint: Endpoint, now: float) -> Lease:
+        lease = Lease(endpoint, now, len(endpoint.in_flight) + 1)
+        endpoint.in_flight[lease] = None
+        endpoint.sent += 1
+        endpoint.on_trial = False
+        return lease
+
+    def _rest(self, endpoint: Endpoint, trouble: Trouble) -> None:
+        """Leave an endpoint alone for a while, and then have it asked something trivial."""
+        endpoint.trusted = False
+        endpoint.rests += 1
+        throttled = trouble.kind is Kind.THROTTLED
+        longest = _LONGEST_THROTTLED_REST_SECONDS if throttled else _LONGEST_REST_SECONDS
+        rest = max(trouble.retry_after or 0.0, backoff(_FIRST_REST_SECONDS, endpoint.rests))
+        endpoint.rest_seconds = min(rest, longest)
+        endpoint.in_question.set()
+
+    def _hangs(self, endpoint: Endpoint, now: float) -> bool:
+        """Tell whether an endpoint is silent for longer than answers take, while another one answers."""
+        patience = max(_SHORTEST_SILENCE_SECONDS, _SILENCE_FACTOR * self._longest_seconds)
+        return endpoint.silent_seconds(now) > patience and any(
+            other.failing_since is None for other in self.endpoints if other is not endpoint
+        )
 
     def _wake_one(self) -> None:
         while self._waiting:
@@ -270,7 +234,7 @@ class EndpointPool:
                 return
 
     def _set_timer(self, now: float) -> None:
-        """Wake a waiting worker when the first endpoint has room, by rest or by its rising limit."""
+        """Wake a waiting worker when the first endpoint has room by its rising limit."""
         room_at = min(endpoint.room_at(now) for endpoint in self.endpoints)
         if now < room_at < self._wakes_at:
             self._wakes_at = room_at
@@ -290,6 +254,5 @@ def backoff(first_seconds: float, failures: int) -> float:
     return longest * random.uniform(0.5, 1.0)
 
 
-def _works_on_something(endpoint: Endpoint, now: float) -> bool:
-    oldest = next(iter(endpoint.in_flight.values()), now)
-    return now - oldest > _ACCEPTED_AFTER_SECONDS
+def _preference(endpoint: Endpoint) -> tuple[bool, int, int]:
+    return endpoint.failing_since is not None, len(endpoint.in_flight), endpoint.sent

@@ -12,6 +12,8 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 CONNECT_SECONDS = 10.0
+_MOST_BYTES, _MOST_STREAMED_BYTES = 64 * 2**20, 512 * 2**20
+"""Of a response: an answer of a million tokens has some 5 MB, and 200 MB as a stream of single tokens."""
 # Below the five seconds after which uvicorn, and so vLLM, closes an idle connection: a request must not be sent
 # into a connection that is being closed.
 _IDLE_SECONDS = 4.0
@@ -96,7 +98,7 @@ class HttpServer:
 
         Raises:
             ConnectError: no connection, within ten seconds.
-            Disconnected: the connection broke, or what came is not HTTP.
+            Disconnected: the connection broke, or what came is not HTTP, or far more than any answer.
             TimeoutError: the response took too long.
         """
         timeout = aiohttp.ClientTimeout(total_seconds, connect=CONNECT_SECONDS, sock_read=silence_seconds)
@@ -105,11 +107,7 @@ class HttpServer:
             async with session.request(
                 method, self._base_url + path, data=body, timeout=timeout, allow_redirects=False
             ) as response:
-                if on_body is None or response.status != HTTPStatus.OK:
-                    return Response(response.status, response.headers, await response.read())
-                async for piece in response.content.iter_any():
-                    on_body(piece)
-                return Response(response.status, response.headers, b"")
+                return await _read(response, on_body)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise ConnectError from _cause(error)
         except aiohttp.ClientHttpProxyError as error:  # its text has the proxy's URL, password and all
@@ -135,6 +133,19 @@ class HttpServer:
         return aiohttp.ClientSession(
             connector=connector, headers=self._headers, cookie_jar=aiohttp.DummyCookieJar(), proxy=self._proxy
         )
+
+
+async def _read(response: aiohttp.ClientResponse, on_body: Callable[[bytes], None] | None) -> Response:
+    pieces: list[bytes] = []
+    take, room = pieces.append, _MOST_BYTES
+    if on_body is not None and response.status == HTTPStatus.OK:
+        take, room = on_body, _MOST_STREAMED_BYTES
+    async for piece in response.content.iter_any():
+        room -= len(piece)
+        if room < 0:
+            raise Disconnected("its response has no end")
+        take(piece)
+    return Response(response.status, response.headers, b"".join(pieces))
 
 
 def _proxy_for(url: SplitResult) -> str | None:

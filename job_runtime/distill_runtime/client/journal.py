@@ -116,22 +116,12 @@ class Journal:
 
     def append(self, outcome: Outcome) -> None:
         """Write an outcome; it survives a `kill -9` from when this returns."""
-        self._write(_line(outcome))
-        tally = self.tally
-        if isinstance(outcome, Answer):
-            reply = outcome.reply
-            tally.add_answer(reply.finish_reason, reply.prompt_tokens, reply.completion_tokens)
-            if outcome.discarded is not None:
-                tally.add_discarded(outcome.discarded.prompt_tokens, outcome.discarded.completion_tokens)
-        else:
-            tally.failures[outcome.reason] += 1
-        tally.attempts += outcome.attempts
-        self._keys.add(int(outcome.request.key, 16))
+        self.append_line(_line(outcome))
 
     def append_line(self, line: bytes) -> None:
-        """Write a whole line of another journal."""
+        """Write a whole line, and count it as it will be when it is read again."""
         head = _HEAD.match(line)
-        assert head is not None
+        assert head is not None, line[:200]
         self._write(line)
         self._keys.add(self._count(head))
 

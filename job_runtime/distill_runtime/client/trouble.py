@@ -10,6 +10,7 @@ from http import HTTPStatus
 import orjson
 
 _EXCERPT_CHARACTERS = 300
+_EXCERPT_READ_BYTES = 10_000
 _LONGEST_RETRY_AFTER_SECONDS = 900.0
 
 
@@ -80,9 +81,9 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     except ValueError:
         try:
             date = parsedate_to_datetime(value)
-        except ValueError:
+            seconds = (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
+        except (ValueError, OverflowError):
             return None
-        seconds = (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
     if not seconds >= 0:  # also false for NaN
         return None
     return min(seconds, _LONGEST_RETRY_AFTER_SECONDS)
@@ -92,13 +93,13 @@ def excerpt(body: bytes) -> str:
     """Find the sentence in an error's body that says what is wrong: OpenAI's and vLLM's forms, or plain text."""
     try:
         value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        value = body.decode("utf-8", "replace")
-    for name in ("error", "message", "detail"):
-        if isinstance(value, dict) and name in value:
-            value = value[name]
-    text = value if isinstance(value, str) else orjson.dumps(value).decode()
-    return " ".join(text.split())[:_EXCERPT_CHARACTERS]
+        for name in ("error", "message", "detail"):
+            if isinstance(value, dict) and name in value:
+                value = value[name]
+        text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # the second where it is nested too deep to be written
+        text = body[:_EXCERPT_READ_BYTES].decode("utf-8", "replace")
+    return " ".join(text[:_EXCERPT_READ_BYTES].split())[:_EXCERPT_CHARACTERS]
 
 
 def _phrase(status: int) -> str:

@@ -30,8 +30,8 @@ class Reply:
     Attributes:
         content: the answer; holds the reasoning too if the server does not tell them apart.
         reasoning: the chain of thought, if the server gives it apart (as `reasoning_content` or `reasoning`).
-        finish_reason: `stop`, `length` …; `unknown` if the server does not say.
-        prompt_tokens, completion_tokens: as the server counts them; None if it does not.
+        finish_reason: `stop`, `length` …, in ASCII letters, digits and _; `unknown` if the server says nothing like it.
+        prompt_tokens, completion_tokens: as the server counts them; None if it does not, or not in numbers.
         model: the name that the server gives itself.
     """
 

@@ -102,16 +102,14 @@ async def _ask(
     journal: Journal,
     context: StageContext,
 ) -> None:
-    async with Client(settings) as client:
-        await client.check_endpoints()
-        async with asyncio.TaskGroup() as background:
-            tasks = (
-                background.create_task(journal.keep_flushed()),
-                background.create_task(_keep_watch(client, check_server, journal, context)),
-            )
-            await client.ask_all(iter(missing), take)
-            for task in tasks:
-                task.cancel()
+    async with Client(settings) as client, asyncio.TaskGroup() as background:
+        tasks = (
+            background.create_task(journal.keep_flushed()),
+            background.create_task(_keep_watch(client, check_server, journal, context)),
+        )
+        await client.ask_all(iter(missing), take)
+        for task in tasks:
+            task.cancel()
 
 
 async def _keep_watch(

@@ -1,7 +1,7 @@
 """Asking what is not in the journal yet."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -25,14 +25,18 @@ _MOST_UNCOUNTED, _MOST_UNCOUNTED_SHARE = 10, 0.01
 
 def ask_what_is_missing(
     contract: GenerateContract, context: StageContext, missing: Iterator[Request], journal: Journal, total: int
-) -> None:
+) -> Sequence[str]:
     """Ask until everything is settled, a budget is spent, or it is certain that the filter will reject too much.
+
+    Returns:
+        the endpoints that answer at the end; none if there was no use in asking.
 
     Raises:
         WrongInput: AcceptanceRateTooLow or NoUsage, or as `client.ask.Client`.
         Retryable: EndpointUnreachable or VerifierPoolBroken.
     """
     tally = journal.tally
+    answering: Sequence[str] = ()
 
     def is_worthwhile(_: Request) -> bool:
         if budget_is_spent(contract, tally):
@@ -47,7 +51,7 @@ def ask_what_is_missing(
         if forecast is None or not forecast.is_hopeless(tally.outcomes, total):
             worthwhile = takewhile(is_worthwhile, missing)
             progress = AskingProgress(context.reporter, tally, total, price_of_all(contract), forecast)
-            event_loop.run(_ask(contract, context, worthwhile, journal, progress))
+            answering = event_loop.run(_ask(contract, context, worthwhile, journal, progress))
     if forecast is not None and forecast.hopeless and tally.outcomes < total and not budget_is_spent(contract, tally):
         raise WrongInput(
             "AcceptanceRateTooLow",
@@ -58,6 +62,7 @@ def ask_what_is_missing(
             "reference answers: once they are corrected, give the source another uri, or remove "
             f"{contract.output} from the claim before it runs again; all is asked again.",
         )
+    return answering
 
 
 def open_forecast(parameters: FilterParameters) -> "Forecast":
@@ -77,7 +82,7 @@ async def _ask(
     requests: Iterator[Request],
     journal: Journal,
     progress: AskingProgress,
-) -> None:
+) -> Sequence[str]:
     # First of all, so that what an earlier Pod did is not taken for speed.
     progress.begin()
     cap = OutputCapDetector()
@@ -90,17 +95,16 @@ async def _ask(
         if forecast is not None:
             forecast.take(outcome)
 
-    async with Client(client_settings(contract, context)) as client:
-        await client.check_endpoints()
-        async with asyncio.TaskGroup() as background:
-            tasks = (
-                background.create_task(journal.keep_flushed()),
-                background.create_task(progress.keep_reporting(client)),
-            )
-            await client.ask_all(requests, take)
-            for task in tasks:
-                task.cancel()
+    async with Client(client_settings(contract, context)) as client, asyncio.TaskGroup() as background:
+        tasks = (
+            background.create_task(journal.keep_flushed()),
+            background.create_task(progress.keep_reporting(client)),
+        )
+        await client.ask_all(requests, take)
+        for task in tasks:
+            task.cancel()
     progress.end()
+    return client.answering
 
 
 def _check_usage(contract: GenerateContract, outcome: Outcome, tally: Tally) -> None:

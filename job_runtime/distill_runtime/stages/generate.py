@@ -16,7 +16,8 @@ stops when too few will be accepted (see `generation.forecast`). What it has sta
 are those whose tokens the endpoint has not counted, so that they are in none of these.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from distill_runtime.client.adoption import adopt, earlier_journals
 from distill_runtime.client.ask import Client
@@ -71,6 +72,7 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
     journal_path = partial_directory(context.volume.resolve(output)) / GENERATIONS_NAME
     refuse_changed_prompts(contract, context, journal_path, requests())
     writer = ArtifactWriter(context.volume, contract.model_copy(update={"output": output}), context.fingerprints)
+    answering: Sequence[str] = ()
     with Journal(journal_path) as journal:
         earlier = earlier_journals(contract, context.volume.resolve(contract.output), GENERATIONS_NAME)
         if earlier:
@@ -78,14 +80,16 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
             adopt(journal, earlier, requests())
         if journal.tally.outcomes < total:
             missing = (request for request in requests() if request.key not in journal)
-            ask_what_is_missing(contract, context, missing, journal, total)
+            answering = ask_what_is_missing(contract, context, missing, journal, total)
         counts = count(survey, journal.tally)
         if budget_is_spent(contract, journal.tally) and journal.tally.outcomes < total:
             counts["notAsked"] = total - journal.tally.outcomes
     _check_answers(counts, total)
     metrics = _metrics(counts)
     price = price_of_all(contract)
-    endpoints = event_loop.run(fingerprint_endpoints(client_settings(contract, context)))
+    settings = client_settings(contract, context)
+    # One that hangs would keep a finished shard waiting.
+    endpoints = event_loop.run(fingerprint_endpoints(replace(settings, endpoints=answering or settings.endpoints)))
     return Result(
         outcome="Succeeded",
         reason="Generated",

@@ -96,15 +96,16 @@ class TeacherParameters(Parameters):
         default=MAX_ATTEMPTS,
         ge=1,
         le=1000,
-        description="Requests that may fail (5xx, time-out, broken connection) before a generation is recorded as "
-        "failed. Only those count that fail while the teacher answers others: during an outage requests wait.",
+        description="Requests that may fail (429, 5xx, time-out, broken connection, unreadable answer) before a "
+        "generation is recorded as failed. Only those count that fail while the teacher answers others, be it a "
+        "trivial question; of 429 only those that come alone, between answers. During an outage requests wait.",
     )
     unavailable_timeout_seconds: Annotated[int, OPERATIONAL] = Field(
         default=UNAVAILABLE_TIMEOUT_SECONDS,
         ge=1,
         le=86_400,
-        description="Give up, keeping all answers, when no endpoint has answered anything for so long; "
-        "the stage is then started again.",
+        description="Give up, keeping all answers, when no endpoint has answered anything for so long, not even a "
+        "trivial question; the stage is then started again.",
     )
     token_budget: int | None = Field(
         default=None,

@@ -134,6 +134,14 @@ async def test_half_a_response_is_none(open_server: Open, steps: list[bytes | fl
             await ask(server)
 
 
+async def test_a_response_without_end_is_not_kept(open_server: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_MOST_BYTES", 4)
+    async with peer(HELLO) as other:
+        server = open_server(other.url)
+        with pytest.raises(Disconnected, match="no end"):
+            await ask(server)
+
+
 async def test_a_request_ends_when_its_time_is_over(open_server: Open) -> None:
     async with peer(HELLO[:30], 30.0) as other:
         begun = time.monotonic()

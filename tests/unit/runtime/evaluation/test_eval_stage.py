@@ -42,8 +42,8 @@ def says(content: str, finish_reason: str = "stop") -> Reaction:
 
 
 def student(question: str, _asked_before: int) -> Reaction:
-    """Right about 0 to 5, wrong about 6, without an answer to 7, cut off at 8, refusing 9."""
-    number = int(question.split(maxsplit=1)[0])
+    """Right about 0 to 5, wrong about 6, without an answer to 7, cut off at 8, refusing 9 and everything else."""
+    number = number_in(question)
     if number < 6:
         return says(f"<think>\nadd one\n</think>\n\n\\boxed{{{number + 1}}}")
     wrong = {6: says("\\boxed{0}"), 7: says("I do not know."), 8: says("<think>\nlet me", "length")}
@@ -51,7 +51,12 @@ def student(question: str, _asked_before: int) -> Reaction:
 
 
 def right(question: str, _asked_before: int) -> Reaction:
-    return says(f"\\boxed{{{int(question.split(maxsplit=1)[0]) + 1}}}")
+    return says(f"\\boxed{{{number_in(question) + 1}}}")
+
+
+def number_in(question: str) -> int:
+    first = question.split(maxsplit=1)[0]
+    return int(first) if first.isdecimal() else 9
 
 
 def test_every_problem_is_accounted_for(context: StageContext, tmp_path: Path) -> None:
@@ -98,7 +103,7 @@ def test_what_is_asked_is_the_protocol(context: StageContext) -> None:
 
 def test_several_samples_are_averaged_over_each_problem(context: StageContext) -> None:
     def sometimes(question: str, asked_before: int) -> Reaction:
-        number = int(question.split(maxsplit=1)[0])
+        number = number_in(question)
         return says(f"\\boxed{{{number + 1 if asked_before % 2 else 0}}}")
 
     with teacher(sometimes) as server:

@@ -117,6 +117,15 @@ def test_of_answers_without_usage_the_cost_is_unknown(volume: Path) -> None:
     assert result.metrics["meanCompletionTokens"] == 7
 
 
+def test_only_endpoints_that_answer_are_asked_what_they_serve(volume: Path) -> None:
+    """One that hangs would keep a finished shard waiting, and one that is dead has served nothing."""
+    dead = f"http://127.0.0.1:{unused_port()}/v1"
+    with teacher(lambda *_: Reaction(delay=3600)) as hanging, teacher() as good:
+        result = run(contract(dead, hanging.url, good.url), volume)
+    assert [noted.uri for noted in result.inputs if noted.name == "endpoint"] == [good.url]
+    assert hanging.requests == 0
+
+
 def test_what_the_manifest_says_is_what_the_result_says(volume: Path) -> None:
     with teacher() as server:
         result = run(contract(server.url), volume)
@@ -168,7 +177,7 @@ def test_nothing_answered_is_no_success(volume: Path) -> None:
 
 def test_what_a_server_refused_before_it_was_mended_is_asked_again(volume: Path) -> None:
     with teacher(lambda *_: Reaction(400)) as server:
-        with pytest.raises(WrongInput, match="each of the first 20 requests was refused"):
+        with pytest.raises(WrongInput, match="each of the first 20 requests failed"):
             run(contract(server.url), volume)
         server.script = lambda *_: Reaction()
         counts = run(contract(server.url), volume).counts

@@ -28,7 +28,8 @@ from tests.cluster.processes import Program, wait_until
 from tests.cluster.settings import SYSTEM_PATH, Settings, read_settings
 
 NAMESPACE = "bench"
-_ISOLATE = ("unshare", "--net", "--pid", "--mount-proc", "--fork", "--kill-child", "--")
+# unshare shrugs off SIGTERM, so that the end of whoever has started it must be SIGKILL to it.
+_ISOLATE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--pid", "--mount-proc", "--fork", "--kill-child")
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _READY_SECONDS = 90.0
 
@@ -118,7 +119,7 @@ class ControlPlane:
 def isolated(module: str, *arguments: str) -> Any:
     """Run a module in network, process and mount namespaces of its own; gives the JSON that it prints.
 
-    Whatever it has started, and its children, are killed by the kernel when it ends, however that comes.
+    When it ends, or this process does, however that comes, the kernel kills all that it has started.
     """
     command = [*_ISOLATE, sys.executable, "-m", module, *arguments]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)

@@ -1,6 +1,7 @@
 """The controllers that are measured: each a process on a control plane of its own, accounted for by the kernel."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -54,19 +55,20 @@ class Controller:
         """Wait until it says that it is ready."""
 
         async def answers() -> bool:
-            if self.process.poll() is not None:
-                raise RuntimeError(f"{self.user} ended:\n{tail(self.log)}")
             return await self._get("/readyz") is not None
 
         await until(f"{self.user} to be ready", READY_SECONDS, answers, pause=0.05)
 
     async def metric(self, name: str, **labels: str) -> float:
-        """Give the sum of its samples of this name with these labels."""
+        """Give the value of its only sample of this name with these labels; not a number while there is none."""
         text = await self._get("/metrics") or ""
         samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
-        return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+        named = (each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
+        return next(named, math.nan)
 
     async def _get(self, path: str) -> str | None:
+        if self.process.poll() is not None:
+            raise RuntimeError(f"{self.user} has ended")
         try:
             async with aiohttp.ClientSession(self.url) as session, session.get(path) as response:
                 return await response.text() if response.ok else None

@@ -39,7 +39,8 @@ async def start(count: int) -> Figures:
         began = time.time()
         with operator(plane) as controller:
             await controller.ready()
-            await _all_looked_at(controller, count + 1)
+            await _looked_at(controller, count + 1)
+            await _none_waits(controller)
             settled, used = time.time(), controller.processor_seconds()
             await asyncio.sleep(QUIET_SECONDS)
             peak = controller.peak_bytes()
@@ -79,7 +80,7 @@ async def silence(count: int) -> Figures:
         created = {}
         with operator(plane) as controller:
             await controller.ready()
-            await _all_looked_at(controller, count)
+            await _looked_at(controller, count)
             for number in range(NEWCOMERS):
                 name = f"newcomer-{number}"
                 created[name] = time.time()
@@ -154,14 +155,18 @@ async def _burst(
     return figures, pods[0]
 
 
-async def _all_looked_at(controller: Controller, count: int) -> None:
-    """Wait until as many objects have been reconciled and none waits for it."""
-
+async def _looked_at(controller: Controller, count: int) -> None:
     async def holds() -> bool:
-        looks = await controller.metric("npu_distill_reconcile_seconds_count", kind="DistillDataset")
-        return looks >= count and await controller.metric("npu_distill_queue_length") == 0
+        return await controller.metric("npu_distill_reconcile_seconds_count", kind="DistillDataset") >= count
 
-    await until("every object to be looked at", PATIENCE_SECONDS, holds, pause=0.25)
+    await until(f"{count} looks at objects", PATIENCE_SECONDS, holds, pause=0.25)
+
+
+async def _none_waits(controller: Controller) -> None:
+    async def holds() -> bool:
+        return await controller.metric("npu_distill_queue_length") == 0
+
+    await until("the queue to be empty", PATIENCE_SECONDS, holds, pause=0.25)
 
 
 def _first_looks(writes: Iterable[Write], names: Iterable[str]) -> dict[str, float]:

@@ -7,6 +7,7 @@ ends with the namespace; what it stored is in a folder that is removed.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -122,14 +123,16 @@ def isolated(module: str, *arguments: str) -> Any:
     When it ends, or this process does, however that comes, the kernel kills all that it has started.
     """
     command = [*_ISOLATE, sys.executable, "-m", module, *arguments]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    with tempfile.TemporaryDirectory(prefix="npu-distill-bench-") as folder:  # what is killed cannot clear up
+        environment = {**os.environ, "TMPDIR": folder}
+        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout)
 
 
 @contextmanager
 def control_plane() -> Iterator[ControlPlane]:
     """Start etcd and the API server, whose log of writes is kept."""
     own = read_settings()
-    with tempfile.TemporaryDirectory(prefix="npu-distill-bench-") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         settings = replace(own, cache=Path(folder))
         settings.state.mkdir()
         authority = Authority(settings.state / "pki")

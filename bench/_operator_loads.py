@@ -7,7 +7,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from statistics import quantiles
 from typing import Any
@@ -29,28 +29,31 @@ PATIENCE_SECONDS = 600.0
 
 
 async def start(count: int) -> Figures:
-    """Start the operator where there are finished objects, and one more that nobody has looked at yet."""
+    """Start the operator where there are finished objects; one is new before, and one once it says that it is ready."""
     async with _control_plane() as (plane, api):
         with operator(plane) as controller:
             await controller.ready()
             history = await live_until_ready(api, "original")
         await multiply(api, history, range(1, count))
-        await api.create(dataset("newcomer"))
+        created = await _newcomer(api, 0)
         began = time.time()
         with operator(plane) as controller:
             await controller.ready()
-            await _looked_at(controller, count + 1)
+            created |= await _newcomer(api, 1)
+            await _looked_at(controller, count + len(created))
             await _none_waits(controller)
-            settled, used = time.time(), controller.processor_seconds()
+            settled = time.time()
+            looks = await _all_first_looks(plane, created)
+            used = controller.processor_seconds()
             await asyncio.sleep(QUIET_SECONDS)
             peak = controller.peak_bytes()
         writes = plane.writes("operator", since=began)
     return {
         "history": str(history),
-        "seconds": max(settled, _first_looks(writes, ["newcomer"])["newcomer"]) - began,
+        "seconds": max(settled, *looks.values()) - began,
         "processor_seconds": used,
         "peak_bytes": peak,
-        "writes": sum(not _concerns(write, "newcomer") for write in writes),
+        "writes": sum(not any(_concerns(write, name) for name in created) for write in writes),
     }
 
 
@@ -77,21 +80,15 @@ async def silence(count: int) -> Figures:
             return pod.replace(f'"{address}"', f'"{plane.silent_address(number)}"')
 
         await multiply(api, history, range(1, count), at_its_own_address)
-        created = {}
         with operator(plane) as controller:
             await controller.ready()
             await _looked_at(controller, count)
-            for number in range(NEWCOMERS):
-                name = f"newcomer-{number}"
-                created[name] = time.time()
-                await api.create(dataset(name))
+            created: dict[str, float] = {}
+            await _all_first_looks(plane, await _newcomer(api, 0))  # a start's own delay is not of this load
+            for number in range(1, NEWCOMERS + 1):
+                created |= await _newcomer(api, number)
                 await asyncio.sleep(1)
-
-            async def all_seen() -> bool:
-                return len(_first_looks(plane.writes("operator"), created)) == NEWCOMERS
-
-            await until("a first look at every newcomer", PATIENCE_SECONDS, all_seen, pause=1)
-        looks = _first_looks(plane.writes("operator"), created)
+            looks = await _all_first_looks(plane, created)
     return {"seconds": sorted(looks[name] - created[name] for name in created)}
 
 
@@ -169,11 +166,26 @@ async def _none_waits(controller: Controller) -> None:
     await until("the queue to be empty", PATIENCE_SECONDS, holds, pause=0.25)
 
 
-def _first_looks(writes: Iterable[Write], names: Iterable[str]) -> dict[str, float]:
-    """Give when the first write for each object was answered, of those for which there is one."""
-    known = list(writes)
-    looks = {name: [write.answered_at for write in known if _concerns(write, name)] for name in names}
-    return {name: min(times) for name, times in looks.items() if times}
+async def _newcomer(api: ApiClient, number: int) -> dict[str, float]:
+    """Create an object that is new to the operator; gives its name, and when it was asked for."""
+    name, began = f"newcomer-{number}", time.time()
+    await api.create(dataset(name))
+    return {name: began}
+
+
+async def _all_first_looks(plane: ControlPlane, names: Collection[str]) -> dict[str, float]:
+    """Wait until the operator has written for each object; gives when the first of these writes was answered."""
+
+    def first_looks() -> dict[str, float]:
+        writes = plane.writes("operator")
+        looks = {name: [write.answered_at for write in writes if _concerns(write, name)] for name in names}
+        return {name: min(times) for name, times in looks.items() if times}
+
+    async def holds() -> bool:
+        return len(first_looks()) == len(names)
+
+    await until(f"a first look at {', '.join(names)}", PATIENCE_SECONDS, holds, pause=0.5)
+    return first_looks()
 
 
 def _concerns(write: Write, name: str) -> bool:

@@ -153,7 +153,8 @@ async def serve(teacher: FastTeacher) -> None:
 @contextmanager
 def fast_teacher(*options: str) -> Iterator[str]:
     """Run the server in a process of its own; gives its base URL."""
-    with subprocess.Popen([sys.executable, __file__, *options], stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-P", __file__, *options]  # without -P this folder's operator.py is the library's
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"

@@ -21,7 +21,10 @@ SECONDS_BETWEEN_SIGNS_OF_LIFE = 15
 
 @dataclass(frozen=True)
 class Build:
-    """One run of Go: what it makes, from a folder of `programs` or from a published module."""
+    """One run of Go: what it makes, from a folder of `programs` or from a published module.
+
+    With both, the module is built in the version that the folder's go.mod names.
+    """
 
     name: str
     programs: tuple[str, ...]
@@ -33,7 +36,7 @@ class Build:
 
     @property
     def command(self) -> list[str]:
-        verb = ["install"] if self.module else ["build", "-o", "{output}"]
+        verb = ["build", "-o", "{output}"] if self.folder else ["install"]
         return [*verb, "-trimpath", "-ldflags", f"-s -w {self.linker_flags}".strip(), self.module or "./..."]
 
     def inputs(self) -> str:

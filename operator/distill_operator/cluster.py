@@ -1,4 +1,4 @@
-"""The edge to the API server: what it has, server-side apply, status, deletion, Events.
+"""The edge to the API server: what it has, children, status by server-side apply, deletion, Events.
 
 The only module that imports kubernetes.
 
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+import orjson
 from kubernetes.aio import client, config
 
 from distill_operator.api import GROUP, KINDS, VERSION
@@ -46,7 +47,6 @@ NOTE_BYTES = 1024
 _GROUP_PATH = f"/apis/{GROUP}/{VERSION}"
 _COLLECTIONS = {
     # kind: API version's path, plural
-    "ConfigMap": ("/api/v1", "configmaps"),
     "Service": ("/api/v1", "services"),
     "Pod": ("/api/v1", "pods"),
     "Job": ("/apis/batch/v1", "jobs"),
@@ -117,19 +117,27 @@ class Cluster:
         while True:
             more = [("continue", token)] if token else []
             options = _Options("application/json", *query, *more, accept=accept)
-            page: dict[str, Any] = json.loads(await self._request("GET", _collection(kind, namespace), options))
+            page = await self._request_json("GET", _collection(kind, namespace), options)
             yield page
             token = page["metadata"].get("continue", "")
             if not token:
                 return
 
-    async def apply(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """Create `manifest` or bring what exists to it, by server-side apply: doing it twice is doing it once.
+    async def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Create an object, unless it is there already: doing it twice is doing it once. Gives the object as it is.
 
-        Gives the object as it is then.
+        Raises:
+            ConflictError: another object's child has its name.
         """
-        answer: dict[str, Any] = json.loads(await self._request("PATCH", _path(manifest), _APPLY, manifest))
-        return answer
+        try:
+            return await self._request_json("POST", _collection_of(manifest), _CREATE, manifest)
+        except ConflictError:
+            found = await self._request_json("GET", _path(manifest), _JSON)
+        if _owners(found) != _owners(manifest):
+            raise ConflictError(
+                f"{manifest['kind']} {manifest['metadata']['name']} is there already, and belongs to another object."
+            )
+        return found
 
     async def apply_status(self, key: ResourceKey, version: str, status: Mapping[str, Any]) -> dict[str, Any]:
         """Make `status` the whole status of the object, if it still has the resourceVersion `version`.
@@ -143,8 +151,7 @@ class Cluster:
         """
         metadata = {"name": key.name, "namespace": key.namespace, "resourceVersion": version}
         body = {"apiVersion": f"{GROUP}/{VERSION}", "kind": key.kind, "metadata": metadata, "status": status}
-        answer: dict[str, Any] = json.loads(await self._request("PATCH", f"{_path(body)}/status", _APPLY, body))
-        return answer
+        return await self._request_json("PATCH", f"{_path(body)}/status", _APPLY, body)
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         """Delete a Job; it stays visible until its last Pod has ended. One that is gone, or is another, is fine."""
@@ -179,6 +186,12 @@ class Cluster:
         }
         await self._request("POST", _collection("Event", key.namespace), _JSON, body)
 
+    async def _request_json(
+        self, method: str, path: str, options: "_Options", body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        answer: dict[str, Any] = orjson.loads(await self._request(method, path, options, body))
+        return answer
+
     async def _request(
         self, method: str, path: str, options: "_Options", body: Mapping[str, Any] | None = None
     ) -> bytes:
@@ -187,7 +200,11 @@ class Cluster:
             method,
             path,
             query_params=list(options.query),
-            header_params={"Accept": options.accept, "Content-Type": options.content_type},
+            header_params={
+                "Accept": options.accept,
+                "Accept-Encoding": "identity",  # to unpack a listing costs more than to carry it across a cluster
+                "Content-Type": options.content_type,
+            },
             auth_settings=["BearerToken"],
         )
         try:
@@ -212,13 +229,21 @@ class _Options:
 
 
 _JSON = _Options("application/json")
+_CREATE = _Options("application/json", ("fieldManager", FIELD_MANAGER))
 _APPLY = _Options("application/apply-patch+yaml", ("fieldManager", FIELD_MANAGER), ("force", "true"))
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 def _path(manifest: Mapping[str, Any]) -> str:
-    metadata = manifest["metadata"]
-    return f"{_collection(manifest['kind'], metadata['namespace'])}/{metadata['name']}"
+    return f"{_collection_of(manifest)}/{manifest['metadata']['name']}"
+
+
+def _collection_of(manifest: Mapping[str, Any]) -> str:
+    return _collection(manifest["kind"], manifest["metadata"]["namespace"])
+
+
+def _owners(body: Mapping[str, Any]) -> set[str]:
+    return {reference["uid"] for reference in body["metadata"].get("ownerReferences", ())}
 
 
 def _collection(kind: str, namespace: str | None) -> str:

@@ -32,8 +32,8 @@ class Store(Protocol):
 class Writer(Protocol):
     """What writes to the cluster. Everything raises `ClusterError` for what the API server does not do."""
 
-    async def apply(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """Create `manifest` or bring what exists to it. Gives the object as it is then."""
+    async def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Create an object, unless it is there already. Gives the object as it is."""
 
     async def apply_status(self, key: ResourceKey, version: str, status: Mapping[str, Any]) -> dict[str, Any]:
         """Make `status` the whole status of the object of this resourceVersion. Gives the object as it is then."""

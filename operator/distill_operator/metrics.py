@@ -26,9 +26,7 @@ class Metrics:
         self._status_writes = Counter(
             "npu_distill_status_writes", "Status writes to the API server.", ["kind"], registry=self._registry
         )
-        self._children = Counter(
-            "npu_distill_children_applied", "Children applied to the API server.", ["kind"], registry=self._registry
-        )
+        self._children = Counter("npu_distill_children_created", "Children created.", ["kind"], registry=self._registry)
         self._queue = Gauge("npu_distill_queue_length", "Objects that wait for a worker.", registry=self._registry)
         self._condition = Gauge(
             "npu_distill_object_condition",
@@ -70,8 +68,8 @@ class Metrics:
         """Count a status write."""
         self._status_writes.labels(kind).inc()
 
-    def child_applied(self, kind: str) -> None:
-        """Count a child applied."""
+    def child_created(self, kind: str) -> None:
+        """Count a child created."""
         self._children.labels(kind).inc()
 
     def observe(self, key: ResourceKey, status: Status) -> None:

@@ -34,7 +34,8 @@ _log = logging.getLogger(__name__)
 class Reconciler:
     """Brings one object at a time closer to its spec.
 
-    `concern` is called with objects that there is news to, since this one was written, and `announce` with what a
+    `concern` is called with objects to look at, since this one was written or is to be looked at again once all that
+    wait have been, and `announce` with what a
     person wants to find in `kubectl describe`, once the status has it.
     """
 
@@ -94,6 +95,11 @@ class Reconciler:
         if error is not None:
             said = with_invalid_child if invalid else with_apply_error
             decision = said(key, observation, decision, str(error), now)
+        elif decision.create:
+            # Work before words: of a thousand objects that are created at once, all have their Jobs before the API
+            # server is asked to write what is said of them. The next look finds the Job, and says how it is.
+            self._concern(key)
+            return None
         deferred = await self._report(key, observation, decision.status, now)
         if error is not None and not invalid:  # time does not mend what is not valid
             raise error
@@ -134,13 +140,11 @@ class Reconciler:
                 _log.info("%s: deleting Job %s", key, job.name)
                 await self._cluster.delete_job(key.namespace, job.name, job.uid)
             for manifest in decision.create:
-                _log.info("%s: applying %s %s", key, manifest["kind"], manifest["metadata"]["name"])
-                applied = await self._cluster.apply(manifest)
-                self._metrics.child_applied(manifest["kind"])
+                _log.info("%s: creating %s %s", key, manifest["kind"], manifest["metadata"]["name"])
+                created = await self._cluster.create(manifest)
+                self._metrics.child_created(manifest["kind"])
                 if manifest["kind"] in WATCHED_KINDS:
-                    self._store.put(manifest["kind"], applied)
-                    if applied.get("status"):  # it was there already, and the watch brings no news of it any more
-                        self._concern(key)
+                    self._store.put(manifest["kind"], created)
         except ClusterError as error:
             return error
         return None

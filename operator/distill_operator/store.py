@@ -43,7 +43,7 @@ class WatchedStore:
         known = table.get(uid)
         if known is not None and version <= known.version:
             return ()
-        value = _value(kind, body) if key is not None else None
+        value = _value(kind, body, known) if key is not None else None
         if key is None or value is None:
             self.discard(kind, uid)
         else:
@@ -165,10 +165,12 @@ def _key(kind: str, body: Mapping[str, Any]) -> ResourceKey | None:
     return owner if owner is not None and owner.kind in KINDS else None
 
 
-def _value(kind: str, body: Mapping[str, Any]) -> "JobView | PodView | _Resource | None":
+def _value(kind: str, body: Mapping[str, Any], known: "_Entry[Any] | None") -> "JobView | PodView | _Resource | None":
     """Reduce an object to what is read of it; None of one that is no child of ours, whatever its labels say."""
     if kind in KINDS:
-        return _Resource(_kept(body), _dependency(kind, body))
+        kept = _kept(body)
+        same_spec = known is not None and known.value.body["spec"] == kept["spec"]
+        return _Resource(kept, known.value.dependency if known is not None and same_spec else _dependency(kind, body))
     try:
         return view_job(body) if kind == "Job" else view_pod(body)
     except ValueError as error:

@@ -141,7 +141,7 @@ def _writes(workspace: Workspace) -> float:
 
 
 def _is_of_writes(line: str, namespace: str) -> bool:
-    names = ("npu_distill_status_writes_total", "npu_distill_children_applied_total")
+    names = ("npu_distill_status_writes_total", "npu_distill_children_created_total")
     return line.startswith(names) and f'namespace="{namespace}"' in line
 
 

@@ -56,14 +56,14 @@ into the stage Pod by the kubelet's hand.
   verbs: [update]
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [list, watch, get, create, delete]
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
-# Server-side apply of what does not exist yet needs both verbs. Deletion is the garbage collector's.
+# Deletion is the garbage collector's.
 - apiGroups: [""]
-  resources: [configmaps, services]
-  verbs: [create, patch]
+  resources: [services]
+  verbs: [get, create]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]

@@ -6,6 +6,6 @@
   does, `restarts` counts failures, `leftovers` knows what is in the way of a start.
 * `pipeline` decides which stage is next; `failures` and `obstacles` put what Kubernetes says of Pods into plain words.
 * `reports` reads what Pods say, `merging` puts it together.
-* `manifests` builds the Jobs, ConfigMaps and Services of an attempt.
+* `manifests` builds the Jobs and Services of an attempt.
 * `status` summarises into conditions and figures; `events` says which changes a person wants to know.
 """

@@ -1,4 +1,4 @@
-"""The children of one attempt of a stage: a Job, the ConfigMap with its contract, a Service where Pods must meet."""
+"""The children of one attempt of a stage: a Job, with its contract in it, and a Service where Pods must meet."""
 
 import json
 from typing import Any
@@ -8,6 +8,7 @@ from distill_operator.observation import (
     CONTAINER,
     DISRUPTION,
     KIND_LABEL,
+    LABEL_PREFIX,
     MANAGED_BY_LABEL,
     MANAGER,
     NAME_LABEL,
@@ -34,6 +35,11 @@ from distill_runtime.contract.stages import CONTRACT_PATH, RENDEZVOUS_PORT, VOLU
 Manifest = dict[str, Any]
 
 TERMINATION_PATH = "/dev/termination-log"
+CONTRACT_ANNOTATION = f"{LABEL_PREFIX}/contract"
+CONTRACT_FILE = {
+    "path": CONTRACT_PATH.rsplit("/", 1)[1],
+    "fieldRef": {"fieldPath": f"metadata.annotations['{CONTRACT_ANNOTATION}']"},
+}
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 """Everything that the other stages read is on the claim: nothing may try a hub and wait for its time-out."""
 
@@ -42,17 +48,9 @@ def attempt_manifests(key: ResourceKey, uid: str, stage: Stage, attempt: int, se
     """Give the children of attempt `attempt`, in the order in which they must be created."""
     name = job_name(key.name, stage.outline.name, attempt)
     metadata = _metadata(key, uid, stage, name, attempt)
-    contract = _contract_of_attempt(stage, name, attempt)
-    # Not immutable: an attempt that an upgraded operator starts again gets the contract as that one writes it.
-    config_map = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": metadata,
-        "data": {"contract.json": json.dumps(contract.to_json(), indent=1, ensure_ascii=False)},
-    }
-    job = _job(metadata, stage, name, settings)
+    job = _job(metadata, stage, name, _contract_of_attempt(stage, name, attempt), settings)
     _apply(job, _pod_settings(stage, settings), stage)
-    return [config_map, _headless_service(metadata, name), job] if _must_meet(stage) else [config_map, job]
+    return [_headless_service(metadata, name), job] if _must_meet(stage) else [job]
 
 
 def _must_meet(stage: Stage) -> bool:
@@ -106,7 +104,7 @@ def _headless_service(metadata: Manifest, name: str) -> Manifest:
     }
 
 
-def _job(metadata: Manifest, stage: Stage, name: str, settings: Settings) -> Manifest:
+def _job(metadata: Manifest, stage: Stage, name: str, contract: Contract, settings: Settings) -> Manifest:
     outline = stage.outline
     rules: list[Manifest] = [
         {
@@ -130,7 +128,10 @@ def _job(metadata: Manifest, stage: Stage, name: str, settings: Settings) -> Man
             "podReplacementPolicy": "Failed",  # never two Pods of one index: they would write the same files
             "podFailurePolicy": {"rules": rules},
             "template": {
-                "metadata": {"labels": metadata["labels"]},
+                "metadata": {
+                    "labels": metadata["labels"],
+                    "annotations": {CONTRACT_ANNOTATION: json.dumps(contract.to_json(), ensure_ascii=False)},
+                },
                 "spec": _pod(stage, name, settings),
             },
         },
@@ -157,7 +158,7 @@ def _pod(stage: Stage, name: str, settings: Settings) -> Manifest:
         "securityContext": settings.stage_pod_security_context,
         "containers": [_container(stage, settings)],
         "volumes": [
-            {"name": "contract", "configMap": {"name": name}},
+            {"name": "contract", "downwardAPI": {"items": [CONTRACT_FILE]}},
             {"name": "volume", "persistentVolumeClaim": {"claimName": stage.run.storage.claim_name}},
             {"name": "tmp", "emptyDir": {}},
         ],
@@ -273,9 +274,10 @@ def _apply(job: Manifest, configured: PodSettings, stage: Stage) -> None:
 
 
 def _labelled(metadata: Manifest, labels: dict[str, str], annotations: dict[str, str]) -> Manifest:
-    """Add labels and annotations; those by which a child is found cannot be replaced."""
+    """Add labels and annotations; those by which a child is found, and told what to do, cannot be replaced."""
     found = {**metadata, "labels": {**metadata["labels"], **labels, **metadata["labels"]}}
-    return {**found, "annotations": annotations} if annotations else found
+    annotated = {**annotations, **metadata.get("annotations", {})}
+    return {**found, "annotations": annotated} if annotated else found
 
 
 def _resources(configured: PodSettings, stage: Stage) -> Manifest:

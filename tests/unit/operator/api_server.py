@@ -119,6 +119,8 @@ class ApiServer:
         for kind, (version_path, plural) in PATHS.items():
             for path in (f"{version_path}/{plural}", f"{version_path}/namespaces/{{namespace}}/{plural}"):
                 application.router.add_get(path, self._list_or_watch(kind))
+            application.router.add_post(f"{version_path}/namespaces/{{namespace}}/{plural}", self._create(kind))
+            application.router.add_get(f"{version_path}/namespaces/{{namespace}}/{plural}/{{name}}", self._get(kind))
         application.router.add_post("/apis/events.k8s.io/v1/namespaces/{namespace}/events", self._post)
         return application
 
@@ -178,6 +180,27 @@ class ApiServer:
                     return response
         finally:
             self._watches[kind].discard(queue)
+
+    def _create(self, kind: str) -> Any:
+        async def handle(request: web.Request) -> web.Response:
+            body = await request.json()
+            if self._named(kind, body["metadata"]["name"]) is not None:
+                return web.json_response({"message": "already exists"}, status=409)
+            uid = f"uid-of-{body['metadata']['name']}"
+            self.put(kind, {**body, "metadata": {**body["metadata"], "uid": uid}})
+            return web.json_response(self.objects[kind][uid], status=201)
+
+        return handle
+
+    def _get(self, kind: str) -> Any:
+        async def handle(request: web.Request) -> web.Response:
+            found = self._named(kind, request.match_info["name"])
+            return web.json_response(found or {"message": "not found"}, status=200 if found else 404)
+
+        return handle
+
+    def _named(self, kind: str, name: str) -> Body | None:
+        return next((body for body in self.objects[kind].values() if body["metadata"]["name"] == name), None)
 
     async def _post(self, request: web.Request) -> web.Response:
         self.posted.append(await request.json())

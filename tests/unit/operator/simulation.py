@@ -324,7 +324,7 @@ class SimulatedCluster:
 
     # The Reconciler's cluster
 
-    async def apply(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    async def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         self._write()
         name, kind = manifest["metadata"]["name"], manifest["kind"]
         if kind != "Job":
@@ -448,13 +448,16 @@ class SimulatedOperator:
             SETTINGS,
             Metrics(),
             clock=lambda: self.cluster.now,
-            concern=lambda _: None,
+            concern=self.look_again,
             announce=self.cluster.announce,
         )
         self.awake, self.wake_at = True, None
 
     def deliver(self, stream: Stream) -> None:
         self.cluster.deliver(stream)
+        self.awake = True
+
+    def look_again(self, _: ResourceKey) -> None:
         self.awake = True
 
     def step(self) -> None:

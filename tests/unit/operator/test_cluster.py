@@ -167,3 +167,27 @@ def test_finds_the_proxy_once(host: str, proxy: str | None, monkeypatch: pytest.
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
     monkeypatch.setenv("no_proxy", "10.96.0.1,localhost")
     assert _proxy_of(host) == proxy
+
+
+def child(owner: str) -> dict[str, Any]:
+    metadata = {"name": "math-generate-a1", "namespace": NAMESPACE, "ownerReferences": [{"uid": owner}]}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {"completions": 1}}
+
+
+async def test_creating_twice_is_creating_once() -> None:
+    async with connected() as (cluster, server):
+        created = await cluster.create(child("dataset"))
+        assert created["metadata"]["uid"]
+        server.put("Job", {**created, "status": {"active": 1}})
+        again = await cluster.create({**child("dataset"), "spec": {"completions": 2}})
+    assert (again["metadata"]["uid"], again["status"]) == (created["metadata"]["uid"], {"active": 1})
+    assert again["spec"] == {"completions": 1}
+    assert len(server.objects["Job"]) == 1
+
+
+async def test_what_another_object_has_by_the_name_is_not_taken_for_its_own() -> None:
+    """An earlier object of the name was deleted, and the garbage collector has not been there yet."""
+    async with connected() as (cluster, _):
+        await cluster.create(child("an earlier dataset"))
+        with pytest.raises(ConflictError, match="Job math-generate-a1 is there already, and belongs to another object"):
+            await cluster.create(child("dataset"))

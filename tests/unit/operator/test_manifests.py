@@ -8,10 +8,10 @@ from unit.operator.builders import SETTINGS, UID, key, ready, resource, succeede
 
 from distill_operator.api.common import NAME_LIMIT
 from distill_operator.plan.kinds import KIND_PLANS
-from distill_operator.plan.manifests import attempt_manifests
+from distill_operator.plan.manifests import CONTRACT_ANNOTATION, attempt_manifests
 from distill_operator.plan.stages import Stage, job_name
 from distill_operator.settings import Settings
-from distill_runtime.contract import parse_contract
+from distill_runtime.contract import Contract, parse_contract
 
 Manifest = dict[str, Any]
 Golden = Callable[[str, list[Manifest]], None]
@@ -104,6 +104,10 @@ def case(name: str) -> list[Manifest]:
 
 def job_of(name: str) -> Manifest:
     return next(manifest for manifest in case(name) if manifest["kind"] == "Job")
+
+
+def contract_in(job: Manifest) -> Contract:
+    return parse_contract(job["spec"]["template"]["metadata"]["annotations"][CONTRACT_ANNOTATION])
 
 
 def pod_of(name: str) -> Manifest:
@@ -242,9 +246,9 @@ def test_labels_by_which_children_are_found_cannot_be_replaced() -> None:
 
 
 def test_only_the_job_has_the_labels_of_jobs() -> None:
-    config_map, _, job = case("train-on-npus")
+    service, job = case("train-on-npus")
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
-    assert "kueue.x-k8s.io/queue-name" not in config_map["metadata"]["labels"]
+    assert "kueue.x-k8s.io/queue-name" not in service["metadata"]["labels"]
     assert "kueue.x-k8s.io/queue-name" not in job["spec"]["template"]["metadata"]["labels"]
 
 
@@ -296,8 +300,11 @@ def test_pods_are_replaced_by_their_own_failures_and_those_that_train_together_n
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_runtime_reads_the_contract_that_is_mounted(name: str) -> None:
-    config_map = case(name)[0]
-    contract = parse_contract(config_map["data"]["contract.json"])
+    contract = contract_in(job_of(name))
+    volume = next(volume for volume in pod_of(name)["volumes"] if volume["name"] == "contract")
+    assert (
+        volume["downwardAPI"]["items"][0]["fieldRef"]["fieldPath"] == f"metadata.annotations['{CONTRACT_ANNOTATION}']"
+    )
     command, *arguments = pod_of(name)["containers"][0]["args"]
     assert contract.stage == command
     assert ("--check" in arguments) == (name.endswith("-preflight"))
@@ -316,17 +323,16 @@ def test_only_pods_that_must_meet_have_a_service() -> None:
 
 
 def test_the_preflight_holds_no_devices_and_reads_the_same_contract() -> None:
-    preflight, train = case("train-preflight"), case("train-on-npus")
+    preflight, train = job_of("train-preflight"), job_of("train-on-npus")
     resources = job_of("train-preflight")["spec"]["template"]["spec"]["containers"][0]["resources"]
     assert "huawei.com/Ascend910" not in resources.get("requests", {})
-    told = parse_contract(preflight[0]["data"]["contract.json"])
-    assert told == parse_contract(train[0]["data"]["contract.json"]).model_copy(update={"rendezvous": None})
+    assert contract_in(preflight) == contract_in(train).model_copy(update={"rendezvous": None})
 
 
 def test_each_attempt_has_its_own_name_and_meeting_place() -> None:
     stage = planned("FinetuneRun", "train", TWO_NODES)
-    config_map, _, job = attempt_manifests(key("FinetuneRun"), UID, stage, 2, SETTINGS)
-    contract = parse_contract(config_map["data"]["contract.json"])
+    _, job = attempt_manifests(key("FinetuneRun"), UID, stage, 2, SETTINGS)
+    contract = contract_in(job)
     assert job["metadata"]["name"] == job_name("student", "train", 2) == "student-train-a2"
     assert contract.attempt == 2
     assert contract.rendezvous is not None  # type: ignore[union-attr]

@@ -115,7 +115,7 @@ async def test_nothing_is_left_of_a_namespace_whose_objects_are_gone() -> None:
     metrics = Metrics()
     metrics.observe(RUN, FinetuneRunStatus(loss=0.25))
     metrics.status_written(RUN.kind)
-    metrics.child_applied("Job")
+    metrics.child_created("Job")
     metrics.forget(RUN)
     assert f'namespace="{RUN.namespace}"' not in await exposed(metrics)
 
@@ -140,10 +140,10 @@ async def test_counts_reconciliations_and_those_that_raised() -> None:
 async def test_counts_what_it_writes() -> None:
     metrics = Metrics()
     metrics.status_written("EvalRun")
-    metrics.child_applied("Job")
+    metrics.child_created("Job")
     text = await exposed(metrics)
     assert 'npu_distill_status_writes_total{kind="EvalRun"} 1.0' in text
-    assert 'npu_distill_children_applied_total{kind="Job"} 1.0' in text
+    assert 'npu_distill_children_created_total{kind="Job"} 1.0' in text
 
 
 async def test_reads_the_queue_s_length_when_asked() -> None:

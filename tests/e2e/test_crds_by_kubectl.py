@@ -16,7 +16,7 @@ def release(workspace: Workspace) -> tuple[str, ...]:
 
 
 def test_helm_4_refuses_them(workspace: Workspace, release: tuple[str, ...]) -> None:
-    with pytest.raises(CommandError, match='conflict with "kubectl": .spec.versions'):
+    with pytest.raises(CommandError, match=r'conflict with "kubectl": \.spec\.versions'):
         workspace.kubectl.run(*release)
 
 

@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,11 @@ def test_what_the_code_imports_is_imported_while_the_image_is_built(image: str) 
     foreign = {module for module in needed if module.split(".")[0] not in {*sys.stdlib_module_names, *OURS}}
     at_build = {module.rsplit(".", level)[0] for module in MODULES[image] for level in range(module.count(".") + 1)}
     assert foreign <= at_build, "add what is missing to MODULES in images/imports.py"
+
+
+@pytest.mark.parametrize("image", NAMES)
+def test_nothing_is_imported_that_is_no_longer_installed(image: str) -> None:
+    assert [name for name in {module.split(".")[0] for module in MODULES[image]} if not find_spec(name)] == []
 
 
 @pytest.mark.parametrize("image", NAMES)

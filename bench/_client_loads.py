@@ -26,7 +26,8 @@ async def with_openai(url: str, requests: int, concurrency: int, streamed: bool)
 
     numbers = iter(range(requests))
     answers: list[str] = []
-    async with openai.AsyncOpenAI(base_url=url, api_key="EMPTY", max_retries=0) as client:
+    # Patient even in connecting: a thousand at once take longer than its five seconds on a machine that others load.
+    async with openai.AsyncOpenAI(base_url=url, api_key="EMPTY", max_retries=0, timeout=3600) as client:
 
         async def work() -> None:
             for _ in numbers:

@@ -1,4 +1,4 @@
-"""Memory of filter and pack: it must not grow with the rows.
+"""Memory of filter and pack: it must not grow as what they read does.
 
 Four generations of each prompt go through filter; the first right one of each, a quarter of the rows, through pack.
 
@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -29,7 +30,7 @@ from distill_runtime.contract import (
     shard_output,
 )
 from distill_runtime.contract.parameters import TokenizerSource
-from distill_runtime.foundation.rows import GENERATIONS_NAME
+from distill_runtime.foundation.rows import GENERATIONS_NAME, KEPT_NAME
 from distill_runtime.process.progress import Reporter
 from distill_runtime.process.stage import StageContext
 from distill_runtime.storage.artifact import ArtifactWriter
@@ -38,29 +39,44 @@ from distill_runtime.storage.volume import Volume
 FEW = 100_000
 MANY = int(os.environ.get("ROWS") or 1_000_000)
 GENERATIONS = 4
-ALLOWED = 1.2
+ALLOWED = 0.12
+"""Of memory, for each byte more that a stage reads: to keep the rows, or a set of their hashes, would take more."""
+
+_LENGTHY = "Wait, let me count again. " * 16
+"""So that what is read by far outweighs what one run takes more than the next."""
+
 _TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
 
+@dataclass(frozen=True)
+class Taken:
+    """Bytes that a stage read, and those that all its processes together had in memory at most."""
+
+    read: int
+    peak: int
+
+
 def measure() -> Iterator[Row]:
-    """Run both stages over few and over many short rows."""
-    few, many = (peaks(rows) for rows in (FEW, MANY))
+    """Run both stages over few and over many rows."""
+    few, many = (run_both(rows) for rows in (FEW, MANY))
     for stage, share in (("filter", 1), ("pack", GENERATIONS)):
-        growth = many[stage] / few[stage]
+        before, after = few[stage], many[stage]
+        more = after.read - before.read
+        growth = (after.peak - before.peak) / more
         yield Row(
-            f"memory: {stage} of {MANY // share} rows",
-            f"{many[stage] / 1e6:.0f} MB, {growth:.2f}x the {few[stage] / 1e6:.0f} MB of {FEW // share}",
+            f"memory: {stage} of {FEW // share} and {MANY // share} rows",
+            f"{before.peak / 1e6:.0f} and {after.peak / 1e6:.0f} MB, {growth:.1%} of {more / 1e6:.0f} MB more to read",
             "",
-            f"<= {ALLOWED}x",
+            f"<= {ALLOWED:.0%}",
             growth <= ALLOWED,
         )
 
 
-def peaks(rows: int) -> dict[str, int]:
-    """Give the peak memory of each stage in bytes, that of all its processes together."""
+def run_both(rows: int) -> dict[str, Taken]:
+    """Give what each stage took."""
     with tempfile.TemporaryDirectory() as directory:
         volume = Path(directory)
         run(write_generations, volume, rows)
@@ -72,7 +88,17 @@ def peaks(rows: int) -> dict[str, int]:
         packing = PackContract(output="pack", input=filtered.result, pack=parameters)
         with PeakMemory() as pack_peak:
             run(run_stage, volume, packing.model_dump_json())
-    return {"filter": filter_peak.bytes, "pack": pack_peak.bytes}
+        generated, kept = volume / "generate", volume / "filter"
+        return {
+            "filter": Taken(bytes_of(generated, GENERATIONS_NAME), filter_peak.bytes),
+            "pack": Taken(bytes_of(kept, KEPT_NAME), pack_peak.bytes),
+        }
+
+
+def bytes_of(directory: Path, name: str) -> int:
+    """Give the size of the file of that name below a directory."""
+    (path,) = directory.rglob(name)
+    return path.stat().st_size
 
 
 def run_stage(volume: Path, contract_text: str) -> object:
@@ -111,7 +137,7 @@ def write_generations(volume: Path, rows: int) -> None:
                 "position": number,
                 "prompt": f"What is {number} + 1?",
                 "answer": str(number + 1),
-                "reasoning": f"Attempt {min(generation, 2)}: one more.",
+                "reasoning": f"Attempt {min(generation, 2)}: one more. {_LENGTHY}",
                 "content": f"\\boxed{{{said}}}",
             }
             file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))

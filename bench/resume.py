@@ -21,7 +21,7 @@ from distill_runtime.client.values import Answer, Reply, Request, request_key
 
 LINES = 10_000
 ANSWER_BYTES = 34_000
-SCAN_LIMIT = 0.4
+SCAN_FASTER = 2
 KILLS = 20
 PROMPTS = 2_000
 IN_FLIGHT = 20
@@ -44,12 +44,13 @@ def resume_scan(path: Path) -> Row:
             journal.append(Answer(request, reply, "http://localhost/v1", 1, 1.0))
     ours, plain = run(scan_with_ours, path), run(scan_plainly, path)
     assert ours.result == plain.result == LINES
+    ratio = plain.processor_seconds / ours.processor_seconds
     return Row(
         f"resume: CPU-s to scan {LINES} x {ANSWER_BYTES // 1000} KB",
-        f"{ours.processor_seconds:.2f}",
+        f"{ours.processor_seconds:.2f} (1/{ratio:.1f})",
         f"json.loads of each line {plain.processor_seconds:.2f}",
-        f"<= {SCAN_LIMIT}",
-        ours.processor_seconds <= SCAN_LIMIT,
+        f"<= 1/{SCAN_FASTER} of the peer",
+        ratio >= SCAN_FASTER,
     )
 
 

@@ -14,6 +14,9 @@ from bench._processes import run
 DOCUMENT_CHARACTERS = 16_000
 VOCABULARY = 16_000
 ROUNDS = 3
+FASTER = 6
+"""How many times the peer's tokens a CPU-second."""
+
 # How Qwen2's tokenizer splits texts.
 PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -23,13 +26,13 @@ PATTERN = (
 def measure() -> Iterator[Row]:
     """Tokenise the same documents by both, one after the other, on one processor."""
     ours, theirs, tokens, differing, documents = run(tokenise_by_both).result
-    speed = tokens / ours / 1e3
+    ratio = theirs / ours
     yield Row(
         "tokenise: ktok a CPU-second",
-        f"{speed:.0f} ({theirs / ours:.1f}x)",
+        f"{tokens / ours / 1e3:.0f} ({ratio:.1f}x)",
         f"HF tokenizers {tokens / theirs / 1e3:.0f}",
-        ">= 3,300",
-        speed >= 3300,
+        f">= {FASTER}x the peer",
+        ratio >= FASTER,
     )
     yield Row("tokenise: documents whose ids differ", f"{differing} of {documents}", "", "0", differing == 0)
 

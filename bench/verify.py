@@ -14,7 +14,10 @@ Pair = tuple[str, str]
 
 PAIRS = 10_000
 POISON = 50
-TIMEOUT_SECONDS = 5
+TIMEOUT_SECONDS = 15
+"""So long that no other answer takes it, even where others leave its process a tenth of a processor."""
+
+FASTER = 1.35
 POISONS = (r"9^{9^{9^{9}}}", r"1000000000!", r"\int_0^1 \sin(x^x)^{x^x} dx", r"\sum_{k=1}^{10^9} \frac{1}{k^2}")
 
 _TEXTS = (
@@ -35,8 +38,8 @@ def measure() -> Iterator[Row]:
         "verify: answers a CPU-second",
         f"{PAIRS / ours.processor_seconds:.0f} ({ratio:.2f}x)",
         f"math-verify {PAIRS / plain.processor_seconds:.0f}",
-        ">= 1.35x",
-        ratio >= 1.35,
+        f">= {FASTER}x the peer",
+        ratio >= FASTER,
     )
     yield Row("verify: verdicts changed", f"{changed} of {PAIRS}", "", "0", changed == 0)
 

@@ -7,8 +7,9 @@ anything else in pyproject.toml leaves them as they are, and the layer with the 
 
 import re
 import sys
-import tomllib
 from pathlib import Path
+
+PYTHON = (3, 11)
 
 
 def distribution(line: str) -> str:
@@ -17,10 +18,16 @@ def distribution(line: str) -> str:
 
 
 def main(extra: str, brought: set[str]) -> None:
-    """Write both files into the working directory."""
+    """Write both files into the working directory, or say why they would be of no use."""
+    if sys.version_info[:2] != PYTHON:
+        raise SystemExit(f"the base image has Python {sys.version.split()[0]}, and ours is written for 3.11")
+    import tomllib  # noqa: PLC0415 - an older Python has none, and is to be told why
+
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"][extra]]
     locked = [line for line in Path("requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    if unknown := brought - {distribution(line) for line in [*wanted, *locked]}:
+        raise SystemExit(f"FROM_BASE names {', '.join(sorted(unknown))}, which the {extra} image does not need")
     for file, lines in (("requirements.txt", wanted), ("constraints.txt", locked)):
         kept = sorted(line for line in lines if line and distribution(line) not in brought)
         Path(file).write_text("".join(f"{line}\n" for line in kept))

@@ -1,14 +1,14 @@
 """Remove from this Python's packages what the stages never load on a CPU, and say what each removal saved."""
 
+import platform
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 # Found by training a step, loading a dataset and comparing /proc/self/maps with what the wheels hold.
-REMOVED = {
-    "MindSpore for GPUs": ("mindspore/lib/plugin/gpu*", "mindspore/lib/plugin/libmindspore_gpu*"),
+EVERYWHERE = {
     "MindSpore for Ascend": ("mindspore/lib/plugin/ascend", "mindspore/lib/plugin/libmindspore_*ascend*"),
     "MindSpore's kernel generator (AKG)": ("mindspore/_akg", "mindspore/lib/plugin/cpu/libakg.so"),
     "MindSpore's C++ headers, for custom operators": ("mindspore/include",),
@@ -17,6 +17,14 @@ REMOVED = {
     "jieba's neural model": ("jieba/lac_small",),
     "test suites": ("**/tests", "nltk/test"),
 }
+MACHINES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "x86_64": {
+        "MindSpore for GPUs": ("mindspore/lib/plugin/gpu*", "mindspore/lib/plugin/libmindspore_gpu*"),
+        **EVERYWHERE,
+    },
+    "aarch64": EVERYWHERE,  # its wheel has no plugin for GPUs
+}
+"""What is removed, and by which patterns, on each architecture that MindSpore has wheels for."""
 
 
 def size(path: Path) -> int:
@@ -39,13 +47,15 @@ def remove(folder: Path, patterns: Iterable[str]) -> int:
     return saved
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, machine: str) -> None:
     """Remove everything, and print MB before, saved by each removal, and after."""
+    if machine not in MACHINES:
+        raise SystemExit(f"MindSpore has no wheel for {machine}, only for {' and '.join(MACHINES)}")
     lines = [f"{size(folder) / 1e6:8.1f} MB in {folder}"]
-    lines += [f"{-remove(folder, patterns) / 1e6:8.1f} MB {what}" for what, patterns in REMOVED.items()]
+    lines += [f"{-remove(folder, patterns) / 1e6:8.1f} MB {what}" for what, patterns in MACHINES[machine].items()]
     lines += [f"{size(folder) / 1e6:8.1f} MB left"]
     sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
-    main(Path(sysconfig.get_path("purelib")))
+    main(Path(sysconfig.get_path("purelib")), platform.machine())

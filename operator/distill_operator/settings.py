@@ -1,18 +1,31 @@
 """The operator's configuration: one YAML file, which the chart renders from its values."""
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from distill_runtime.contract import Model
 from distill_runtime.contract.parameters import EntryPoint
 from distill_runtime.contract.stages import DeviceTarget
 
+# As Kubernetes parses them (apimachinery's resource.Quantity), without a minus; the chart's schema has the same.
+QUANTITY = re.compile(r"\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?")
+
 
 class SettingsError(Exception):
     """The configuration file cannot be used; the message says what to change in it."""
+
+
+def _checked(quantity: str) -> str:
+    if not QUANTITY.fullmatch(quantity):
+        raise ValueError(f"{quantity!r} is no quantity of Kubernetes, such as 500m, 16 or 64Gi")
+    return quantity
+
+
+Quantity = Annotated[str, AfterValidator(_checked)]
 
 
 class Images(Model):
@@ -26,8 +39,8 @@ class Images(Model):
 class Resources(Model):
     """A container's requests and limits."""
 
-    requests: dict[str, str] = Field(default_factory=dict)
-    limits: dict[str, str] = Field(default_factory=dict)
+    requests: dict[str, Quantity] = Field(default_factory=dict)
+    limits: dict[str, Quantity] = Field(default_factory=dict)
 
     @field_validator("requests", "limits", mode="before")
     @classmethod
@@ -61,6 +74,11 @@ class PodSettings(Model):
     container_security_context: dict[str, Any] = Field(
         default_factory=dict, description="Merged over the restricted default. In both, null removes a field."
     )
+
+    @field_validator("shared_memory")
+    @classmethod
+    def _is_a_quantity_if_any(cls, value: str) -> str:
+        return value and _checked(value)
 
 
 class Profile(PodSettings):

@@ -168,6 +168,10 @@ def test_with_namespaces_it_has_no_right_in_the_cluster() -> None:
         ("profiles.ascend-910.podSecurityContext.runAsUser=me", "/profiles/ascend-910/podSecurityContext/runAsUser"),
         ("verifiers.python={timeit}", "does not match pattern"),
         ("replicas=2", "'replicas' not allowed"),
+        ("resources.limits.memory=1GB", "/resources/limits/memory': '1GB' does not match pattern"),
+        ("stages.filter.resources.requests.cpu=500 m", "/stages/filter/resources/requests/cpu"),
+        ("profiles.cpu.sharedMemory=64GB", "/profiles/cpu/sharedMemory"),
+        ("stages.pack.sharedMemory=1 Gi", "/stages/pack/sharedMemory"),
     ],
 )
 def test_wrong_values_are_refused(value: str, message: str) -> None:

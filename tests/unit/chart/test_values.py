@@ -4,6 +4,7 @@ What needs Helm itself, rendering and validation, is in tests/e2e/test_chart.py.
 """
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, get_args
@@ -11,7 +12,8 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from distill_operator.settings import PodSettings, Profile, Settings, Verifiers
+from distill_operator.metrics import Metrics
+from distill_operator.settings import QUANTITY, PodSettings, Profile, Settings, Verifiers
 from distill_runtime.contract import Model
 from distill_runtime.contract.parameters import EntryPoint
 
@@ -23,6 +25,9 @@ SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 
 def json_names(model: type[Model]) -> set[str]:
     return {field.alias or name for name, field in model.model_fields.items()}
+
+
+RULES = (CHART / "templates/prometheusrule.yaml").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +65,38 @@ def test_no_function_of_a_user_may_be_called_unless_it_is_listed(settings: Setti
     (pattern,) = (field.pattern for field in get_args(EntryPoint)[1].metadata if hasattr(field, "pattern"))
     assert verifiers["python"]["items"]["pattern"] == pattern
     assert settings.verifiers.python == ()
+
+
+def quantity(text: str) -> bool:
+    return re.search(SCHEMA["definitions"]["quantity"]["pattern"], text) is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1", "16", "0.5", ".5", "5.", "+1", "500m", "100n", "128Mi", "1.5Gi", "2k", "3M", "4E", "5Ei", "1e3", "1E-3"],
+)
+def test_what_kubernetes_takes_as_a_quantity_is_taken(text: str) -> None:
+    assert quantity(text)
+    assert QUANTITY.fullmatch(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["1GB", "1 Gi", "1gi", "1Ki1", "-1", "", ".", "1,5Gi", "1K", "1mi", "one", "64G i", "1e"]
+)
+def test_what_kubernetes_refuses_is_refused(text: str) -> None:
+    assert not quantity(text)
+    assert not QUANTITY.fullmatch(text)
+
+
+def test_the_alerts_use_metrics_that_there_are_and_as_what_they_are() -> None:
+    """increase() of a gauge counts a fall as a start from zero."""
+    types = dict(re.findall(r"^# TYPE (\w+) (\w+)$", Metrics().expose().decode(), re.MULTILINE))
+    used = set(re.findall(r"npu_distill_[a-z_]+", RULES))
+    assert used
+    assert used <= types.keys()
+    growing = re.findall(r"(?:increase|rate|irate)\((\w+)\[", RULES)
+    assert growing
+    assert {types[metric] for metric in growing} == {"counter"}
 
 
 def test_the_shipped_profiles_are_there(settings: Settings) -> None:

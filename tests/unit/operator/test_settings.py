@@ -63,6 +63,14 @@ def test_quantities_may_be_numbers_in_yaml(tmp_path: Path) -> None:
             SMALLEST + "stages: {pack: {resources: {requests: [cpu]}}}",
             "stages.pack.resources.requests: Input should be",
         ),
+        (
+            SMALLEST + "stages: {pack: {resources: {limits: {memory: 1GB}}}}",
+            "stages.pack.resources.limits.memory: Value error, '1GB' is no quantity of Kubernetes",
+        ),
+        (
+            SMALLEST.replace("CPU", "CPU, sharedMemory: 64GB"),
+            "profiles.cpu.sharedMemory: Value error, '64GB' is no quantity of Kubernetes",
+        ),
     ],
 )
 def test_an_error_names_the_file_and_the_field(tmp_path: Path, text: str, problem: str) -> None:

@@ -13,6 +13,7 @@ MODULES = {
         "aiohttp.web",
         "kopf",
         "kubernetes.aio",
+        "orjson",
         "prometheus_client",
         "pydantic.alias_generators",
         "pydantic.config",

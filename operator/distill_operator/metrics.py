@@ -1,6 +1,7 @@
 """The operator's Prometheus metrics: what it does, and how the objects stand."""
 
 import time
+from collections import Counter as Counted
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,9 +25,14 @@ class Metrics:
             "npu_distill_reconcile_errors", "Reconciliations that raised.", ["kind"], registry=self._registry
         )
         self._status_writes = Counter(
-            "npu_distill_status_writes", "Status writes to the API server.", ["kind"], registry=self._registry
+            "npu_distill_status_writes",
+            "Status writes to the API server.",
+            ["kind", "namespace"],
+            registry=self._registry,
         )
-        self._children = Counter("npu_distill_children_created", "Children created.", ["kind"], registry=self._registry)
+        self._children = Counter(
+            "npu_distill_children_created", "Children created.", ["kind", "namespace"], registry=self._registry
+        )
         self._queue = Gauge("npu_distill_queue_length", "Objects that wait for a worker.", registry=self._registry)
         self._condition = Gauge(
             "npu_distill_object_condition",
@@ -47,6 +53,7 @@ class Metrics:
         )
         self._score = Gauge("npu_distill_score_percent", "pass@1 in percent.", _OBJECT, registry=self._registry)
         self._conditions: dict[ResourceKey, str] = {}
+        self._objects: Counted[str] = Counted()
 
     def watch_queue(self, length: Callable[[], int]) -> None:
         """Have the queue's length read whenever metrics are."""
@@ -64,20 +71,22 @@ class Metrics:
         finally:
             self._reconciliations.labels(kind).observe(time.perf_counter() - start)
 
-    def status_written(self, kind: str) -> None:
+    def status_written(self, kind: str, namespace: str) -> None:
         """Count a status write."""
-        self._status_writes.labels(kind).inc()
+        self._status_writes.labels(kind, namespace).inc()
 
-    def child_created(self, kind: str) -> None:
+    def child_created(self, kind: str, namespace: str) -> None:
         """Count a child created."""
-        self._children.labels(kind).inc()
+        self._children.labels(kind, namespace).inc()
 
     def observe(self, key: ResourceKey, status: Status) -> None:
         """Show how an object stands."""
         labels = (key.kind, key.namespace, key.name)
         holds = next((item.type for item in status.conditions if item.status == "True"), "Suspended")
         before = self._conditions.get(key)
-        if before is not None and before != holds:
+        if before is None:
+            self._objects[key.namespace] += 1
+        elif before != holds:
             self._condition.remove(*labels, before)
         self._conditions[key] = holds
         self._condition.labels(*labels, holds).set(1)
@@ -92,7 +101,7 @@ class Metrics:
             self._score.labels(*labels).set(status.score)
 
     def forget(self, key: ResourceKey) -> None:
-        """Show a deleted object no more."""
+        """Show a deleted object no more, nor its namespace if it was the last one there."""
         before = self._conditions.pop(key, None)
         if before is None:
             return
@@ -100,6 +109,11 @@ class Metrics:
         self._condition.remove(*labels, before)
         for gauge in (self._loss, self._step, self._restarts, self._disruptions, self._score):
             gauge.remove_by_labels(dict(zip(_OBJECT, labels, strict=True)))
+        self._objects[key.namespace] -= 1
+        if not self._objects[key.namespace]:
+            del self._objects[key.namespace]
+            for counter in (self._status_writes, self._children):
+                counter.remove_by_labels({"namespace": key.namespace})
 
     def expose(self) -> bytes:
         """Give all metrics in Prometheus' text format."""

@@ -142,7 +142,7 @@ class Reconciler:
             for manifest in decision.create:
                 _log.info("%s: creating %s %s", key, manifest["kind"], manifest["metadata"]["name"])
                 created = await self._cluster.create(manifest)
-                self._metrics.child_created(manifest["kind"])
+                self._metrics.child_created(manifest["kind"], key.namespace)
                 if manifest["kind"] in WATCHED_KINDS:
                     self._store.put(manifest["kind"], created)
         except ClusterError as error:
@@ -168,7 +168,7 @@ class Reconciler:
             _log.info("%s: changed meanwhile", key)  # the watch brings the change, and with it the next look
             return None
         self._written_at[key] = self._clock()
-        self._metrics.status_written(key.kind)
+        self._metrics.status_written(key.kind, key.namespace)
         self._take_in(key, written)
         for notice in notices(old, status):
             self._announce(key, observation.uid, notice)

@@ -113,10 +113,13 @@ async def test_a_deleted_object_is_shown_no_more() -> None:
 
 async def test_nothing_is_left_of_a_namespace_whose_objects_are_gone() -> None:
     metrics = Metrics()
-    metrics.observe(RUN, FinetuneRunStatus(loss=0.25))
-    metrics.status_written(RUN.kind)
-    metrics.child_created("Job")
+    for each in (RUN, SCORE):
+        metrics.observe(each, Status())
+        metrics.status_written(each.kind, each.namespace)
+        metrics.child_created("Job", each.namespace)
     metrics.forget(RUN)
+    assert f'status_writes_total{{kind="FinetuneRun",namespace="{RUN.namespace}"}} 1.0' in await exposed(metrics)
+    metrics.forget(SCORE)
     assert f'namespace="{RUN.namespace}"' not in await exposed(metrics)
 
 
@@ -139,11 +142,11 @@ async def test_counts_reconciliations_and_those_that_raised() -> None:
 
 async def test_counts_what_it_writes() -> None:
     metrics = Metrics()
-    metrics.status_written("EvalRun")
-    metrics.child_created("Job")
+    metrics.status_written("EvalRun", "team-a")
+    metrics.child_created("Job", "team-a")
     text = await exposed(metrics)
-    assert 'npu_distill_status_writes_total{kind="EvalRun"} 1.0' in text
-    assert 'npu_distill_children_created_total{kind="Job"} 1.0' in text
+    assert 'npu_distill_status_writes_total{kind="EvalRun",namespace="team-a"} 1.0' in text
+    assert 'npu_distill_children_created_total{kind="Job",namespace="team-a"} 1.0' in text
 
 
 async def test_reads_the_queue_s_length_when_asked() -> None:

@@ -83,7 +83,7 @@ def contract(source: dict[str, Any] | None = None, **parameters: Any) -> FilterC
     return FilterContract(
         output="filter",
         input=RowSource.model_validate({"uri": "rows.jsonl", **(source or {})}),
-        filter=FilterParameters(verify_timeout_seconds=3, **parameters),
+        filter=FilterParameters(**{"verify_timeout_seconds": 3, **parameters}),
     )
 
 
@@ -291,15 +291,17 @@ def test_a_stage_that_was_killed_goes_on_to_the_same_artifact(tmp_path: Path) ->
             for number in range(1_500)
         ]
         write(tmp_path / "rows" / f"{part}.jsonl", [{**one, "answer": "7"} for one in rows])
+    # A machine that others use must not turn an answer into a timeout.
+    patient = contract({"uri": "rows"}, verify_timeout_seconds=60)
     context = StageContext(Volume(tmp_path), Reporter("filter", "generations"))
-    undisturbed = filter_stage.run(contract({"uri": "rows"}), context)
+    undisturbed = filter_stage.run(patient, context)
     assert undisturbed.counts["generations"] == 9_000
     shutil.rmtree(tmp_path / "filter")
     rejects = tmp_path / "filter.partial" / "rejects.jsonl"
     for size in (200_000, 700_000):
-        code = end_stage(tmp_path, contract({"uri": "rows"}), rejects, size, signal.SIGKILL)
+        code = end_stage(tmp_path, patient, rejects, size, signal.SIGKILL)
         assert code == -signal.SIGKILL
-    assert filter_stage.run(contract({"uri": "rows"}), context) == undisturbed
+    assert filter_stage.run(patient, context) == undisturbed
 
 
 @pytest.mark.parametrize(("first", "reason"), [("0.6", "NothingAccepted"), ("0.5", "AcceptanceRateTooLow")])

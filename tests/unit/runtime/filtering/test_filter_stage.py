@@ -50,7 +50,7 @@ def context(tmp_path: Path) -> StageContext:
 
 
 def contract(shards: int = 2, **parameters: Any) -> FilterContract:
-    chosen = FilterParameters(verify_timeout_seconds=3, **parameters)
+    chosen = FilterParameters(**{"verify_timeout_seconds": 3, **parameters})
     return FilterContract(output="filter", input="generate", shards=shards, filter=chosen)
 
 
@@ -285,14 +285,16 @@ def test_a_stage_that_was_ended_goes_on_to_the_same_artifact(tmp_path: Path) -> 
         for number in range(6_000)
     ]
     write_generate_artifacts(tmp_path, [generations])
+    # A machine that others use must not turn an answer into a timeout.
+    patient = contract(1, verify_timeout_seconds=60)
     context = StageContext(Volume(tmp_path), Reporter("filter", "generations"))
-    undisturbed = filter_stage.run(contract(1), context)
+    undisturbed = filter_stage.run(patient, context)
     assert sum(number for name, number in undisturbed.counts.items() if name != "generations") == 6_000
     shutil.rmtree(tmp_path / "filter")
     rejects = tmp_path / "filter.partial" / "rejects.jsonl"
-    assert end_stage(tmp_path, contract(1), rejects, 100_000, signal.SIGTERM) == EXIT_TERMINATED
-    assert end_stage(tmp_path, contract(1), rejects, 250_000, signal.SIGKILL) == -signal.SIGKILL
-    assert filter_stage.run(contract(1), context) == undisturbed
+    assert end_stage(tmp_path, patient, rejects, 100_000, signal.SIGTERM) == EXIT_TERMINATED
+    assert end_stage(tmp_path, patient, rejects, 250_000, signal.SIGKILL) == -signal.SIGKILL
+    assert filter_stage.run(patient, context) == undisturbed
     assert not (tmp_path / "filter.partial").exists()
     assert not (tmp_path / "filter.work").exists()
 

@@ -34,9 +34,9 @@ _log = logging.getLogger(__name__)
 class Reconciler:
     """Brings one object at a time closer to its spec.
 
-    `concern` is called with objects to look at, since this one was written or is to be looked at again once all that
-    wait have been, and `announce` with what a
-    person wants to find in `kubectl describe`, once the status has it.
+    `concern` is called with what is to be looked at: others to which this object's new status is news, and the object
+    itself behind all that wait, once its Job is there. `announce` is called with what a person wants to find in
+    `kubectl describe`, once the status has it.
     """
 
     def __init__(

@@ -169,8 +169,9 @@ def _value(kind: str, body: Mapping[str, Any], known: "_Entry[Any] | None") -> "
     """Reduce an object to what is read of it; None of one that is no child of ours, whatever its labels say."""
     if kind in KINDS:
         kept = _kept(body)
-        same_spec = known is not None and known.value.body["spec"] == kept["spec"]
-        return _Resource(kept, known.value.dependency if known is not None and same_spec else _dependency(kind, body))
+        if known is not None and known.value.body["spec"] == kept["spec"]:
+            return _Resource(kept, known.value.dependency)  # to parse a spec costs more than to compare it
+        return _Resource(kept, _dependency(kind, body))
     try:
         return view_job(body) if kind == "Job" else view_pod(body)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""kopf's edge: watches in, keys into the queue. The only module that imports kopf.
+"""kopf's edge: watches in, keys into the queue. With `credentials`, the only module that imports kopf.
 
 kopf brings the watch streams and their restarts, the credentials and the end. Nothing of kopf's own state goes into the
 cluster: there are only `on.event` handlers, which set no finalizers and no annotations. There are no `kopf.index`
@@ -17,6 +17,7 @@ import kopf
 
 from distill_operator.api import GROUP, KINDS, VERSION
 from distill_operator.cluster import PAGE_OBJECTS
+from distill_operator.credentials import connect_kopf
 from distill_operator.observation import CHILD_SELECTOR, ResourceKey
 from distill_operator.store import WATCHED_KINDS, WatchedStore
 
@@ -45,8 +46,8 @@ def build_registry(store: WatchedStore, concern: Callable[[ResourceKey], None]) 
 
 def _register_start(registry: kopf.OperatorRegistry) -> None:
     @kopf.on.login(registry=registry, id="login")
-    def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+    async def _login(**kwargs: Any) -> kopf.AiohttpSession | None:
+        return connect_kopf(**kwargs)
 
     @kopf.on.startup(registry=registry, id="configure")
     def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:

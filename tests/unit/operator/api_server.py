@@ -39,6 +39,7 @@ class ApiServer:
         self.retry_after = ""
         self.silent = False
         self.forbidden: set[str] = set()
+        self.token = "first"
         self._versions = itertools.count(1)
         self._version = 0
         self._watches: defaultdict[str, set[asyncio.Queue[Body]]] = defaultdict(set)
@@ -48,7 +49,7 @@ class ApiServer:
             "current-context": "test",
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
             "clusters": [{"name": "test", "cluster": {"server": self.url}}],
-            "users": [{"name": "test", "user": {"token": "test"}}],
+            "users": [{"name": "test", "user": {"token": self.token}}],
         }
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
 
@@ -102,6 +103,8 @@ class ApiServer:
         @web.middleware
         async def note(request: web.Request, handler: Any) -> web.StreamResponse:
             self.requests.append(request)
+            if request.headers.get("Authorization", f"Bearer {self.token}") != f"Bearer {self.token}":
+                return web.json_response({"message": "Unauthorized"}, status=401)
             if self.silent:
                 await asyncio.Event().wait()
             if self.refusal is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import kopf
 import pytest
 from kubernetes.aio import client
 from unit.operator.api_server import ApiServer
@@ -57,12 +58,12 @@ async def watched(watching: Watching, directory: Path, monkeypatch: pytest.Monke
     """Have kopf watch the server of `watching`."""
     watching.server.write_kubeconfig(directory / "config")
     monkeypatch.setenv("KUBECONFIG", str(directory / "config"))
-    kopf = asyncio.create_task(watch(build_registry(watching.store, watching.look), watching.namespaces))
+    watches = asyncio.create_task(watch(build_registry(watching.store, watching.look), watching.namespaces))
     try:
         yield
     finally:
-        kopf.cancel()
-        await asyncio.gather(kopf, return_exceptions=True)
+        watches.cancel()
+        await asyncio.gather(watches, return_exceptions=True)
 
 
 async def until(happened: Callable[[], bool]) -> None:
@@ -203,3 +204,29 @@ async def test_checks_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
         task = asyncio.create_task(check_regularly(watching.store, watching.cluster, watching.look, ()))
         await until(lambda: sum(request.path.endswith("/pods") for request in watching.server.requests) >= 3)
         task.cancel()
+
+
+async def test_a_token_that_was_exchanged_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kubelet does with a service account's, every hour."""
+    async with connected() as watching, watched(watching, tmp_path, monkeypatch):
+        server = watching.server
+        await until(server.watched)
+        server.token = "second"
+        server.write_kubeconfig(tmp_path / "config")
+        server.put("DistillDataset", dataset("new"))
+        server.delete_unnoticed("DistillDataset", "new")  # the watch is begun anew, with a listing
+        listings = server.listings("DistillDataset")
+        await until(lambda: server.listings("DistillDataset") > listings + 1)
+        await until(server.watched)
+        server.put("DistillDataset", dataset("newer"))
+        await until(lambda: watching.looked_at[-2:] == [(DATASET, 0)] * 2)
+
+
+async def test_a_token_that_is_refused_again_ends_the_watches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected() as watching:
+        watching.server.write_kubeconfig(tmp_path / "config")
+        watching.server.token = "another"
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+        with pytest.raises(kopf.LoginError):
+            await asyncio.wait_for(watch(build_registry(watching.store, watching.look), ()), 60)
+        assert len(watching.server.requests) < 50

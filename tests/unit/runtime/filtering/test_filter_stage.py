@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from support.generate_artifacts import Generation, write_generate_artifacts
 from support.interrupting import InterruptingEnd, Recording
 from support.stage_process import end_stage
 
-from distill_runtime.contract import EXIT_TERMINATED, Decontamination, FilterContract, FilterParameters
+from distill_runtime.contract import EXIT_TERMINATED, Decontamination, FilterContract, FilterParameters, Result
 from distill_runtime.contract.parameters import ProblemSet
 from distill_runtime.foundation.errors import Terminated, WrongInput
 from distill_runtime.process.progress import Reporter
@@ -34,13 +35,14 @@ SHARDS = [
     ],
     [
         Generation("r", 0, "2", "two"),
-        Generation("r", 1, "2", "\\boxed{9^{9^{9^{9}}}}"),
         Generation("r", 2, "2", "\\boxed{1+1}, and no reasoning"),
         Generation("r", 3, "2", "\\boxed{2}"),
         Generation("r", 4, "2", "\\boxed{2}"),
         Generation("r", 5, "2", "</think>\n\n\\boxed{2}"),
     ],
 ]
+ENDLESS = Generation("r", 1, "2", "\\boxed{9^{9^{9^{9}}}}")
+"""An answer that no verifier is ever done with."""
 
 
 @pytest.fixture
@@ -49,8 +51,29 @@ def context(tmp_path: Path) -> StageContext:
     return StageContext(Volume(tmp_path), Reporter("filter", "generations"))
 
 
+@dataclass(frozen=True)
+class Filtered:
+    """What a run made of all generations, the endless one too.
+
+    Attributes:
+        root: the volume, for tests that only read what is there.
+    """
+
+    root: Path
+    result: Result
+
+
+@pytest.fixture(scope="module")
+def filtered(tmp_path_factory: pytest.TempPathFactory) -> Filtered:
+    root = tmp_path_factory.mktemp("filtered")
+    write_generate_artifacts(root, [SHARDS[0], [*SHARDS[1], ENDLESS]])
+    context = StageContext(Volume(root), Reporter("filter", "generations"))
+    return Filtered(root, filter_stage.run(contract(license="apache-2.0", verify_timeout_seconds=3), context))
+
+
 def contract(shards: int = 2, **parameters: Any) -> FilterContract:
-    chosen = FilterParameters(**{"verify_timeout_seconds": 3, **parameters})
+    """Give a contract; a machine that others use turns no answer into a timeout."""
+    chosen = FilterParameters(**{"verify_timeout_seconds": 60, **parameters})
     return FilterContract(output="filter", input="generate", shards=shards, filter=chosen)
 
 
@@ -58,8 +81,8 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_every_generation_is_kept_or_rejected_with_a_reason(context: StageContext, tmp_path: Path) -> None:
-    result = filter_stage.run(contract(), context)
+def test_every_generation_is_kept_or_rejected_with_a_reason(filtered: Filtered) -> None:
+    result = filtered.result
     assert result.counts == {
         "generations": 11,
         "kept": 5,
@@ -71,10 +94,11 @@ def test_every_generation_is_kept_or_rejected_with_a_reason(context: StageContex
         "rejected.truncated": 1,
     }
     assert result.metrics == {"acceptanceRate": 6 / 11}
-    kept = read(tmp_path / "filter" / "kept.jsonl")
-    rejects = read(tmp_path / "filter" / "rejects.jsonl")
+    kept = read(filtered.root / "filter" / "kept.jsonl")
+    rejects = read(filtered.root / "filter" / "rejects.jsonl")
     told = sorted((row["uuid"], row["generation"]) for row in kept + rejects)
-    assert told == sorted((generation.uuid, generation.index) for shard in SHARDS for generation in shard)
+    generations = [*SHARDS[0], *SHARDS[1], ENDLESS]
+    assert told == sorted((generation.uuid, generation.index) for generation in generations)
     assert {(row["uuid"], row["generation"]): row["reason"] for row in rejects} == {
         ("p", 1): "incorrect",
         ("q", 0): "truncated",
@@ -87,9 +111,8 @@ def test_every_generation_is_kept_or_rejected_with_a_reason(context: StageContex
     assert (incorrect["answer"], incorrect["found"]) == ("0.5", "\\frac{1}{3}")
 
 
-def test_a_kept_row_is_a_conversation_with_its_reasoning(context: StageContext, tmp_path: Path) -> None:
-    filter_stage.run(contract(), context)
-    rows = {(row["uuid"], row["generation"]): row for row in read(tmp_path / "filter" / "kept.jsonl")}
+def test_a_kept_row_is_a_conversation_with_its_reasoning(filtered: Filtered) -> None:
+    rows = {(row["uuid"], row["generation"]): row for row in read(filtered.root / "filter" / "kept.jsonl")}
     assert rows["p", 0] == {
         "uuid": "p",
         "generation": 0,
@@ -120,7 +143,7 @@ def test_keep(context: StageContext, tmp_path: Path, keep: str, kept: set[tuple[
     rows = read(tmp_path / "filter" / "kept.jsonl")
     assert {(row["uuid"], row["generation"]) for row in rows} == kept
     assert result.counts["rejected.notKept"] == 2
-    assert result.metrics["acceptanceRate"] == 6 / 11
+    assert result.metrics["acceptanceRate"] == 6 / 10
 
 
 def test_truncated_generations_may_be_verified_like_others(context: StageContext) -> None:
@@ -134,14 +157,14 @@ def test_prompts_from_a_benchmark_are_rejected_and_listed(context: StageContext,
     benchmarks = Decontamination(benchmarks=(ProblemSet(uri="benchmark.jsonl"),))
     result = filter_stage.run(contract(decontamination=benchmarks), context)
     assert result.counts["rejected.contaminated"] == 3
-    assert sum(number for name, number in result.counts.items() if name != "generations") == 11
+    assert sum(number for name, number in result.counts.items() if name != "generations") == 10
     rejects = [row for row in read(tmp_path / "filter" / "rejects.jsonl") if row["reason"] == "contaminated"]
     assert {(row["uuid"], row["benchmark"]) for row in rejects} == {("q", "benchmark.jsonl")}
 
 
-def test_the_report_says_the_same_as_the_counts(context: StageContext, tmp_path: Path) -> None:
-    result = filter_stage.run(contract(), context)
-    report = json.loads((tmp_path / "filter" / "report.json").read_text())
+def test_the_report_says_the_same_as_the_counts(filtered: Filtered) -> None:
+    result = filtered.result
+    report = json.loads((filtered.root / "filter" / "report.json").read_text())
     assert {name: figure["value"] for name, figure in report["figures"].items()} == {
         "generations": 11,
         "accepted": 6,
@@ -183,13 +206,12 @@ def test_prompts_that_have_a_source_show_the_acceptance_of_each(tmp_path: Path) 
     assert released.column("source").to_pylist() == ["olympiads", None]
 
 
-def test_the_kept_rows_leave_as_a_data_set_for_others(context: StageContext, tmp_path: Path) -> None:
+def test_the_kept_rows_leave_as_a_data_set_for_others(filtered: Filtered, tmp_path: Path) -> None:
     from datasets import load_dataset  # noqa: PLC0415
 
-    filter_stage.run(contract(license="apache-2.0"), context)
-    directory = tmp_path / "filter" / "dataset"
+    directory = filtered.root / "filter" / "dataset"
     rows = load_dataset(str(directory), split="train", cache_dir=str(tmp_path / "cache")).to_list()
-    assert rows == read(tmp_path / "filter" / "kept.jsonl")
+    assert rows == read(filtered.root / "filter" / "kept.jsonl")
     card = (directory / "README.md").read_text()
     assert card.startswith("---\nlicense: apache-2.0\n")
     assert "| generations | 11 |" in card
@@ -198,10 +220,10 @@ def test_the_kept_rows_leave_as_a_data_set_for_others(context: StageContext, tmp
     assert "promptTokensPerMillion" not in card
 
 
-def test_the_artifact_knows_where_it_comes_from(context: StageContext) -> None:
-    result = filter_stage.run(contract(), context)
+def test_the_artifact_knows_where_it_comes_from(filtered: Filtered) -> None:
+    result = filtered.result
     assert result.artifact is not None
-    directory, manifest = open_artifact(context.volume, result.artifact)
+    directory, manifest = open_artifact(Volume(filtered.root), result.artifact)
     verify_content(directory, manifest)
     assert [reference.uri for reference in manifest.inputs] == [
         "generate/shard-00000-of-00002",
@@ -214,10 +236,10 @@ def test_the_artifact_knows_where_it_comes_from(context: StageContext) -> None:
 
 
 def test_too_low_an_acceptance_rate_is_wrong_input(context: StageContext, tmp_path: Path) -> None:
-    with pytest.raises(WrongInput, match=r"6 of 11 generations \(54\.5 %\).*1 incorrect.*asks for 60 %") as refusal:
-        filter_stage.run(contract(min_acceptance_rate=0.6), context)
+    with pytest.raises(WrongInput, match=r"6 of 10 generations \(60\.0 %\).*1 incorrect.*asks for 70 %") as refusal:
+        filter_stage.run(contract(min_acceptance_rate=0.7), context)
     assert refusal.value.reason == "AcceptanceRateTooLow"
-    assert len(read(tmp_path / "filter.partial" / "rejects.jsonl")) == 5
+    assert len(read(tmp_path / "filter.partial" / "rejects.jsonl")) == 4
     assert not (tmp_path / "filter").exists()
 
 
@@ -231,10 +253,10 @@ def test_nothing_right_is_wrong_input(tmp_path: Path) -> None:
 def test_answers_that_are_corrected_are_asked_for_anew_and_judged_anew(context: StageContext, tmp_path: Path) -> None:
     instruction = r"reference answers.*: give the corrected source another uri, .*, remove generate from the claim"
     with pytest.raises(WrongInput, match=instruction):
-        filter_stage.run(contract(min_acceptance_rate=0.6), context)
+        filter_stage.run(contract(min_acceptance_rate=0.7), context)
     shutil.rmtree(tmp_path / "generate")
     write_generate_artifacts(tmp_path, [[Generation("p", 0, "1/3", WRONG), Generation("q", 0, "0.5", RIGHT)]])
-    counts = filter_stage.run(contract(1, min_acceptance_rate=0.6), context).counts
+    counts = filter_stage.run(contract(1, min_acceptance_rate=0.7), context).counts
     assert (counts["generations"], counts["kept"]) == (2, 2)
 
 
@@ -285,8 +307,7 @@ def test_a_stage_that_was_ended_goes_on_to_the_same_artifact(tmp_path: Path) -> 
         for number in range(6_000)
     ]
     write_generate_artifacts(tmp_path, [generations])
-    # A machine that others use must not turn an answer into a timeout.
-    patient = contract(1, verify_timeout_seconds=60)
+    patient = contract(1)
     context = StageContext(Volume(tmp_path), Reporter("filter", "generations"))
     undisturbed = filter_stage.run(patient, context)
     assert sum(number for name, number in undisturbed.counts.items() if name != "generations") == 6_000
@@ -305,4 +326,4 @@ def test_ended_before_its_artifact_is_complete_it_verifies_nothing_again(context
     resumed = Recording()
     result = filter_stage.run(contract(), StageContext(context.volume, resumed))
     assert result.counts["kept"] == 5
-    assert set(resumed.done) == {11}
+    assert set(resumed.done) == {10}

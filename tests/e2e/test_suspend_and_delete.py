@@ -2,20 +2,10 @@
 
 from pathlib import Path
 
-from tests.e2e.workspace import LONG_TRAINING, Workspace
+from tests.e2e.workspace import Workspace
 from tests.harness.kubectl import condition, eventually
 
 CHILDREN = ("jobs", "pods", "configmaps", "services")
-
-
-def _live_pods(workspace: Workspace) -> list[str]:
-    pods = workspace.kubectl.list("pods", workspace.namespace, "app.kubernetes.io/managed-by=npu-distill")
-    return [pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") not in ("Succeeded", "Failed")]
-
-
-def _suspend(workspace: Workspace, kind: str, value: bool) -> None:
-    patch = f'{{"spec": {{"suspend": {str(value).lower()}}}}}'
-    workspace.kubectl("patch", kind, "sums", "-n", workspace.namespace, "--type", "merge", "-p", patch)
 
 
 def test_suspending_generate_frees_its_pods_and_resuming_completes(workspace: Workspace) -> None:
@@ -23,30 +13,18 @@ def test_suspending_generate_frees_its_pods_and_resuming_completes(workspace: Wo
     workspace.apply(workspace.dataset(teacher={"shards": 2, "maxConcurrentRequests": 4}))
     workspace.running_pod("generate")
     eventually(lambda: workspace.teacher_stats()["answered"]["right"] > 20, "20 answers")
-    _suspend(workspace, "distilldataset", True)
+    workspace.suspend("distilldataset", True)
     eventually(lambda: workspace.reason("distilldataset") == "Suspended", "reason Suspended")
-    eventually(lambda: not _live_pods(workspace), "no Pod left")
+    eventually(lambda: not workspace.live_pods("generate"), "no Pod left")
     verdict = condition(workspace.get("distilldataset"), "Reconciling")
     assert verdict["status"] == "False"
     answered = sum(workspace.teacher_stats()["answered"].values())
-    _suspend(workspace, "distilldataset", False)
+    workspace.suspend("distilldataset", False)
     status = workspace.wait_for("distilldataset")["status"]
     assert status["kept"] + sum(status["rejected"].values()) == 400 == status["generations"]
     in_flight = 4
     assert sum(workspace.teacher_stats()["answered"].values()) <= 400 + in_flight
     assert answered < 400
-
-
-def test_suspending_a_training_on_devices_resumes_from_its_checkpoint(workspace: Workspace) -> None:
-    workspace.teacher()
-    accelerator = {"profile": "fake-npu", "devicesPerNode": 1}
-    workspace.apply(workspace.dataset(), workspace.finetune(training=LONG_TRAINING, accelerator=accelerator))
-    workspace.wait_for_step(8)
-    _suspend(workspace, "finetunerun", True)
-    eventually(lambda: not _live_pods(workspace), "no Pod left")
-    _suspend(workspace, "finetunerun", False)
-    workspace.wait_for_resumption("sums-train-a1")
-    assert workspace.status("finetunerun")["restarts"] == 0
 
 
 def test_an_object_that_is_created_suspended_starts_nothing(workspace: Workspace) -> None:

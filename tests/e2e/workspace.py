@@ -123,6 +123,10 @@ class Workspace:
         """Give the Pods of a stage."""
         return self.kubectl.list("pods", self.namespace, f"npu-distill.io/stage={stage}")
 
+    def live_pods(self, stage: str) -> list[Manifest]:
+        """Give the Pods of a stage that have not ended."""
+        return [pod for pod in self.pods(stage) if pod["status"].get("phase") not in ("Succeeded", "Failed")]
+
     def jobs(self, stage: str = "") -> list[Manifest]:
         """Give the Jobs of a stage, or of all."""
         selector = f"npu-distill.io/stage={stage}" if stage else "app.kubernetes.io/managed-by=npu-distill"
@@ -135,6 +139,11 @@ class Workspace:
             return next((pod for pod in self.pods(stage) if pod["status"].get("phase") == "Running"), None)
 
         return eventually(running, f"a running Pod of stage {stage}")
+
+    def suspend(self, kind: str, value: bool) -> None:
+        """Set an object's spec.suspend."""
+        patch = json.dumps({"spec": {"suspend": value}})
+        self.kubectl("patch", kind, "sums", "-n", self.namespace, "--type", "merge", "-p", patch)
 
     def wait_for_step(self, step: int) -> None:
         """Wait until the run says that its training has come so far, and make sure that it has far to go."""

@@ -8,14 +8,15 @@ sequence parallelism and 1 without it, w and e the bytes of a parameter and of a
                   1/(t c), that of the projection to logits on 1/t, as far as these divide the vocabulary
     copies        what is multiplied by: e a parameter of layers that are not computed again, or of all where the
                   optimizer's shards are gathered (w instead of e, for layers that are, without a pipeline)
-    gradients     w a parameter, shared out as the optimizer says; without a pipeline also the group of layers
-                  whose gradients are reduced at once
+    gradients     w a parameter, shared out as the optimizer says; without a pipeline only from the backward pass on,
+                  with those of the group of layers that is reduced at once
     optimizer     Adam's two moments in float32: 8 / shards a parameter. The weights themselves are the masters
     activations   for each layer, and each micro-batch in flight (p - stage at most: one forward, one backward):
                   e s (2 h/t' + 2 h + 2 h/t + 2 k/t + 4 i/t) + 64 s a/t, or e s h/t' if it is computed again
     temporary     the largest of: 14 s v/t for the loss (log-softmax, one-hot labels, gradient in float32, gradient in
                   e = 2), the backward pass of a layer, the optimizer's step
-    mask          s^2 a sequence as a matrix (and 4 s^2 where the data brings it)
+    mask          as a matrix, the square of the sequence length a sequence, and four times that a micro-batch where
+                  the data brings it
     communication 2 x 200 MiB a communicator, beside MindSpore's pool
     reserved      3 GiB of a device that no process gets
 
@@ -26,7 +27,7 @@ for the pipeline, with what MindFormers 1.6 keeps instead of a GPT: models/llama
 optimizer, with MindSpore's step_parallel_utils.cc (gathered after the cast with a pipeline, before it without), its
 wrapper.py (gradients that a pipeline adds up are whole unless told otherwise) and core/optim/adamw.py (two moments in
 float32). CANN's reference of HCCL_BUFFSIZE. MindSpore's log ("Device MOC memory size: 62432M" of 65536) for what no
-process gets. What it is worth is in tests/unit/runtime/training/test_memory_published.py.
+process gets. tests/unit/runtime/training/memory/test_published.py says what it is worth.
 """
 
 from collections.abc import Iterator

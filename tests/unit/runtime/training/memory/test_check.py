@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis.strategies import integers, sampled_from
 from support.student import train_contract
 from unit.runtime.training.test_configuration import DATASET, QWEN_2_5_7B
 
@@ -86,6 +88,34 @@ def test_what_is_recommended_is_accepted(parallelism: dict[str, Any]) -> None:
     estimate = check_memory(contract, inputs_of(contract))
     assert estimate is not None
     assert estimate.pool <= 58 * GIB
+
+
+@given(
+    tensor=sampled_from([1, 2, 4]),
+    pipeline=sampled_from([1, 2, 4]),
+    memory=integers(12, 64),
+    nodes=sampled_from([1, 2, 8]),
+)
+@settings(max_examples=40)
+def test_every_recommendation_is_accepted(tensor: int, pipeline: int, memory: int, nodes: int) -> None:
+    parallelism = {"tensor": tensor, "pipeline": pipeline, "micro_batches": pipeline}
+    assume(tensor * pipeline <= 8 * nodes)
+    contract = asked(parallelism, device_memory=memory * GIB, nodes=nodes)
+    try:
+        check_memory(contract, inputs_of(contract))
+    except WrongInput as refused:
+        message = refused.message
+    else:
+        return
+    if FIT.search(message) is None:
+        assert "No other parallelism fits these devices. A smaller" in message
+        return
+    more = re.search(r"accelerator\.nodes: (\d+)", message)
+    update = {"parallelism": recommended(message), "nodes": int(more[1]) if more else nodes}
+    better = contract.model_copy(update=update)
+    estimate = check_memory(better, inputs_of(better))
+    assert estimate is not None
+    assert estimate.total <= memory * GIB
 
 
 def test_as_little_is_changed_as_can_be() -> None:

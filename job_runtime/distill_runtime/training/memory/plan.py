@@ -100,12 +100,11 @@ def read_plan(configuration: Mapping[str, Any]) -> MemoryPlan:
     Raises:
         WrongInput: OverrideInvalid, for a value that MindFormers does not take either.
     """
-    model = configuration["model"]["model_config"]
-    parallel = configuration["parallel_config"]
+    model = section(section(configuration, "model"), "model_config", "model.model_config")
+    parallel = section(configuration, "parallel_config")
     pipeline = parallel["pipeline_stage"]
     packed = bool(model.get("use_eod_attn_mask_compression"))
-    dataset = configuration.get("train_dataset", {})
-    adaptor = dataset.get("data_loader", {}).get("adaptor_config", {})
+    groups = _count(parallel, "gradient_aggregation_group", 4)
     return MemoryPlan(
         network=_network(model),
         sequence_length=model["seq_length"],
@@ -115,21 +114,45 @@ def read_plan(configuration: Mapping[str, Any]) -> MemoryPlan:
         context=parallel.get("context_parallel", 1),
         data=parallel["data_parallel"],
         sequence_parallel=bool(parallel.get("use_seq_parallel")),
-        slices_recomputed=bool((configuration.get("recompute_config") or {}).get("recompute_slice_activation")),
+        slices_recomputed=bool(section(configuration, "recompute_config").get("recompute_slice_activation")),
         micro_batches=parallel.get("micro_batch_num", 1),
-        interleaved=configuration.get("micro_batch_interleave_num", 1),
+        interleaved=_count(configuration, "micro_batch_interleave_num", 1),
         replicated_vocabulary=bool(parallel.get("vocab_emb_dp", True)),
         parameter_bytes=_bytes(model, "param_init_type"),
         compute_bytes=_bytes(model, "compute_dtype"),
         flash_attention=bool(model.get("use_flash_attention")),
         packed_attention=packed,
-        mask_from_data="attention_mask" in dataset.get("input_columns", ()) and adaptor.get("compress_mask") is False,
+        mask_from_data=_brings_mask(section(configuration, "train_dataset")),
         compressed_mask=packed or bool(model.get("use_attn_mask_compression")),
-        optimizer=_optimizer(configuration),
-        aggregated_layers=max(1, (model["num_layers"] + 1) // parallel.get("gradient_aggregation_group", 4)),
-        stages=read_stages(configuration, pipeline),
-        pool=_pool(configuration.get("context", {}).get("max_device_memory", _DEFAULT_POOL)),
+        optimizer=_optimizer(section(configuration, "parallel"), parallel, model),
+        aggregated_layers=max(1, (model["num_layers"] + 1) // groups),
+        stages=read_stages(model, section(configuration, "recompute_config"), pipeline),
+        pool=_pool(section(configuration, "context").get("max_device_memory", _DEFAULT_POOL)),
     )
+
+
+def section(tree: Mapping[str, Any], key: str, path: str | None = None) -> Mapping[str, Any]:
+    """Give the mapping at a key; an absent one is empty.
+
+    Raises:
+        WrongInput: OverrideInvalid, if it is something else.
+    """
+    value = tree.get(key) or {}
+    if not isinstance(value, Mapping):
+        raise WrongInput("OverrideInvalid", f"mindformers.{path or key} is {value!r}; it must be a mapping of keys")
+    return value
+
+
+def _count(tree: Mapping[str, Any], key: str, default: int) -> int:
+    value = tree.get(key, default)
+    if not isinstance(value, int) or value < 1:
+        raise WrongInput("OverrideInvalid", f"mindformers has {key} {value!r}; use a whole number of at least 1")
+    return value
+
+
+def _brings_mask(dataset: Mapping[str, Any]) -> bool:
+    adaptor = section(section(dataset, "data_loader"), "adaptor_config")
+    return "attention_mask" in dataset.get("input_columns", ()) and adaptor.get("compress_mask") is False
 
 
 def _network(model: Mapping[str, Any]) -> Network:
@@ -143,23 +166,22 @@ def _network(model: Mapping[str, Any]) -> Network:
     )
 
 
-def _optimizer(configuration: Mapping[str, Any]) -> Optimizer:
+def _optimizer(parallel: Mapping[str, Any], degrees: Mapping[str, Any], model: Mapping[str, Any]) -> Optimizer:
     """Read how the optimizer's states are shared out.
 
     Source: MindSpore 2.7, parallel/_auto_parallel_context.py. The devices that share a parameter are all that would
     hold it whole otherwise, so those of context parallelism too.
     """
-    parallel, degrees = configuration["parallel"], configuration["parallel_config"]
-    options = parallel.get("parallel_optimizer_config") or {}
+    options = section(parallel, "parallel_optimizer_config", "parallel.parallel_optimizer_config")
     replicas = degrees["data_parallel"] * degrees.get("context_parallel", 1)
     if not parallel.get("enable_parallel_optimizer"):
         return Optimizer(1, 1, shards_accumulation=False, gathers_again=False)
     size = options.get("optimizer_weight_shard_size", -1)
-    shards = size if size > 0 and replicas % size == 0 else replicas
+    shards = size if size in range(1, replicas + 1) and replicas % size == 0 else replicas
     level = options.get("optimizer_level")
     return Optimizer(
         shards=shards,
-        embedding_shards=shards if configuration["model"]["model_config"].get("parallel_optimizer") else 1,
+        embedding_shards=shards if model.get("parallel_optimizer") else 1,
         shards_accumulation=level == "level2" or bool(options.get("gradient_accumulation_shard", level is None)),
         gathers_again=level == "level3",
     )
@@ -167,7 +189,7 @@ def _optimizer(configuration: Mapping[str, Any]) -> Optimizer:
 
 def _bytes(model: Mapping[str, Any], key: str) -> int:
     name = model[key]
-    if name not in _BYTES:
+    if not isinstance(name, str) or name not in _BYTES:
         raise WrongInput(
             "OverrideInvalid",
             f"mindformers.model.model_config.{key} is {name!r}; use one of {', '.join(_BYTES)}",

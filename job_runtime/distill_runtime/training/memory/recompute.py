@@ -30,15 +30,13 @@ class StageLayers:
     communication_recomputed: int
 
 
-def read_stages(configuration: Mapping[str, Any], pipeline: int) -> tuple[StageLayers, ...]:
-    """Give the layers of each stage of a configuration with `pipeline` stages.
+def read_stages(model: Mapping[str, Any], recompute: Mapping[str, Any], pipeline: int) -> tuple[StageLayers, ...]:
+    """Give the layers of each of `pipeline` stages, by the YAML's `model_config` and `recompute_config`.
 
     Raises:
         WrongInput: OverrideInvalid, for what MindFormers refuses as well.
     """
-    model = configuration["model"]["model_config"]
     counts = _layers(model["num_layers"], model.get("offset", 0), pipeline)
-    recompute = configuration.get("recompute_config") or {}
     full = _first_layers(recompute.get("recompute", False), "recompute", counts)
     activation = _first_layers(_activation(recompute.get("select_recompute", False)), "select_recompute", counts)
     communication = _first_layers(recompute.get("select_comm_recompute", False), "select_comm_recompute", counts)

@@ -10,19 +10,17 @@ from distill_runtime.training.memory.recompute import read_stages
 MUL, SILU = r"feed_forward\.mul", r"feed_forward\.w1\.activation\.silu"
 
 
-def stages(recompute: object, offset: object = 0, pipeline: int = 2) -> list[tuple[int, int, int, int]]:
-    model = {"num_layers": 28, "offset": offset}
-    configuration: dict[str, Any] = {"model": {"model_config": model}, "recompute_config": recompute}
+def stages(recompute: dict[str, Any], offset: object = 0, pipeline: int = 2) -> list[tuple[int, int, int, int]]:
     return [
         (each.layers, each.recomputed, each.activation_recomputed, each.communication_recomputed)
-        for each in read_stages(configuration, pipeline)
+        for each in read_stages({"num_layers": 28, "offset": offset}, recompute, pipeline)
     ]
 
 
 @pytest.mark.parametrize(
     ("recompute", "expected"),
     [
-        (None, [(14, 0, 0, 0), (14, 0, 0, 0)]),
+        ({}, [(14, 0, 0, 0), (14, 0, 0, 0)]),
         ({"recompute": True}, [(14, 14, 0, 0), (14, 14, 0, 0)]),
         ({"recompute": [4, 0]}, [(14, 4, 0, 0), (14, 0, 0, 0)]),
         ({"recompute": [True, 99]}, [(14, 14, 0, 0), (14, 14, 0, 0)]),
@@ -35,7 +33,7 @@ def stages(recompute: object, offset: object = 0, pipeline: int = 2) -> list[tup
         ({"select_comm_recompute": {r".*\.norm": [3, 1]}}, [(14, 0, 0, 3), (14, 0, 0, 1)]),
     ],
 )
-def test_layers_of_each_stage(recompute: object, expected: list[tuple[int, int, int, int]]) -> None:
+def test_layers_of_each_stage(recompute: dict[str, Any], expected: list[tuple[int, int, int, int]]) -> None:
     assert stages(recompute) == expected
 
 
@@ -85,8 +83,4 @@ def test_mindformers_reads_it_so(recompute: list[int]) -> None:
         layer = Layer()
         setting(layer, number)
         found[layer.pipeline_stage] += layer.recomputed
-    assert found == [each.recomputed for each in read_stages(_with(recompute), 2)]
-
-
-def _with(recompute: list[int]) -> dict[str, Any]:
-    return {"model": {"model_config": {"num_layers": 28}}, "recompute_config": {"recompute": recompute}}
+    assert found == [each.recomputed for each in read_stages({"num_layers": 28}, {"recompute": recompute}, 2)]

@@ -4,6 +4,7 @@
     recompute   which layers a stage of the pipeline computes again
     estimate    bytes per device, item by item
     fitting     the nearest parallelism that fits a device
+    check       the refusal of a run that does not fit, in words
 
-Pure functions of values. Imported by the msrun stage; imports the configuration's keys and nothing of MindSpore.
+Functions of values, without MindSpore. The msrun stage imports `check`; only that imports other modules of training.
 """

@@ -100,8 +100,8 @@ def read_plan(configuration: Mapping[str, Any]) -> MemoryPlan:
     Raises:
         WrongInput: OverrideInvalid, for a value that MindFormers does not take either.
     """
-    model = section(section(configuration, "model"), "model_config", "model.model_config")
-    parallel = section(configuration, "parallel_config")
+    model = _section(_section(configuration, "model"), "model_config", "model.model_config")
+    parallel = _section(configuration, "parallel_config")
     pipeline = parallel["pipeline_stage"]
     packed = bool(model.get("use_eod_attn_mask_compression"))
     groups = _count(parallel, "gradient_aggregation_group", 4)
@@ -114,7 +114,7 @@ def read_plan(configuration: Mapping[str, Any]) -> MemoryPlan:
         context=parallel.get("context_parallel", 1),
         data=parallel["data_parallel"],
         sequence_parallel=bool(parallel.get("use_seq_parallel")),
-        slices_recomputed=bool(section(configuration, "recompute_config").get("recompute_slice_activation")),
+        slices_recomputed=bool(_section(configuration, "recompute_config").get("recompute_slice_activation")),
         micro_batches=parallel.get("micro_batch_num", 1),
         interleaved=_count(configuration, "micro_batch_interleave_num", 1),
         replicated_vocabulary=bool(parallel.get("vocab_emb_dp", True)),
@@ -122,16 +122,16 @@ def read_plan(configuration: Mapping[str, Any]) -> MemoryPlan:
         compute_bytes=_bytes(model, "compute_dtype"),
         flash_attention=bool(model.get("use_flash_attention")),
         packed_attention=packed,
-        mask_from_data=_brings_mask(section(configuration, "train_dataset")),
+        mask_from_data=_brings_mask(_section(configuration, "train_dataset")),
         compressed_mask=packed or bool(model.get("use_attn_mask_compression")),
-        optimizer=_optimizer(section(configuration, "parallel"), parallel, model),
+        optimizer=_optimizer(_section(configuration, "parallel"), parallel, model),
         aggregated_layers=max(1, (model["num_layers"] + 1) // groups),
-        stages=read_stages(model, section(configuration, "recompute_config"), pipeline),
-        pool=_pool(section(configuration, "context").get("max_device_memory", _DEFAULT_POOL)),
+        stages=read_stages(model, _section(configuration, "recompute_config"), pipeline),
+        pool=_pool(_section(configuration, "context").get("max_device_memory", _DEFAULT_POOL)),
     )
 
 
-def section(tree: Mapping[str, Any], key: str, path: str | None = None) -> Mapping[str, Any]:
+def _section(tree: Mapping[str, Any], key: str, path: str | None = None) -> Mapping[str, Any]:
     """Give the mapping at a key; an absent one is empty.
 
     Raises:
@@ -151,7 +151,7 @@ def _count(tree: Mapping[str, Any], key: str, default: int) -> int:
 
 
 def _brings_mask(dataset: Mapping[str, Any]) -> bool:
-    adaptor = section(section(dataset, "data_loader"), "adaptor_config")
+    adaptor = _section(_section(dataset, "data_loader"), "adaptor_config")
     return "attention_mask" in dataset.get("input_columns", ()) and adaptor.get("compress_mask") is False
 
 
@@ -172,7 +172,7 @@ def _optimizer(parallel: Mapping[str, Any], degrees: Mapping[str, Any], model: M
     Source: MindSpore 2.7, parallel/_auto_parallel_context.py. The devices that share a parameter are all that would
     hold it whole otherwise, so those of context parallelism too.
     """
-    options = section(parallel, "parallel_optimizer_config", "parallel.parallel_optimizer_config")
+    options = _section(parallel, "parallel_optimizer_config", "parallel.parallel_optimizer_config")
     replicas = degrees["data_parallel"] * degrees.get("context_parallel", 1)
     if not parallel.get("enable_parallel_optimizer"):
         return Optimizer(1, 1, shards_accumulation=False, gathers_again=False)

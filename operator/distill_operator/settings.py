@@ -1,8 +1,10 @@
 """The operator's configuration: one YAML file, which the chart renders from its values."""
 
+import math
 import re
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, field_validator
@@ -26,6 +28,23 @@ def _checked(quantity: str) -> str:
 
 
 Quantity = Annotated[str, AfterValidator(_checked)]
+
+_BINARY: Final[dict[str, int]] = {
+    suffix: 1024**power for power, suffix in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), start=1)
+}
+_DECIMAL: Final = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+
+
+def whole(quantity: Quantity) -> int:
+    """Give the value of a quantity, rounded up, as Kubernetes does (resource.Quantity's Value)."""
+    match = QUANTITY.fullmatch(quantity)
+    if match is None:
+        raise ValueError(f"{quantity!r} is no quantity of Kubernetes")
+    number, suffix = Decimal(match[1]), match[3] or ""
+    if suffix in _BINARY:
+        return math.ceil(number * _BINARY[suffix])
+    exponent = _DECIMAL[suffix] if suffix in _DECIMAL else int(suffix[1:])
+    return math.ceil(number.scaleb(exponent))
 
 
 class Images(Model):
@@ -87,6 +106,14 @@ class Profile(PodSettings):
     device_target: DeviceTarget
     resource: str | None = Field(default=None, description="Extended resource of the device plugin; none on CPU.")
     devices_per_node: int | None = Field(default=None, ge=1, description="Devices that a node has at most.")
+    device_memory: str = Field(
+        default="", description="Memory of one device, against which a run's estimate is held; empty for no check."
+    )
+
+    @field_validator("device_memory")
+    @classmethod
+    def _is_memory_if_any(cls, value: str) -> str:
+        return value and _checked(value)
 
 
 class Jobs(Model):

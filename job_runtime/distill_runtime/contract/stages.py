@@ -153,6 +153,9 @@ class TrainContract(StageContract):
     device_target: DeviceTarget
     nodes: int = Field(default=1, ge=1, description="Pods of the attempt.")
     devices_per_node: int = Field(default=1, ge=1, description="Worker processes, one a device, in each Pod.")
+    device_memory: Annotated[int | None, OPERATIONAL] = Field(
+        default=None, ge=1, description="Bytes that a device has. Absent: whether the run fits is not checked."
+    )
     rendezvous: Annotated[Rendezvous | None, OPERATIONAL] = Field(default=None, description="Absent with one node.")
 
 

@@ -153,9 +153,14 @@ def run_stage(stage: Stage, contract: Contract, context: StageContext) -> Result
 
 
 def check_stage(stage: Stage, contract: Contract, context: StageContext) -> Result:
-    """Look at a stage's inputs without doing its work."""
+    """Look at a stage's inputs without doing its work; the metrics are what it has reported in doing so."""
     stage.check(contract, context)
-    return Result(outcome="Succeeded", reason="InputsValid", message="the inputs are there and right")
+    return Result(
+        outcome="Succeeded",
+        reason="InputsValid",
+        message="the inputs are there and right",
+        metrics=context.reporter.snapshot().metrics,
+    )
 
 
 def conclude(work: Callable[[], Result]) -> tuple[Result, int]:

@@ -32,6 +32,7 @@ from distill_runtime.training.configuration import build_configuration
 from distill_runtime.training.export import export_model, unify_checkpoint
 from distill_runtime.training.inputs import TrainingInputs, fingerprint_model, open_inputs
 from distill_runtime.training.launcher import Node, run_workers
+from distill_runtime.training.memory.check import check_memory
 from distill_runtime.training.training_log import StepRecord, TrainingLogFollower, cut_log
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,10 @@ def _check(contract: TrainContract, context: StageContext) -> TrainingInputs:
     nowhere = RunPaths(partial=root, work=root, logs=root)
     start = choose_start(contract, inputs, nowhere, None)
     build_configuration(contract, inputs.architecture, inputs.schedule, inputs.data, start, nowhere.mindformers, cpus=1)
+    estimate = check_memory(contract, inputs)
+    if estimate is not None:
+        known = {} if contract.device_memory is None else {"deviceMemory": float(contract.device_memory)}
+        context.reporter.update(metrics={"memoryPerDevice": float(estimate.total), **known})
     return inputs
 
 

@@ -72,7 +72,7 @@ def open_inputs(contract: TrainContract, volume: Volume) -> TrainingInputs:
     refuse_owned_overrides(contract.mindformers)
     model = volume.resolve(contract.model.uri)
     architecture = read_architecture(model)
-    _check_parallelism(contract, architecture)
+    check_parallelism(contract, architecture)
     if contract.model.initialization == "pretrained":
         shapes = {name: tensor.shape for name, tensor in read_directory(model).items()}
         check_shapes(shapes, architecture, contract.model.uri)
@@ -101,8 +101,8 @@ def open_inputs(contract: TrainContract, volume: Volume) -> TrainingInputs:
     )
 
 
-def _check_parallelism(contract: TrainContract, architecture: Architecture) -> None:
-    """Check what the parallelism must divide.
+def check_parallelism(contract: TrainContract, architecture: Architecture) -> None:
+    """Check what the parallelism of a contract must divide.
 
     Raises:
         WrongInput: ParallelismMismatch or UnsupportedOnCpu.

@@ -96,6 +96,10 @@ class FinetuneRunSpec(RunSpec):
 class FinetuneRunStatus(Status):
     """How it is going, and what came out."""
 
+    memory_per_device: str | None = Field(
+        default=None, description="Memory that a device is estimated to need, with communication and what is reserved."
+    )
+    device_memory: str | None = Field(default=None, description="Memory that a device has, by the profile.")
     step: int | None = Field(default=None, description="Optimizer steps done.")
     total_steps: int | None = Field(default=None, description="Optimizer steps in all.")
     loss: float | None = Field(default=None, description="Latest training loss.")

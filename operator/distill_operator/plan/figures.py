@@ -33,13 +33,19 @@ def dataset_figures(dataset: DistillDataset, stages: Mapping[str, StageStatus]) 
 
 
 def finetune_figures(_: FinetuneRun, stages: Mapping[str, StageStatus]) -> dict[str, Any]:
-    """Give a FinetuneRun's figures, as far as its training has reported them."""
+    """Give a FinetuneRun's figures, as far as its preflight and its training have reported them."""
+    memory = _metrics(stages, "train-preflight") | _metrics(stages, "train")
+    needed = {
+        "memory_per_device": _quantity(memory.get("memoryPerDevice")),
+        "device_memory": _quantity(memory.get("deviceMemory")),
+    }
     train = stages.get("train")
     if train is None:
-        return {}
+        return needed
     metrics = train.metrics
     disruptions = sum(attempt < train.attempt for attempt in train.disrupted)
     return {
+        **needed,
         "step": train.done,
         "total_steps": train.total,
         "loss": _rounded(metrics.get("loss"), 4),
@@ -113,3 +119,8 @@ def _rounded(value: float | None, digits: int) -> float | None:
 
 def _whole(value: float | None) -> int | None:
     return int(value) if value is not None and abs(value) <= LARGEST_COUNT else None
+
+
+def _quantity(amount: float | None) -> str | None:
+    """Give bytes as people read them, in the form of Kubernetes' quantities."""
+    return f"{amount / 2**30:.1f}Gi".replace(".0Gi", "Gi") if amount is not None else None

@@ -17,7 +17,7 @@ from distill_operator.plan.stages import (
     owner_of,
     placed,
 )
-from distill_operator.settings import Profile, Settings
+from distill_operator.settings import Profile, Settings, whole
 from distill_runtime.contract import ArtifactReference, TrainContract, Training
 
 PREFLIGHT = "train-preflight"
@@ -90,5 +90,6 @@ def _contract(run: FinetuneRun, dataset: ArtifactReference, profile: Profile) ->
         device_target=profile.device_target,
         nodes=spec.accelerator.nodes,
         devices_per_node=spec.accelerator.devices_per_node,
+        device_memory=whole(profile.device_memory) if profile.device_memory else None,
     )
     return placed(contract, run, "train")

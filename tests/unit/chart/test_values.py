@@ -113,6 +113,13 @@ def test_ascend_profiles_ask_for_devices_and_shared_memory(name: str, settings: 
     assert profile.env["HCCL_SOCKET_IFNAME"] == "eth0"
 
 
+@pytest.mark.parametrize(("name", "memory"), [("ascend-910b", "64Gi"), ("ascend-a3", "64Gi"), ("cpu", "")])
+def test_the_memory_of_a_device_is_known_where_runs_are_checked_against_it(
+    name: str, memory: str, settings: Settings
+) -> None:
+    assert settings.profiles[name].device_memory == memory
+
+
 def test_the_cpu_profile_asks_for_no_device(settings: Settings) -> None:
     assert settings.profiles["cpu"].device_target == "CPU"
     assert not settings.profiles["cpu"].resource

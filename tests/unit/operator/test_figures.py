@@ -129,7 +129,7 @@ def test_of_a_training_that_was_restarted() -> None:
         total=100,
         metrics={"loss": 1.23456, "tokensPerSecond": 5120.04, "lostSteps": 7.0},
     )
-    assert finetune_figures(resource("FinetuneRun"), by_name(train)) == {
+    assert known(finetune_figures(resource("FinetuneRun"), by_name(train))) == {
         "step": 40,
         "total_steps": 100,
         "loss": 1.2346,
@@ -138,6 +138,21 @@ def test_of_a_training_that_was_restarted() -> None:
         "disruptions": 0,
         "lost_steps": 7,
     }
+
+
+MEMORY = {"memoryPerDevice": 57.34 * 2**30, "deviceMemory": 64.0 * 2**30}
+
+
+@pytest.mark.parametrize("stage", ["train-preflight", "train"])
+def test_of_the_memory_of_a_device(stage: str) -> None:
+    """The preflight estimates it; training does so again, where there is none."""
+    figures = known(finetune_figures(resource("FinetuneRun"), by_name(succeeded_stage(stage, metrics=MEMORY))))
+    assert (figures["memory_per_device"], figures["device_memory"]) == ("57.3Gi", "64Gi")
+
+
+def test_of_the_memory_of_a_device_that_is_not_known() -> None:
+    preflight = succeeded_stage("train-preflight", metrics={"memoryPerDevice": 57.34 * 2**30})
+    assert known(finetune_figures(resource("FinetuneRun"), by_name(preflight))) == {"memory_per_device": "57.3Gi"}
 
 
 def test_steps_that_no_status_can_hold_are_left_out() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_operator.settings import PodSettings, Settings, SettingsError, load_settings
+from distill_operator.settings import PodSettings, Settings, SettingsError, load_settings, whole
 
 SMALLEST = """
 images: {runtime: "runtime:1"}
@@ -71,6 +71,10 @@ def test_quantities_may_be_numbers_in_yaml(tmp_path: Path) -> None:
             SMALLEST.replace("CPU", "CPU, sharedMemory: 64GB"),
             "profiles.cpu.sharedMemory: Value error, '64GB' is no quantity of Kubernetes",
         ),
+        (
+            SMALLEST.replace("CPU", "CPU, deviceMemory: 64GB"),
+            "profiles.cpu.deviceMemory: Value error, '64GB' is no quantity of Kubernetes",
+        ),
     ],
 )
 def test_an_error_names_the_file_and_the_field(tmp_path: Path, text: str, problem: str) -> None:
@@ -88,3 +92,29 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
 def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"cannot read the configuration .*: No such file or directory"):
         load_settings(tmp_path / "operator.yaml")
+
+
+@pytest.mark.parametrize(
+    ("quantity", "value"),
+    [
+        ("64Gi", 64 * 2**30),
+        ("1.5Gi", 3 * 2**29),
+        ("65536Mi", 2**36),
+        ("64G", 64 * 10**9),
+        ("+2k", 2000),
+        (".5Ei", 2**59),
+        ("5.", 5),
+        ("1e3", 1000),
+        ("1E-3", 1),
+        ("1500m", 2),
+        ("1n", 1),
+        ("0", 0),
+    ],
+)
+def test_a_quantity_has_the_value_that_kubernetes_gives_it(quantity: str, value: int) -> None:
+    assert whole(quantity) == value
+
+
+def test_what_is_no_quantity_has_no_value() -> None:
+    with pytest.raises(ValueError, match="'64GB' is no quantity of Kubernetes"):
+        whole("64GB")

@@ -9,7 +9,7 @@ from distill_operator.observation import ResourceKey
 from distill_operator.plan.kinds import KIND_PLANS
 from distill_operator.plan.stages import Invalid, Stage, Waiting
 from distill_operator.settings import Settings, Verifiers
-from distill_runtime.contract import FilterContract, FilterParameters, GenerateContract, RowSource
+from distill_runtime.contract import FilterContract, FilterParameters, GenerateContract, RowSource, TrainContract
 
 DATASET_STAGES = ("generate", "filter", "pack")
 NPU = {"profile": "ascend-910b"}
@@ -294,3 +294,18 @@ def test_an_evaluation_of_a_model_directory_waits_for_nothing() -> None:
     planned = plan("EvalRun", "eval", {"target": {"model": {"uri": "models/qwen"}}})
     assert isinstance(planned, Stage)
     assert planned.contract.to_json()["target"]["uri"] == "models/qwen"  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("memory", "told"), [("64Gi", 64 * 2**30), ("", None)])
+def test_a_training_is_told_the_memory_of_a_device_which_changes_nothing_of_its_artifact(
+    memory: str, told: int | None
+) -> None:
+    profile = SETTINGS.profiles["ascend-910b"].model_copy(update={"device_memory": memory})
+    settings = SETTINGS.model_copy(update={"profiles": {**SETTINGS.profiles, "ascend-910b": profile}})
+    spec = {"accelerator": NPU}
+    for stage in ("train-preflight", "train"):
+        planned = plan("FinetuneRun", stage, spec, ready("DistillDataset"), settings)
+        assert isinstance(planned, Stage)
+        assert isinstance(planned.contract, TrainContract)
+        assert planned.contract.device_memory == told
+        assert planned.contract.output == output("FinetuneRun", stage, spec, ready("DistillDataset"))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from support.student import pack_samples, train_contract, write_student, write_w
 from distill_runtime.contract import TrainContract
 from distill_runtime.foundation.errors import Retryable, WrongInput
 from distill_runtime.process.progress import Reporter
-from distill_runtime.process.stage import StageContext, run_stage
+from distill_runtime.process.stage import StageContext, check_stage, run_stage
 from distill_runtime.stages import msrun
 from distill_runtime.storage.artifact import ArtifactWriter, open_artifact, verify_content
 from distill_runtime.storage.volume import Volume
@@ -124,3 +125,25 @@ def test_it_does_not_go_on_from_another_base(context: StageContext, tmp_path: Pa
     configuration.write_bytes(original)
     result = run_stage(msrun, contract, context)
     assert (result.reason, [each.name for each in result.inputs]) == ("Trained", ["dataset", "model"])
+
+
+class TestPreflight:
+    def contract(self, context: StageContext, **changes: Any) -> TrainContract:
+        return train_contract(pack_samples(context.volume, 60), device_target="Ascend", **changes)
+
+    def test_says_what_memory_a_device_needs_and_has(self, context: StageContext) -> None:
+        result = check_stage(msrun, self.contract(context, device_memory=64 * 2**30), context)
+        assert (result.reason, result.metrics["deviceMemory"]) == ("InputsValid", 64 * 2**30)
+        assert 3 * 2**30 < result.metrics["memoryPerDevice"] < 4 * 2**30  # all but what is reserved of a device is tiny
+
+    def test_of_a_device_of_unknown_memory_says_what_it_needs(self, context: StageContext) -> None:
+        assert list(check_stage(msrun, self.contract(context), context).metrics) == ["memoryPerDevice"]
+
+    def test_refuses_what_no_device_of_that_memory_holds(self, context: StageContext) -> None:
+        with pytest.raises(WrongInput) as refused:
+            check_stage(msrun, self.contract(context, device_memory=2**20), context)
+        assert refused.value.reason == "DeviceMemoryTooSmall"
+
+    def test_on_cpu_says_nothing_of_it(self, context: StageContext) -> None:
+        result = check_stage(msrun, train_contract(pack_samples(context.volume, 60)), context)
+        assert (result.reason, result.metrics) == ("InputsValid", {})

@@ -153,9 +153,16 @@ def run_stage(stage: Stage, contract: Contract, context: StageContext) -> Result
 
 
 def check_stage(stage: Stage, contract: Contract, context: StageContext) -> Result:
-    """Look at a stage's inputs without doing its work."""
+    """Look at a stage's inputs without doing its work; what it has reported of them is in the result."""
     stage.check(contract, context)
-    return Result(outcome="Succeeded", reason="InputsValid", message="the inputs are there and right")
+    said = context.reporter.snapshot()
+    return Result(
+        outcome="Succeeded",
+        reason="InputsValid",
+        message="the inputs are there and right",
+        counts=said.counts,
+        metrics=said.metrics,
+    )
 
 
 def conclude(work: Callable[[], Result]) -> tuple[Result, int]:

@@ -33,6 +33,8 @@ OWNED: Final[Mapping[str, str]] = {
     "calculate_per_token_loss": "nothing: the loss is that of MindFormers' own fine-tuning",
     "lr_schedule.total_steps": "training.maxSteps",
     "train_dataset.batch_size": "training.batchSize",
+    "train_dataset_task.dataset_config": "mindformers.train_dataset, of which it is a copy,",
+    "micro_batch_interleave_num": "training.batchSize or parallelism.microBatches",
     "train_dataset.data_loader.path": "datasetRef",
     "use_parallel": "parallelism",
     "parallel.parallel_mode": "parallelism",

@@ -79,7 +79,7 @@ def _look_at(
         below, below_shown = (f"{prefix}.{key}" if prefix else key for prefix in (place, shown))
         if known is not None and key not in known:
             yield _unknown_key(key, below_shown, known)
-        elif not place and (shape := shape_of(key)) is not None and not isinstance(value, shape):
+        elif not place and value is not None and (shape := shape_of(key)) and not isinstance(value, shape):
             message = f"must be a {'list' if shape is list else 'mapping'}, not {value!r}"
             yield Finding(path=key, problem="value", message=message)
         elif below not in _COPIED:

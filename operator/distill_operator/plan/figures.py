@@ -33,15 +33,17 @@ def dataset_figures(dataset: DistillDataset, stages: Mapping[str, StageStatus]) 
 
 
 def finetune_figures(_: FinetuneRun, stages: Mapping[str, StageStatus]) -> dict[str, Any]:
-    """Give a FinetuneRun's figures, as far as its training has reported them."""
+    """Give a FinetuneRun's figures, as far as its preflight and its training have reported them."""
+    preflight = _counts(stages, "train-preflight")
     train = stages.get("train")
     if train is None:
-        return {}
+        return {"total_steps": preflight.get("totalSteps"), "global_batch_size": preflight.get("globalBatchSize")}
     metrics = train.metrics
     disruptions = sum(attempt < train.attempt for attempt in train.disrupted)
     return {
         "step": train.done,
-        "total_steps": train.total,
+        "total_steps": train.total if train.total is not None else preflight.get("totalSteps"),
+        "global_batch_size": train.counts.get("globalBatchSize", preflight.get("globalBatchSize")),
         "loss": _rounded(metrics.get("loss"), 4),
         "tokens_per_second": _rounded(metrics.get("tokensPerSecond"), 1),
         "restarts": train.attempt - 1 - disruptions,

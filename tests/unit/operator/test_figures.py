@@ -127,17 +127,27 @@ def test_of_a_training_that_was_restarted() -> None:
         attempt=3,
         done=40,
         total=100,
+        counts={"globalBatchSize": 8},
         metrics={"loss": 1.23456, "tokensPerSecond": 5120.04, "lostSteps": 7.0},
     )
     assert finetune_figures(resource("FinetuneRun"), by_name(train)) == {
         "step": 40,
         "total_steps": 100,
+        "global_batch_size": 8,
         "loss": 1.2346,
         "tokens_per_second": 5120.0,
         "restarts": 2,
         "disruptions": 0,
         "lost_steps": 7,
     }
+
+
+def test_of_a_training_that_was_only_planned() -> None:
+    preflight = succeeded_stage("train-preflight", counts={"globalBatchSize": 8, "totalSteps": 375})
+    planned = {"total_steps": 375, "global_batch_size": 8}
+    assert finetune_figures(resource("FinetuneRun"), by_name(preflight)) == planned
+    begun = finetune_figures(resource("FinetuneRun"), by_name(preflight, stage_status("train", StageState.PENDING)))
+    assert known(begun) == planned | {"restarts": 0, "disruptions": 0}
 
 
 def test_steps_that_no_status_can_hold_are_left_out() -> None:

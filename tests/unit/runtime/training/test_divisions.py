@@ -54,9 +54,17 @@ def test_heads_are_shared_evenly(parallelism: Parallelism, overrides: dict[str, 
 @pytest.mark.parametrize(
     ("parallelism", "sequence_length", "said"),
     [
-        (Parallelism(context=3), 32768, "which parallelism.context 3 does not divide; pack with a pack.sequenceLength "),
+        (
+            Parallelism(context=3),
+            32768,
+            "which parallelism.context 3 does not divide; pack with a pack.sequenceLength ",
+        ),
         (Parallelism(context=3), 32768, "that is a multiple of 48"),
-        (Parallelism(tensor=4, context=2, sequence=True), 16 * 1023, "x context 2, with sequence parallelism, does not"),
+        (
+            Parallelism(tensor=4, context=8, sequence=True),
+            16 * 1023,
+            "x context 8, with sequence parallelism, does not",
+        ),
         (Parallelism(tensor=4), 32760, "flash attention does not take: it is no multiple of 16"),
     ],
 )

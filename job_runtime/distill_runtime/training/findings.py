@@ -93,7 +93,9 @@ def _describe(finding: Finding, overrides: Mapping[str, Any]) -> str | None:
     # Of a section that was refused as a whole, the keys that the refusal speaks of, or else all that were set.
     spoken_of = [path for path in paths if path.rpartition(".")[2] in finding.message] or paths
     where = ", ".join(f"{_FIELD}.{path}" for path in spoken_of)
-    meant = f" (did you mean {finding.nearest}?)" if finding.nearest is not None else ""
+    meant = "" if finding.problem == "value" else "; leave it out"
+    if finding.nearest is not None:
+        meant = f" (did you mean {finding.nearest}?)"
     return f"{where}: {finding.message}{meant}"
 
 

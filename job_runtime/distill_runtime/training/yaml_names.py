@@ -35,7 +35,7 @@ _READERS: Final = ("trainer", "core", "dataset", "wrapper")
 """Packages of MindFormers that read a section of the YAML."""
 _TOP_LEVEL_READERS: Final = ("trainer", "core/context")
 _LOADERS: Final = "dataset"
-"""The package of the data loaders, which pass on to each other, and to `datasets`, what they do not know themselves."""
+"""The package of data sets and loaders; loaders pass on to each other, and to `datasets`, what they do not know."""
 _ANY_REGISTRATION: Final = frozenset({"type", "auto_register"})
 _ITSELF: Final = frozenset({"self", "cls"})
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_]\w*")
@@ -78,7 +78,7 @@ def keys_of(path: str, type_name: str | None) -> frozenset[str] | None:
     section, _, below = path.partition(".")
     template = None if below else CONFIG_NAME_TO_CLASS.get(section)
     if path in DATASETS:
-        return _class_keys("dataset", type_name) | _read(path) | _read("dataset_config")
+        return _class_keys("dataset", type_name) | _read(path) | _read("dataset_config") | _read_by_datasets()
     if REGISTRIES.get(path) == "dataset_loader":
         return _loader_keys() | _ANY_REGISTRATION
     if path in REGISTRIES:
@@ -191,6 +191,12 @@ def _taken_from(module: ModuleType, name: str) -> set[str]:
 def _read(name: str) -> frozenset[str]:
     """Give what MindFormers reads of what it calls `name`."""
     return frozenset(key for package in _READERS for key in _names_read(name, _ROOT / package))
+
+
+@cache
+def _read_by_datasets() -> frozenset[str]:
+    """Give what the data sets read of a section that they call `config`."""
+    return frozenset(_names_read("config", _ROOT / _LOADERS))
 
 
 @cache

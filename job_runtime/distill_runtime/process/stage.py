@@ -153,13 +153,15 @@ def run_stage(stage: Stage, contract: Contract, context: StageContext) -> Result
 
 
 def check_stage(stage: Stage, contract: Contract, context: StageContext) -> Result:
-    """Look at a stage's inputs without doing its work; the metrics are what it has reported in doing so."""
+    """Look at a stage's inputs without doing its work; what it has reported of them is in the result."""
     stage.check(contract, context)
+    said = context.reporter.snapshot()
     return Result(
         outcome="Succeeded",
         reason="InputsValid",
         message="the inputs are there and right",
-        metrics=context.reporter.snapshot().metrics,
+        counts=said.counts,
+        metrics=said.metrics,
     )
 
 

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from distill_runtime.contract import InputFingerprint, Result, TrainContract
 from distill_runtime.foundation.errors import Retryable
@@ -28,8 +28,10 @@ from distill_runtime.training.attempt import (
     write_orders,
 )
 from distill_runtime.training.checkpoints import Checkpoint, complete_checkpoints
+from distill_runtime.training.claim import check_shared, check_space
 from distill_runtime.training.configuration import build_configuration
 from distill_runtime.training.export import export_model, unify_checkpoint
+from distill_runtime.training.findings import find, refuse
 from distill_runtime.training.inputs import TrainingInputs, fingerprint_model, open_inputs
 from distill_runtime.training.launcher import Node, run_workers
 from distill_runtime.training.memory.check import check_memory
@@ -41,6 +43,8 @@ _OTHER_NODES_SECONDS: Final = 600
 """How long the first node waits for the others to save the last step, and they for it to begin."""
 _BEGUN_POLL_SECONDS: Final = 0.2
 _SPEED_STEPS: Final = 20
+_NOWHERE: Final = Path("/nowhere")
+"""Where a configuration that is only looked at would write."""
 _PACKAGES: Final = ("mindspore", "mindformers")
 
 
@@ -54,26 +58,60 @@ def fingerprints(contract: TrainContract, context: StageContext) -> tuple[InputF
 
 
 def check(contract: TrainContract, context: StageContext) -> None:
-    """Check the inputs as `run` does, down to the last key of the YAML.
+    """Check the inputs as `run` does, down to the last key of the YAML, and say how large a step is and how many.
 
     Raises:
         WrongInput: with what is wrong, where, and what to do.
     """
-    _check(contract, context)
+    check_shared(contract, context.volume)
+    inputs = _plan_run(contract, context)
     refuse_changes(context.volume, contract, fingerprints(contract, context))
+    context.reporter.update(counts=_plan_counts(inputs) | {"totalSteps": inputs.schedule.total_steps})
 
 
-def _check(contract: TrainContract, context: StageContext) -> TrainingInputs:
-    inputs = open_inputs(contract, context.volume)
-    root = context.volume.root
-    nowhere = RunPaths(partial=root, work=root, logs=root)
-    start = choose_start(contract, inputs, nowhere, None)
-    build_configuration(contract, inputs.architecture, inputs.schedule, inputs.data, start, nowhere.mindformers, cpus=1)
+def _plan_run(contract: TrainContract, context: StageContext) -> TrainingInputs:
+    """Check all that can be known before a device is touched, and say what memory a device will need.
+
+    Raises:
+        WrongInput: as `examine`, `_have_mindformers_look` and `check_memory`.
+    """
+    inputs, configuration = examine(contract, context)
+    _have_mindformers_look(contract, configuration)
     estimate = check_memory(contract, inputs)
     if estimate is not None:
         known = {} if contract.device_memory is None else {"deviceMemory": float(contract.device_memory)}
         context.reporter.update(metrics={"memoryPerDevice": float(estimate.total), **known})
     return inputs
+
+
+def examine(contract: TrainContract, context: StageContext) -> tuple[TrainingInputs, dict[str, Any]]:
+    """Check all that can be checked without MindFormers; gives the inputs, and the YAML of a first attempt.
+
+    Raises:
+        WrongInput: as `open_inputs`, `build_configuration` and `check_space`.
+    """
+    inputs = open_inputs(contract, context.volume)
+    paths = RunPaths(partial=_NOWHERE, work=_NOWHERE, logs=_NOWHERE)
+    start = choose_start(contract, inputs, paths, None)
+    configuration = build_configuration(
+        contract, inputs.architecture, inputs.schedule, inputs.data, start, paths.mindformers, cpus=1
+    )
+    check_space(contract, inputs, configuration, context.volume)
+    return inputs, configuration
+
+
+def _have_mindformers_look(contract: TrainContract, configuration: dict[str, Any]) -> None:
+    """Have MindFormers read the YAML before it is handed to it.
+
+    Raises:
+        WrongInput: as `refuse`.
+    """
+    (findings,) = find([configuration])
+    refuse(findings, contract.mindformers)
+
+
+def _plan_counts(inputs: TrainingInputs) -> dict[str, int]:
+    return {"globalBatchSize": inputs.schedule.global_batch_size}
 
 
 def run(contract: TrainContract, context: StageContext) -> Result:
@@ -84,8 +122,9 @@ def run(contract: TrainContract, context: StageContext) -> Result:
     Raises:
         WrongInput: as `check`.
     """
-    inputs = _check(contract, context)
+    inputs = open_inputs(contract, context.volume)
     refuse_changes(context.volume, contract, context.fingerprints)
+    context.reporter.update(counts=_plan_counts(inputs))
     if context.index == 0:
         return _run_first_node(contract, context, inputs)
     paths = make_paths(contract, context.volume)
@@ -101,8 +140,10 @@ def run(contract: TrainContract, context: StageContext) -> Result:
 
 
 def _run_first_node(contract: TrainContract, context: StageContext, inputs: TrainingInputs) -> Result:
-    writer = ArtifactWriter(context.volume, contract, context.fingerprints)
     paths = make_paths(contract, context.volume)
+    if not paths.partial.exists():  # once a run has begun, its configuration was taken, and may wait for room
+        _plan_run(contract, context)
+    writer = ArtifactWriter(context.volume, contract, context.fingerprints)
     checkpoint = _latest(paths, inputs)
     attempts = _begin_attempt(contract, inputs, paths, checkpoint)
     if not _is_trained(checkpoint, inputs):
@@ -161,6 +202,7 @@ def _finish(
     counts = {
         "steps": steps,
         "sequences": inputs.sequences,
+        **_plan_counts(inputs),
         "overflowSteps": sum(record.overflow for record in records),
         **({"unloggedSteps": unlogged} if unlogged else {}),
     }

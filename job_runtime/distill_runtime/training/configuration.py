@@ -33,6 +33,8 @@ OWNED: Final[Mapping[str, str]] = {
     "calculate_per_token_loss": "nothing: the loss is that of MindFormers' own fine-tuning",
     "lr_schedule.total_steps": "training.maxSteps",
     "train_dataset.batch_size": "training.batchSize",
+    "train_dataset_task.dataset_config": "mindformers.train_dataset, of which it is a copy,",
+    "micro_batch_interleave_num": "training.batchSize or parallelism.microBatches",
     "train_dataset.data_loader.path": "datasetRef",
     "use_parallel": "parallelism",
     "parallel.parallel_mode": "parallelism",
@@ -142,7 +144,8 @@ def build_configuration(
         output: directory in which MindFormers keeps what it writes itself, such as its parallel strategy.
 
     Raises:
-        WrongInput: OverrideNotAllowed, for an override of a key that has its own field; LearningRateRises.
+        WrongInput: OverrideNotAllowed, for an override of a key that has its own field; WrongMindFormersValue, for one
+            that would do away with a mapping; LearningRateRises.
     """
     refuse_owned_overrides(contract.mindformers)
     training, parallelism = contract.training, contract.parallelism
@@ -252,6 +255,7 @@ def build_configuration(
             },
         },
     }
+    _refuse_lost_sections(configuration, contract.mindformers)
     merged = merge(configuration, contract.mindformers)
     # Named twice in every MindFormers YAML; it must say the same, overrides included.
     merged["train_dataset_task"]["dataset_config"] = merged["train_dataset"]
@@ -296,6 +300,25 @@ def refuse_owned_overrides(overrides: Mapping[str, Any]) -> None:
     if refused := sorted(OWNED.keys() & set(_paths(overrides))):
         instead = "; ".join(f"mindformers.{key}: set {OWNED[key]} instead" for key in refused)
         raise WrongInput("OverrideNotAllowed", f"these keys cannot be overridden: {instead}")
+
+
+def _refuse_lost_sections(base: Mapping[str, Any], overrides: Mapping[str, Any], prefix: str = "") -> None:
+    """Refuse overrides that put something else in the place of a mapping, whose keys MindFormers would then default.
+
+    Raises:
+        WrongInput: WrongMindFormersValue.
+    """
+    for key, value in overrides.items():
+        below = base.get(key)
+        if not isinstance(below, Mapping):
+            continue
+        if not isinstance(value, Mapping):
+            raise WrongInput(
+                "WrongMindFormersValue",
+                f"spec.mindformers.{prefix}{key}: must be a mapping, which is merged into what npu-distill writes, not "
+                f"{value!r}; leave it out to change nothing",
+            )
+        _refuse_lost_sections(below, value, f"{prefix}{key}.")
 
 
 def _paths(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -21,6 +21,7 @@ from distill_runtime.storage.fingerprints import fingerprint_directory
 from distill_runtime.storage.volume import Volume
 from distill_runtime.training.architecture import Architecture, read_architecture
 from distill_runtime.training.configuration import TrainingData, compresses_mask, refuse_owned_overrides
+from distill_runtime.training.divisions import check_divisions, warn_of_vocabulary
 from distill_runtime.training.end_token import EndToken
 from distill_runtime.training.schedule import Schedule, plan_schedule
 from distill_runtime.training.tensors import read_directory
@@ -72,13 +73,14 @@ def open_inputs(contract: TrainContract, volume: Volume) -> TrainingInputs:
     refuse_owned_overrides(contract.mindformers)
     model = volume.resolve(contract.model.uri)
     architecture = read_architecture(model)
-    check_parallelism(contract, architecture)
     if contract.model.initialization == "pretrained":
         shapes = {name: tensor.shape for name, tensor in read_directory(model).items()}
         check_shapes(shapes, architecture, contract.model.uri)
     directory, _manifest = open_artifact(volume, contract.dataset)
     packed = PackedDataset.read(directory)
     data = TrainingData(path=directory / SEQUENCES_DIRECTORY, sequence_length=packed.sequence_length)
+    check_divisions(contract, architecture, data.sequence_length)
+    warn_of_vocabulary(contract, architecture)
     _check_columns(data, contract)
     tokenizer = SampleTokenizer(model)
     _check_tokenizer(packed, tokenizer, architecture, contract)
@@ -99,41 +101,6 @@ def open_inputs(contract: TrainContract, volume: Volume) -> TrainingInputs:
         labelled_tokens=packed.trained_tokens,
         end_token=_end_token(packed, tokenizer, contract),
     )
-
-
-def check_parallelism(contract: TrainContract, architecture: Architecture) -> None:
-    """Check what the parallelism of a contract must divide.
-
-    Raises:
-        WrongInput: ParallelismMismatch or UnsupportedOnCpu.
-    """
-    parallelism = contract.parallelism
-    if contract.device_target == "CPU" and (
-        parallelism.tensor * parallelism.pipeline * parallelism.context > 1 or parallelism.sequence
-    ):
-        raise WrongInput(
-            "UnsupportedOnCpu",
-            "on CPU only data parallelism works (MindSpore has no semi-automatic parallelism there); leave "
-            "parallelism.tensor, pipeline and context at 1 and sequence at false",
-        )
-    divided = (
-        ("num_attention_heads", architecture.num_attention_heads, "tensor", parallelism.tensor),
-        ("num_key_value_heads", architecture.num_key_value_heads, "tensor", parallelism.tensor),
-        ("num_hidden_layers", architecture.num_hidden_layers, "pipeline", parallelism.pipeline),
-    )
-    for key, value, name, degree in divided:
-        if value % degree:
-            raise WrongInput(
-                "ParallelismMismatch",
-                f"{contract.model.uri} has {key} {value}, which parallelism.{name} {degree} does not divide; use a "
-                f"divisor of {value}",
-            )
-    if parallelism.pipeline > 1 and parallelism.micro_batches < parallelism.pipeline:
-        raise WrongInput(
-            "ParallelismMismatch",
-            f"parallelism.microBatches {parallelism.micro_batches} is less than parallelism.pipeline "
-            f"{parallelism.pipeline}, so that some stages would never work; use at least as many",
-        )
 
 
 def _check_columns(data: TrainingData, contract: TrainContract) -> None:

@@ -101,7 +101,12 @@ class FinetuneRunStatus(Status):
     )
     device_memory: str | None = Field(default=None, description="Memory that a device has, by the profile.")
     step: int | None = Field(default=None, description="Optimizer steps done.")
-    total_steps: int | None = Field(default=None, description="Optimizer steps in all.")
+    total_steps: int | None = Field(
+        default=None, description="Optimizer steps in all; known from the preflight on, before devices are held."
+    )
+    global_batch_size: int | None = Field(
+        default=None, description="Packed sequences in a step of all devices; known as early."
+    )
     loss: float | None = Field(default=None, description="Latest training loss.")
     tokens_per_second: float | None = Field(default=None, description="Tokens trained on, a second.")
     restarts: int = Field(default=0, description="Attempts that failed and were followed by another.")
@@ -130,6 +135,20 @@ class FinetuneRun(Resource[FinetuneRunSpec, FinetuneRunStatus]):
             name="Tokens/s", json_path=".status.tokensPerSecond", type="number", description="Tokens trained a second."
         ),
         Column(name="Restarts", json_path=".status.restarts", type="integer", description="Attempts that failed."),
+        Column(
+            name="Steps",
+            json_path=".status.totalSteps",
+            type="integer",
+            description="Optimizer steps in all.",
+            priority=1,
+        ),
+        Column(
+            name="Batch",
+            json_path=".status.globalBatchSize",
+            type="integer",
+            description="Packed sequences in a step.",
+            priority=1,
+        ),
         *message_columns(),
     )
 

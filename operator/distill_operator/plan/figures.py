@@ -34,20 +34,24 @@ def dataset_figures(dataset: DistillDataset, stages: Mapping[str, StageStatus]) 
 
 def finetune_figures(_: FinetuneRun, stages: Mapping[str, StageStatus]) -> dict[str, Any]:
     """Give a FinetuneRun's figures, as far as its preflight and its training have reported them."""
+    preflight = _counts(stages, "train-preflight")
     memory = _metrics(stages, "train-preflight") | _metrics(stages, "train")
-    needed = {
+    planned = {
+        "global_batch_size": preflight.get("globalBatchSize"),
+        "total_steps": preflight.get("totalSteps"),
         "memory_per_device": _quantity(memory.get("memoryPerDevice")),
         "device_memory": _quantity(memory.get("deviceMemory")),
     }
     train = stages.get("train")
     if train is None:
-        return needed
+        return planned
     metrics = train.metrics
     disruptions = sum(attempt < train.attempt for attempt in train.disrupted)
     return {
-        **needed,
+        **planned,
         "step": train.done,
-        "total_steps": train.total,
+        "total_steps": train.total if train.total is not None else planned["total_steps"],
+        "global_batch_size": train.counts.get("globalBatchSize", planned["global_batch_size"]),
         "loss": _rounded(metrics.get("loss"), 4),
         "tokens_per_second": _rounded(metrics.get("tokensPerSecond"), 1),
         "restarts": train.attempt - 1 - disruptions,

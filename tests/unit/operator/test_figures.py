@@ -127,11 +127,13 @@ def test_of_a_training_that_was_restarted() -> None:
         attempt=3,
         done=40,
         total=100,
+        counts={"globalBatchSize": 8},
         metrics={"loss": 1.23456, "tokensPerSecond": 5120.04, "lostSteps": 7.0},
     )
     assert known(finetune_figures(resource("FinetuneRun"), by_name(train))) == {
         "step": 40,
         "total_steps": 100,
+        "global_batch_size": 8,
         "loss": 1.2346,
         "tokens_per_second": 5120.0,
         "restarts": 2,
@@ -153,6 +155,14 @@ def test_of_the_memory_of_a_device(stage: str) -> None:
 def test_of_the_memory_of_a_device_that_is_not_known() -> None:
     preflight = succeeded_stage("train-preflight", metrics={"memoryPerDevice": 57.34 * 2**30})
     assert known(finetune_figures(resource("FinetuneRun"), by_name(preflight))) == {"memory_per_device": "57.3Gi"}
+
+
+def test_of_a_training_that_was_only_planned() -> None:
+    preflight = succeeded_stage("train-preflight", counts={"globalBatchSize": 8, "totalSteps": 375})
+    planned = {"total_steps": 375, "global_batch_size": 8}
+    assert known(finetune_figures(resource("FinetuneRun"), by_name(preflight))) == planned
+    begun = finetune_figures(resource("FinetuneRun"), by_name(preflight, stage_status("train", StageState.PENDING)))
+    assert known(begun) == planned | {"restarts": 0, "disruptions": 0}
 
 
 def test_steps_that_no_status_can_hold_are_left_out() -> None:

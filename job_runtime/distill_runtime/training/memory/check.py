@@ -9,7 +9,8 @@ from typing import Final
 from distill_runtime.contract import Parallelism, TrainContract
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.configuration import InitialState, build_configuration
-from distill_runtime.training.inputs import TrainingInputs, check_parallelism
+from distill_runtime.training.divisions import check_divisions
+from distill_runtime.training.inputs import TrainingInputs
 from distill_runtime.training.memory.estimate import RESERVED_BYTES, Estimate, estimate_memory
 from distill_runtime.training.memory.fitting import Fit, available, fewest_nodes, fits, may_fit, nearest_fit
 from distill_runtime.training.memory.plan import GIB, MemoryPlan, read_plan
@@ -92,10 +93,8 @@ def _with_parallelism(contract: TrainContract, inputs: TrainingInputs, device_me
 
     def plan_for(parallelism: Parallelism, nodes: int) -> MemoryPlan | None:
         changed = contract.model_copy(update={"parallelism": parallelism, "nodes": nodes})
-        if inputs.data.sequence_length % (parallelism.tensor * parallelism.context):
-            return None
         try:
-            check_parallelism(changed, inputs.architecture)
+            check_divisions(changed, inputs.architecture, inputs.data.sequence_length)
             return _plan(changed, inputs, plan_schedule(changed, inputs.sequences))
         except WrongInput:
             return None

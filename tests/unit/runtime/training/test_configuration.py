@@ -132,6 +132,17 @@ def test_an_override_replaces_a_mapping_by_what_is_none() -> None:
 
 
 @pytest.mark.parametrize(
+    ("overrides", "path"),
+    [({"optimizer": None}, "optimizer"), ({"model": {"arch": "Llama"}}, "model.arch"), ({"context": [1]}, "context")],
+)
+def test_an_override_does_away_with_no_mapping_that_is_written(overrides: dict, path: str) -> None:
+    with pytest.raises(WrongInput) as refused:
+        tiny(mindformers=overrides)
+    assert f"mindformers.{path}: " in refused.value.message
+    assert refused.value.reason in ("WrongMindFormersValue", "OverrideNotAllowed")
+
+
+@pytest.mark.parametrize(
     ("overrides", "said"),
     [
         ({"runner_config": {"epochs": 5}}, "mindformers.runner_config.epochs: set training.epochs instead"),

@@ -13,7 +13,7 @@ from support.student import pack_samples, train_contract, write_student, write_w
 from distill_runtime.contract import ArtifactReference, ModelSource, PackContract, Parallelism
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.process.progress import Reporter
-from distill_runtime.process.stage import StageContext
+from distill_runtime.process.stage import StageContext, check_stage
 from distill_runtime.stages import msrun, pack
 from distill_runtime.storage.volume import Volume
 from distill_runtime.training.inputs import open_inputs
@@ -45,9 +45,16 @@ def test_what_is_right_is_opened(root: Path, dataset: ArtifactReference) -> None
     assert 0 < inputs.labelled_tokens < inputs.sequences * 128
 
 
-def test_checking_writes_nothing(root: Path, dataset: ArtifactReference) -> None:
+@pytest.mark.mindspore
+def test_checking_writes_nothing_and_says_how_large_the_run_is(root: Path, dataset: ArtifactReference) -> None:
     before = sorted(root.rglob("*"))
-    msrun.check(train_contract(dataset), StageContext(Volume(root), Reporter("msrun", "steps")))
+    contract = train_contract(dataset)
+    context = StageContext(Volume(root), Reporter("msrun", "steps"))
+    schedule = open_inputs(contract, context.volume).schedule
+    assert check_stage(msrun, contract, context).counts == {
+        "globalBatchSize": 4,
+        "totalSteps": schedule.total_steps,
+    }
     assert sorted(root.rglob("*")) == before
 
 
@@ -60,17 +67,17 @@ def test_checking_writes_nothing(root: Path, dataset: ArtifactReference) -> None
         ({"parallelism": Parallelism(sequence=True)}, "UnsupportedOnCpu", "sequence at false"),
         (
             {"parallelism": Parallelism(tensor=4), "devices_per_node": 4, "device_target": "Ascend"},
-            "ParallelismMismatch",
+            "HeadsNotDivisible",
             "num_key_value_heads 2, which parallelism.tensor 4 does not divide",
         ),
         (
             {"parallelism": Parallelism(pipeline=3), "devices_per_node": 3, "device_target": "Ascend"},
-            "ParallelismMismatch",
+            "LayersNotDivisible",
             "num_hidden_layers 2, which parallelism.pipeline 3 does not divide",
         ),
         (
             {"parallelism": Parallelism(pipeline=2), "devices_per_node": 2, "device_target": "Ascend"},
-            "ParallelismMismatch",
+            "TooFewMicroBatches",
             "parallelism.microBatches 1 is less than parallelism.pipeline 2",
         ),
         ({"devices_per_node": 64}, "DatasetTooSmall", "there is not one step"),

@@ -114,3 +114,11 @@ def test_alerts_ask_for_metrics_that_exist() -> None:
     asked = set(METRIC.findall(rules))
     assert asked
     assert asked <= exposed_metrics()
+
+
+def test_the_supported_versions_are_the_locked_ones() -> None:
+    locked = (ROOT / "requirements.lock").read_text().splitlines()
+    page = (ROOT / "docs" / "support.md").read_text()
+    for name, distribution in (("MindFormers", "mindformers"), ("MindSpore", "mindspore")):
+        (version,) = (line.partition("==")[2] for line in locked if line.startswith(f"{distribution}=="))
+        assert re.search(rf"^\| {name} \| {re.escape(version)}\b", page, re.MULTILINE)

@@ -2,10 +2,10 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from distill_runtime.contract import Model
 from distill_runtime.contract.parameters import EntryPoint
@@ -25,7 +25,14 @@ def _checked(quantity: str) -> str:
     return quantity
 
 
+def _checked_if_any(quantity: str) -> str:
+    return quantity and _checked(quantity)
+
+
 Quantity = Annotated[str, AfterValidator(_checked)]
+QuantityIfAny = Annotated[str, AfterValidator(_checked_if_any)]
+Source = Literal["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef"]
+"""Where a variable's value may come from (core/v1 EnvVarSource)."""
 
 
 class Images(Model):
@@ -49,12 +56,18 @@ class Resources(Model):
         return {name: str(quantity) for name, quantity in value.items()} if isinstance(value, dict) else value
 
 
+class VariableSource(Model):
+    """Where an environment variable's value comes from, as in a PodSpec: a Pod's IP, one of its annotations."""
+
+    value_from: dict[Source, dict[str, Any]] = Field(min_length=1, max_length=1)
+
+
 class PodSettings(Model):
     """What the Pods of a stage or of an accelerator profile are given, and their Jobs."""
 
     image: str = Field(default="", description="Runtime image; empty for images.runtime.")
     resources: Resources = Resources()
-    env: dict[str, str] = Field(default_factory=dict)
+    env: dict[str, str | VariableSource] = Field(default_factory=dict)
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: tuple[dict[str, Any], ...] = ()
     job_labels: dict[str, str] = Field(default_factory=dict)
@@ -63,7 +76,8 @@ class PodSettings(Model):
     pod_annotations: dict[str, str] = Field(default_factory=dict)
     scheduler_name: str = ""
     runtime_class_name: str = ""
-    shared_memory: str = Field(
+    host_network: bool = Field(default=False, description="Whether Pods use their node's network instead of their own.")
+    shared_memory: QuantityIfAny = Field(
         default="", description="Size of an in-memory /dev/shm; empty for the runtime's default."
     )
     volumes: tuple[dict[str, Any], ...] = ()
@@ -75,11 +89,6 @@ class PodSettings(Model):
         default_factory=dict, description="Merged over the restricted default. In both, null removes a field."
     )
 
-    @field_validator("shared_memory")
-    @classmethod
-    def _is_a_quantity_if_any(cls, value: str) -> str:
-        return value and _checked(value)
-
 
 class Profile(PodSettings):
     """An accelerator profile: how Pods ask for a kind of device. Adding a device is adding one of these."""
@@ -87,6 +96,17 @@ class Profile(PodSettings):
     device_target: DeviceTarget
     resource: str | None = Field(default=None, description="Extended resource of the device plugin; none on CPU.")
     devices_per_node: int | None = Field(default=None, ge=1, description="Devices that a node has at most.")
+    allowed_devices: tuple[int, ...] = Field(
+        default=(), description="How many devices of a node a Pod may have; empty for any number up to the node's."
+    )
+    device_memory: QuantityIfAny = Field(default="", description="Memory of one device; empty where it is not known.")
+
+    @model_validator(mode="after")
+    def _a_node_has_as_many_as_are_allowed(self) -> Self:
+        most = self.devices_per_node
+        if self.allowed_devices and (min(self.allowed_devices) < 1 or (most and max(self.allowed_devices) > most)):
+            raise ValueError(f"allowedDevices are numbers from 1 to devicesPerNode, {most}; not {self.allowed_devices}")
+        return self
 
 
 class Jobs(Model):

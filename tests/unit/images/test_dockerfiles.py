@@ -111,5 +111,5 @@ def test_the_user_that_a_stage_runs_as_is_one_that_the_image_knows() -> None:
 
 
 def test_stages_start_by_the_entrypoint_which_can_be_executed() -> None:
-    assert 'ENTRYPOINT ["entrypoint.sh", "python", "-m", "distill_runtime"]' in RUNTIME
+    assert 'ENTRYPOINT ["/usr/local/bin/entrypoint.sh", "python", "-m", "distill_runtime"]' in RUNTIME
     assert (REPOSITORY / "images/runtime/entrypoint.sh").stat().st_mode & 0o111 == 0o111

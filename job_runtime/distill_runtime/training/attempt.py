@@ -6,7 +6,7 @@
 <output>.work/initial/               base weights, where each worker needs its own copy of the names
 <output>.work/base/                  links to the base weights, where MindFormers writes beside what it loads
 <output>.work/mindformers/           what MindFormers writes for itself
-<output>.work/compiled/              compiled graphs, of devices only; see `ascend_environment`
+<output>.work/compiled/              compiled graphs, see `worker_environment`
 <output>.logs/attempt-<n>-<host>/    the workers' output, this node's YAML and assignment
 """
 
@@ -88,7 +88,7 @@ class RunPaths:
 
     @property
     def compiled(self) -> Path:
-        """What devices have compiled."""
+        """Compiled graphs."""
         return self.work / "compiled"
 
     @property

@@ -8,8 +8,8 @@ from distill_runtime.contract import EXIT_DONE
 from distill_runtime.foundation.errors import StageError
 from distill_runtime.process.child_process import end_with_parent
 from distill_runtime.training import cpu_patches, data_patches, patching
-from distill_runtime.training.ascend_environment import set_up_ascend
 from distill_runtime.training.assignment import Assignment, Failure, failure_file
+from distill_runtime.training.worker_environment import set_up_environment
 
 
 def main(path: Path) -> int:
@@ -17,8 +17,7 @@ def main(path: Path) -> int:
     end_with_parent()
     assignment = Assignment.model_validate_json(path.read_bytes())
     rank = int(os.environ.get("RANK_ID", "0"))
-    if assignment.device_target == "Ascend":
-        set_up_ascend(assignment, rank, os.environ)
+    set_up_environment(assignment, rank, os.environ)
     try:
         train(assignment)
     except StageError as error:

@@ -1,11 +1,11 @@
-"""What a worker on Ascend finds in its environment, and what it takes of attempts before it."""
+"""What a worker finds in its environment, and what it takes of attempts before it."""
 
 from pathlib import Path
 
 import pytest
 
-from distill_runtime.training.ascend_environment import set_up_ascend
 from distill_runtime.training.assignment import Assignment
+from distill_runtime.training.worker_environment import set_up_environment
 
 GRAPH = "model: {layers: 28}\n"
 FROM_WEIGHTS = "load_checkpoint: /data/base\nauto_trans_ckpt: true\nresume_training: false\n"
@@ -36,7 +36,7 @@ def assignment(work: Path, attempt: str, configuration: str, resume_step: int) -
 
 def environment(orders: Assignment, rank: int = 0, **own: str) -> dict[str, str]:
     variables = dict(own)
-    set_up_ascend(orders, rank, variables)
+    set_up_environment(orders, rank, variables)
     return variables
 
 
@@ -60,6 +60,8 @@ def compile_graphs(orders: Assignment) -> list[Path]:
 
 def test_canns_log_is_in_the_attempts_own_directory(first: Assignment, tmp_path: Path) -> None:
     assert environment(first)["ASCEND_PROCESS_LOG_PATH"] == str(tmp_path / "attempt-1" / "ascend")
+    on_cpu = first.model_copy(update={"device_target": "CPU"})
+    assert environment(on_cpu).keys() == environment(first).keys() - {"ASCEND_PROCESS_LOG_PATH"}
 
 
 def test_an_attempt_that_resumes_takes_the_graph_that_was_compiled(first: Assignment, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Remove from this Python's packages what the stages never load on a CPU, and say what each removal saved."""
+"""Remove from this Python's packages what the stages never load, and say what each saved: `trim.py CPU|Ascend`."""
 
 import platform
 import shutil
@@ -7,7 +7,7 @@ import sysconfig
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-# Found by training a step, loading a dataset and comparing /proc/self/maps with what the wheels hold.
+# On a CPU. Found by training a step, loading a dataset and comparing /proc/self/maps with what the wheels hold.
 EVERYWHERE = {
     "MindSpore for Ascend": ("mindspore/lib/plugin/ascend", "mindspore/lib/plugin/libmindspore_*ascend*"),
     "MindSpore's kernel generator (AKG)": ("mindspore/_akg", "mindspore/lib/plugin/cpu/libakg.so"),
@@ -25,6 +25,16 @@ MACHINES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "aarch64": EVERYWHERE,  # its wheel has no plugin for GPUs
 }
 """What is removed, and by which patterns, on each architecture that MindSpore has wheels for."""
+KEPT: Mapping[str, tuple[str, ...]] = {
+    "CPU": (),
+    # MindSpore's own plugin, and what it may compile operators with.
+    "Ascend": (
+        "MindSpore for Ascend",
+        "MindSpore's kernel generator (AKG)",
+        "MindSpore's C++ headers, for custom operators",
+    ),
+}
+"""What of that stays, by the devices that the image is for."""
 
 
 def size(path: Path) -> int:
@@ -47,15 +57,16 @@ def remove(folder: Path, patterns: Iterable[str]) -> int:
     return saved
 
 
-def main(folder: Path, machine: str) -> None:
-    """Remove everything, and print MB before, saved by each removal, and after."""
+def main(folder: Path, machine: str, devices: str) -> None:
+    """Remove all that is of no use to these devices, and print MB before, saved by each removal, and after."""
     if machine not in MACHINES:
         raise SystemExit(f"MindSpore has no wheel for {machine}, only for {' and '.join(MACHINES)}")
     lines = [f"{size(folder) / 1e6:8.1f} MB in {folder}"]
-    lines += [f"{-remove(folder, patterns) / 1e6:8.1f} MB {what}" for what, patterns in MACHINES[machine].items()]
+    removed = {what: patterns for what, patterns in MACHINES[machine].items() if what not in KEPT[devices]}
+    lines += [f"{-remove(folder, patterns) / 1e6:8.1f} MB {what}" for what, patterns in removed.items()]
     lines += [f"{size(folder) / 1e6:8.1f} MB left"]
     sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
-    main(Path(sysconfig.get_path("purelib")), platform.machine())
+    main(Path(sysconfig.get_path("purelib")), platform.machine(), sys.argv[1])

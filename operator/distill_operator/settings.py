@@ -4,10 +4,10 @@ import math
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from distill_runtime.contract import Model
 from distill_runtime.contract.parameters import EntryPoint
@@ -27,7 +27,14 @@ def _checked(quantity: str) -> str:
     return quantity
 
 
+def _checked_if_any(quantity: str) -> str:
+    return quantity and _checked(quantity)
+
+
 Quantity = Annotated[str, AfterValidator(_checked)]
+QuantityIfAny = Annotated[str, AfterValidator(_checked_if_any)]
+Source = Literal["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef"]
+"""Where a variable's value may come from (core/v1 EnvVarSource)."""
 
 _BINARY: Final[dict[str, int]] = {
     suffix: 1024**power for power, suffix in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), start=1)
@@ -68,12 +75,18 @@ class Resources(Model):
         return {name: str(quantity) for name, quantity in value.items()} if isinstance(value, dict) else value
 
 
+class VariableSource(Model):
+    """Where an environment variable's value comes from, as in a PodSpec: a Pod's IP, one of its annotations."""
+
+    value_from: dict[Source, dict[str, Any]] = Field(min_length=1, max_length=1)
+
+
 class PodSettings(Model):
     """What the Pods of a stage or of an accelerator profile are given, and their Jobs."""
 
     image: str = Field(default="", description="Runtime image; empty for images.runtime.")
     resources: Resources = Resources()
-    env: dict[str, str] = Field(default_factory=dict)
+    env: dict[str, str | VariableSource] = Field(default_factory=dict)
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: tuple[dict[str, Any], ...] = ()
     job_labels: dict[str, str] = Field(default_factory=dict)
@@ -82,7 +95,8 @@ class PodSettings(Model):
     pod_annotations: dict[str, str] = Field(default_factory=dict)
     scheduler_name: str = ""
     runtime_class_name: str = ""
-    shared_memory: str = Field(
+    host_network: bool = Field(default=False, description="Whether Pods use their node's network instead of their own.")
+    shared_memory: QuantityIfAny = Field(
         default="", description="Size of an in-memory /dev/shm; empty for the runtime's default."
     )
     volumes: tuple[dict[str, Any], ...] = ()
@@ -94,11 +108,6 @@ class PodSettings(Model):
         default_factory=dict, description="Merged over the restricted default. In both, null removes a field."
     )
 
-    @field_validator("shared_memory")
-    @classmethod
-    def _is_a_quantity_if_any(cls, value: str) -> str:
-        return value and _checked(value)
-
 
 class Profile(PodSettings):
     """An accelerator profile: how Pods ask for a kind of device. Adding a device is adding one of these."""
@@ -106,14 +115,19 @@ class Profile(PodSettings):
     device_target: DeviceTarget
     resource: str | None = Field(default=None, description="Extended resource of the device plugin; none on CPU.")
     devices_per_node: int | None = Field(default=None, ge=1, description="Devices that a node has at most.")
-    device_memory: str = Field(
+    allowed_devices: tuple[int, ...] = Field(
+        default=(), description="How many devices of a node a Pod may have; empty for any number up to the node's."
+    )
+    device_memory: QuantityIfAny = Field(
         default="", description="Memory of one device, against which a run's estimate is held; empty for no check."
     )
 
-    @field_validator("device_memory")
-    @classmethod
-    def _is_memory_if_any(cls, value: str) -> str:
-        return value and _checked(value)
+    @model_validator(mode="after")
+    def _a_node_has_as_many_as_are_allowed(self) -> Self:
+        most = self.devices_per_node
+        if self.allowed_devices and (min(self.allowed_devices) < 1 or (most and max(self.allowed_devices) > most)):
+            raise ValueError(f"allowedDevices are numbers from 1 to devicesPerNode, {most}; not {self.allowed_devices}")
+        return self
 
 
 class Jobs(Model):

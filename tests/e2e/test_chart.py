@@ -33,7 +33,7 @@ VALUES: dict[str, list[str]] = {
         "podSecurityContext.runAsGroup=null",
         "stagePodSecurityContext.runAsUser=2000",
         "stagePodSecurityContext.fsGroup=null",
-        "profiles.ascend-910=null",
+        "profiles.ascend-910b=null",
         "priorityClassName=system-cluster-critical",
         "serviceMonitor.enabled=true",
         "prometheusRule.enabled=true",
@@ -115,8 +115,8 @@ def test_a_user_of_ten_digits_stays_a_whole_number(tmp_path: Path) -> None:
 
 
 def test_a_profile_set_to_null_is_gone(tmp_path: Path) -> None:
-    settings = operator_settings(render(["profiles.ascend-910=null"]), tmp_path)
-    assert set(settings.profiles) == {"cpu", "ascend-910b", "ascend-a3"}
+    settings = operator_settings(render(["profiles.ascend-910b=null"]), tmp_path)
+    assert set(settings.profiles) == {"cpu", "ascend-a3"}
 
 
 def test_a_profile_of_one_s_own_is_added(tmp_path: Path) -> None:
@@ -165,13 +165,17 @@ def test_with_namespaces_it_has_no_right_in_the_cluster() -> None:
         ("jobs.ttlSecondsAfterFinished=60", "/jobs/ttlSecondsAfterFinished"),
         ("podSecurityContext.runAsUser=me", "/podSecurityContext/runAsUser"),
         ("stagePodSecurityContext.fsGroup=-1", "/stagePodSecurityContext/fsGroup"),
-        ("profiles.ascend-910.podSecurityContext.runAsUser=me", "/profiles/ascend-910/podSecurityContext/runAsUser"),
+        ("profiles.ascend-a3.podSecurityContext.runAsUser=me", "/profiles/ascend-a3/podSecurityContext/runAsUser"),
         ("verifiers.python={timeit}", "does not match pattern"),
         ("replicas=2", "'replicas' not allowed"),
         ("resources.limits.memory=1GB", "/resources/limits/memory': '1GB' does not match pattern"),
         ("stages.filter.resources.requests.cpu=500 m", "/stages/filter/resources/requests/cpu"),
         ("profiles.cpu.sharedMemory=64GB", "/profiles/cpu/sharedMemory"),
         ("stages.pack.sharedMemory=1 Gi", "/stages/pack/sharedMemory"),
+        ("profiles.ascend-910b.deviceMemory=64GB", "/profiles/ascend-910b/deviceMemory"),
+        ("profiles.ascend-910b.allowedDevices={0}", "/profiles/ascend-910b/allowedDevices/0"),
+        ("profiles.ascend-910b.hostNetwork=yes please", "/profiles/ascend-910b/hostNetwork"),
+        ("profiles.ascend-910b.env.HCCL_IF_IP.fieldRef.fieldPath=status.podIP", "/profiles/ascend-910b/env/HCCL_IF_IP"),
     ],
 )
 def test_wrong_values_are_refused(value: str, message: str) -> None:

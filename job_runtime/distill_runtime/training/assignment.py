@@ -17,6 +17,7 @@ class Assignment(Model):
     checkpoint_every_steps: int = Field(ge=1)
     checkpoints_kept: int = Field(ge=1)
     training_log: Path
+    compiled: Path = Field(description="Directory of compiled graphs, which the next attempt need not compile again.")
     failures: Path = Field(description="Directory in which a worker explains why it gives up.")
     workers: int = Field(ge=1, description="Worker processes in all.")
     reporting_rank: int = Field(ge=0, description="The worker that knows the loss and writes the log.")

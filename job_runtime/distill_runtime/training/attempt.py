@@ -6,6 +6,7 @@
 <output>.work/initial/               base weights, where each worker needs its own copy of the names
 <output>.work/base/                  links to the base weights, where MindFormers writes beside what it loads
 <output>.work/mindformers/           what MindFormers writes for itself
+<output>.work/compiled/              compiled graphs, see `worker_environment`
 <output>.logs/attempt-<n>-<host>/    the workers' output, this node's YAML and assignment
 """
 
@@ -84,6 +85,11 @@ class RunPaths:
     def mindformers(self) -> Path:
         """MindFormers' own output directory."""
         return self.work / "mindformers"
+
+    @property
+    def compiled(self) -> Path:
+        """Compiled graphs."""
+        return self.work / "compiled"
 
     @property
     def strategies(self) -> Path:
@@ -177,6 +183,7 @@ def write_orders(
         checkpoint_every_steps=contract.checkpoint.every_steps,
         checkpoints_kept=contract.checkpoint.keep,
         training_log=paths.training_log,
+        compiled=paths.compiled,
         failures=paths.logs,
         workers=schedule.devices,
         # With pipeline parallelism the loss is known where the last layers are.

@@ -9,17 +9,19 @@ from distill_runtime.foundation.errors import StageError
 from distill_runtime.process.child_process import end_with_parent
 from distill_runtime.training import cpu_patches, data_patches, patching
 from distill_runtime.training.assignment import Assignment, Failure, failure_file
+from distill_runtime.training.worker_environment import set_up_environment
 
 
 def main(path: Path) -> int:
     """Train as ordered and return the exit code."""
     end_with_parent()
     assignment = Assignment.model_validate_json(path.read_bytes())
+    rank = int(os.environ.get("RANK_ID", "0"))
+    set_up_environment(assignment, rank, os.environ)
     try:
         train(assignment)
     except StageError as error:
         failure = Failure(reason=error.reason, message=error.message)
-        rank = int(os.environ.get("RANK_ID", "0"))
         failure_file(assignment.failures, rank).write_text(failure.model_dump_json(by_alias=True), encoding="utf-8")
         return error.exit_code
     return EXIT_DONE

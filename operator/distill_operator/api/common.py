@@ -73,8 +73,8 @@ class Accelerator(Model):
     """The devices of a run."""
 
     profile: DnsName = Field(
-        description="Accelerator profile of the operator's configuration: cpu, ascend-910b, ascend-910, ascend-a3, "
-        "or one of your own (values.yaml, profiles)."
+        description="Accelerator profile of the operator's configuration: cpu, ascend-910b, ascend-a3, or one of your "
+        "own (values.yaml, profiles)."
     )
     nodes: int = Field(default=1, ge=1, le=1024, description="Nodes, one Pod on each.")
     devices_per_node: int = Field(

@@ -17,7 +17,7 @@ from distill_operator.observation import (
     ResourceKey,
 )
 from distill_operator.plan.stages import Outline, Stage, Teamwork, job_name
-from distill_operator.settings import PodSettings, Settings
+from distill_operator.settings import PodSettings, Settings, VariableSource
 from distill_runtime.contract import (
     EXIT_WRONG_INPUT,
     PROGRESS_PORT,
@@ -230,16 +230,22 @@ def _container(stage: Stage, settings: Settings) -> Manifest:
 
 def _environment(stage: Stage, settings: Settings) -> list[Manifest]:
     """Give the variables: those of the command go to all of its Pods, also to those with devices."""
-    variables = {
+    variables: dict[str, str | VariableSource] = {
         **({} if _reads_a_source(stage.contract) else OFFLINE),
         **settings.stage(stage.command).env,
         **(stage.profile.env if stage.profile is not None else {}),
     }
-    environment: list[Manifest] = [{"name": key, "value": value} for key, value in variables.items()]
+    environment = [_variable(name, value) for name, value in variables.items()]
     if stage.secret is not None:
         reference = {"name": stage.secret.secret, "key": stage.secret.key}
         environment.append({"name": stage.secret.name, "valueFrom": {"secretKeyRef": reference}})
     return environment
+
+
+def _variable(name: str, value: str | VariableSource) -> Manifest:
+    if isinstance(value, VariableSource):
+        return {"name": name, "valueFrom": dict(value.value_from)}
+    return {"name": name, "value": value}
 
 
 def _pod_settings(stage: Stage, settings: Settings) -> PodSettings:
@@ -261,6 +267,9 @@ def _apply(job: Manifest, configured: PodSettings, stage: Stage) -> None:
         "runtimeClassName": configured.runtime_class_name,
     }
     pod.update({field: value for field, value in optional.items() if value})
+    if configured.host_network:
+        # With the node's own resolver Pods of the same attempt would not find each other.
+        pod |= {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
     container["image"] = configured.image or container["image"]
     container["resources"] = _resources(configured, stage)
     pod["securityContext"] = _merged(pod["securityContext"], configured.pod_security_context)

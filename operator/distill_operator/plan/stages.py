@@ -141,6 +141,14 @@ def find_profile(settings: Settings, accelerator: Accelerator) -> Profile | Inva
             f"accelerator.devicesPerNode is {accelerator.devices_per_node}, but a node of profile {name!r} has "
             f"{profile.devices_per_node}: ask for fewer, or spread the run over more nodes.",
         )
+    if profile.allowed_devices and accelerator.devices_per_node not in profile.allowed_devices:
+        allowed = ", ".join(map(str, sorted(profile.allowed_devices)))
+        return Invalid(
+            "DevicesNotAllowed",
+            f"accelerator.devicesPerNode is {accelerator.devices_per_node}, but of a node of profile {name!r} a Pod "
+            f"may have only {allowed} devices. Create the object again with one of these numbers, or change "
+            "allowedDevices in the chart's values.",
+        )
     return profile
 
 

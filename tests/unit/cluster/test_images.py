@@ -3,8 +3,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.cluster.images import pip_configuration
 from tests.cluster.settings import REPOSITORY
 
@@ -34,20 +32,8 @@ def test_an_image_installs_what_our_package_and_its_extra_depend_on(tmp_path: Pa
     assert files["constraints"] == ["mindspore==2.7.0", "numpy==1.26.4", "ruff==0.11"]
 
 
-def test_what_the_base_image_brings_is_neither_installed_nor_constrained(tmp_path: Path) -> None:
-    files = written(tmp_path, "runtime", "MindSpore", "mindformers")
-    assert files["requirements"] == ["fsspec[http]", "numpy<2", "pydantic>=2"]
-    assert files["constraints"] == ["numpy==1.26.4", "ruff==0.11"]
-
-
 def test_a_change_of_a_tools_settings_changes_nothing_that_is_installed(tmp_path: Path) -> None:
     assert written(tmp_path, "operator", width=100) == written(tmp_path, "operator", width=120)
-
-
-def test_a_name_that_the_image_does_not_install_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(subprocess.CalledProcessError) as refused:
-        written(tmp_path, "runtime", "mindspore", "mindformer")
-    assert refused.value.stderr == "FROM_BASE names mindformer, which the runtime image does not need\n"
 
 
 def test_a_base_with_another_python_is_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import yaml
 from distill_operator.api import KINDS
 from distill_operator.metrics import Metrics
 from distill_operator.plan.obstacles import HINDRANCES
+from distill_operator.settings import Profile
 from distill_runtime.contract import Model
 
 ROOT = Path(__file__).parents[3]
@@ -114,3 +115,29 @@ def test_alerts_ask_for_metrics_that_exist() -> None:
     asked = set(METRIC.findall(rules))
     assert asked
     assert asked <= exposed_metrics()
+
+
+def profiles() -> Iterator[dict[str, Any]]:
+    """Profiles of the chart as the pages change them, by Helm's way of merging."""
+    shipped = yaml.safe_load((ROOT / "helm/npu-distill/values.yaml").read_text())["profiles"]
+    for page in PAGES:
+        for block in YAML_BLOCK.findall(page.read_text()):
+            for document in yaml.safe_load_all(block):
+                if isinstance(document, dict) and "profiles" in document:
+                    for name, fields in document["profiles"].items():
+                        own = {**fields, "env": {**shipped.get(name, {}).get("env", {}), **fields.get("env", {})}}
+                        yield {**shipped.get(name, {}), **own}
+
+
+def test_profiles_are_ones_that_the_operator_reads() -> None:
+    found = [Profile.model_validate(profile) for profile in profiles()]
+    assert any(profile.volumes for profile in found)
+    assert any(profile.host_network for profile in found)
+
+
+def test_the_supported_versions_are_the_locked_ones() -> None:
+    locked = (ROOT / "requirements.lock").read_text().splitlines()
+    page = (ROOT / "docs" / "support.md").read_text()
+    for name, distribution in (("MindFormers", "mindformers"), ("MindSpore", "mindspore")):
+        (version,) = (line.partition("==")[2] for line in locked if line.startswith(f"{distribution}=="))
+        assert re.search(rf"^\| {name} \| {re.escape(version)}\b", page, re.MULTILINE)

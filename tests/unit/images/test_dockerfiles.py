@@ -1,6 +1,7 @@
 """What all the Dockerfiles promise."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -68,3 +69,47 @@ def test_where_pip_and_apt_get_packages_from_can_be_said(image: str) -> None:
             assert "APT_MIRROR" in said
             assert "Dir::Etc=/tmp/apt" in words
     assert installing == 1
+
+
+RUNTIME = (REPOSITORY / "images/runtime/Dockerfile").read_text()
+CHIPS = ("910b", "a3")
+
+
+def default(argument: str) -> str:
+    """The default of a build argument of the runtime image, as it is written."""
+    (value,) = (line.partition("=")[2] for line in RUNTIME.splitlines() if line.startswith(f"ARG {argument}="))
+    return value
+
+
+def test_without_a_chip_the_base_is_pythons_and_with_one_it_is_canns() -> None:
+    """Expanded by a shell, whose rules for these forms are those of the builders."""
+    script = (
+        f'CANN_VERSION={default("CANN_VERSION")}; CANN_IMAGE="{default("CANN_IMAGE")}"; echo "{default("BASE_IMAGE")}"'
+    )
+    bases = [
+        subprocess.run(["sh", "-c", script], env={"CHIP": chip}, capture_output=True, text=True, check=True).stdout
+        for chip in ("", *CHIPS)
+    ]
+    cann = f"quay.io/ascend/cann:{default('CANN_VERSION')}"
+    assert bases == [
+        "python:3.11-slim-bookworm\n",
+        *(f"{cann}-{chip}-ubuntu22.04-py3.11\n" for chip in CHIPS),
+    ]
+
+
+@pytest.mark.parametrize("page", ["images/README.md", "docs/support.md"])
+def test_the_documentation_names_the_base_for_npus_exactly(page: str) -> None:
+    assert f"quay.io/ascend/cann:{default('CANN_VERSION')}-910b-ubuntu22.04-py3.11" in (REPOSITORY / page).read_text()
+
+
+def test_the_user_that_a_stage_runs_as_is_one_that_the_image_knows() -> None:
+    """Between several devices HCCL fails for a user without a name (vllm-ascend#9490)."""
+    (user,) = (line.split()[1] for line in RUNTIME.splitlines() if line.startswith("USER "))
+    uid, gid = user.split(":")
+    assert f"echo 'npu-distill:x:{uid}:{gid}::/tmp:/usr/sbin/nologin' >>/etc/passwd" in RUNTIME
+    assert f"echo 'npu-distill:x:{gid}:' >>/etc/group" in RUNTIME
+
+
+def test_stages_start_by_the_entrypoint_which_can_be_executed() -> None:
+    assert 'ENTRYPOINT ["/usr/local/bin/entrypoint.sh", "python", "-m", "distill_runtime"]' in RUNTIME
+    assert (REPOSITORY / "images/runtime/entrypoint.sh").stat().st_mode & 0o111 == 0o111

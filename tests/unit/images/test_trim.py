@@ -60,20 +60,34 @@ def folder(machine: str, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("machine", REMOVED)
 def test_what_is_of_no_use_on_a_cpu_is_removed_and_nothing_else(machine: str, folder: Path) -> None:
-    trim.main(folder, machine)
+    trim.main(folder, machine, "CPU")
     assert installed(machine) - set(outline(folder)) == REMOVED[machine]
+
+
+@pytest.mark.parametrize("machine", REMOVED)
+def test_for_npus_all_of_mindspore_stays_but_what_is_for_gpus(machine: str, folder: Path) -> None:
+    trim.main(folder, machine, "Ascend")
+    removed = installed(machine) - set(outline(folder))
+    kept = {name for name in REMOVED[machine] if name.startswith("mindspore/") and "gpu" not in name}
+    assert removed == REMOVED[machine] - kept
+    assert "mindspore/lib/plugin/libmindspore_ascend.so.2" in kept
+
+
+@pytest.mark.parametrize("devices", trim.KEPT)
+def test_what_is_kept_is_something_that_would_be_removed(devices: str) -> None:
+    assert set(trim.KEPT[devices]) <= trim.EVERYWHERE.keys()
 
 
 @pytest.mark.parametrize("machine", ["x86_64"])
 def test_a_wheel_that_has_changed_ends_the_build(folder: Path) -> None:
     (folder / "mindspore/lib/plugin/cpu/libakg.so").unlink()
     with pytest.raises(SystemExit, match=r"nothing in .* matches mindspore/lib/plugin/cpu/libakg.so"):
-        trim.main(folder, "x86_64")
+        trim.main(folder, "x86_64", "CPU")
 
 
 def test_an_architecture_without_a_wheel_is_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no wheel for riscv64, only for x86_64 and aarch64"):
-        trim.main(tmp_path, "riscv64")
+        trim.main(tmp_path, "riscv64", "CPU")
 
 
 @pytest.mark.parametrize("machine", REMOVED)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from unit.operator.builders import SETTINGS, UID, key, ready, resource, succeeded_stage
+from unit.operator.builders import CHART_VALUES, SETTINGS, UID, key, ready, resource, succeeded_stage
 
 from distill_operator.api.common import NAME_LIMIT
 from distill_operator.plan.kinds import KIND_PLANS
@@ -20,16 +20,22 @@ EVERYTHING = {
     "deviceTarget": "Ascend",
     "resource": "huawei.com/Ascend910",
     "devicesPerNode": 8,
+    "allowedDevices": [1, 2, 4, 8],
+    "deviceMemory": "64Gi",
     "image": "registry.example/runtime-ascend:1",
     "nodeSelector": {"accelerator": "huawei-Ascend910"},
     "tolerations": [{"key": "npu", "operator": "Exists"}],
-    "env": {"HCCL_CONNECT_TIMEOUT": "1200"},
+    "env": {
+        "HCCL_CONNECT_TIMEOUT": "1200",
+        "HCCL_IF_IP": {"valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+    },
     "podLabels": {"ring-controller.atlas": "ascend-910b"},
     "podAnnotations": {"sp-block": "16"},
     "jobLabels": {"kueue.x-k8s.io/queue-name": "team-a"},
     "jobAnnotations": {"acme.example/cost-center": "7"},
     "schedulerName": "volcano",
     "runtimeClassName": "ascend",
+    "hostNetwork": True,
     "sharedMemory": "64Gi",
     "volumes": [{"name": "driver", "hostPath": {"path": "/usr/local/Ascend/driver"}}],
     "volumeMounts": [{"name": "driver", "mountPath": "/usr/local/Ascend/driver", "readOnly": True}],
@@ -37,7 +43,7 @@ EVERYTHING = {
     "podSecurityContext": {"supplementalGroups": [1000]},
     "containerSecurityContext": {"privileged": True},
 }
-STAGE_FIELDS = EVERYTHING.keys() - {"deviceTarget", "resource", "devicesPerNode"}
+STAGE_FIELDS = EVERYTHING.keys() - {"deviceTarget", "resource", "devicesPerNode", "allowedDevices", "deviceMemory"}
 FULL_SETTINGS = Settings.model_validate(
     {
         "images": {"runtime": "registry.example/runtime:1", "pullPolicy": "Always", "pullSecrets": ["registry"]},
@@ -46,6 +52,13 @@ FULL_SETTINGS = Settings.model_validate(
         "profiles": {"ascend-910b": EVERYTHING},
     }
 )
+SHIPPED = Settings.model_validate(
+    {
+        "images": {"runtime": "registry.example/runtime:1"},
+        **{name: CHART_VALUES[name] for name in ("stagePodSecurityContext", "stages", "profiles")},
+    }
+)
+"""What the chart ships."""
 ENDPOINT = {"endpoint": {"url": "http://served/v1", "model": "qwen"}}
 
 
@@ -91,11 +104,19 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
     "train-in-two-pods": ("FinetuneRun", "train", TWO_NODES, SETTINGS),
     "train-preflight": ("FinetuneRun", "train-preflight", NPUS, FULL_SETTINGS),
     "train-on-npus": ("FinetuneRun", "train", NPUS, FULL_SETTINGS),
+    "train-on-ascend-910b": ("FinetuneRun", "train", NPUS, SHIPPED),
+    "train-on-ascend-a3": (
+        "FinetuneRun",
+        "train",
+        {"accelerator": {"profile": "ascend-a3", "nodes": 2, "devicesPerNode": 16}},
+        SHIPPED,
+    ),
+    "eval-on-ascend-910b": ("EvalRun", "eval", {"accelerator": {"profile": "ascend-910b"}}, SHIPPED),
     "eval-preflight": ("EvalRun", "eval-preflight", {"accelerator": {"profile": "ascend-910b"}}, FULL_SETTINGS),
     "eval-of-weights": ("EvalRun", "eval", None, SETTINGS),
     "eval-of-an-endpoint": ("EvalRun", "eval", {"target": ENDPOINT, "accelerator": None, **CREDENTIALS}, SETTINGS),
 }
-ON_CPU = sorted(CASES.keys() - {"train-on-npus"})
+RESTRICTED = sorted(CASES.keys() - {"train-on-npus"})
 
 
 def case(name: str) -> list[Manifest]:
@@ -129,8 +150,8 @@ def test_only_stages_that_read_sources_see_credentials_and_the_hub(name: str) ->
     assert ("HF_HUB_OFFLINE" in {variable["name"] for variable in container["env"]}) is not reads
 
 
-@pytest.mark.parametrize("name", ON_CPU)
-def test_pods_without_devices_satisfy_pod_security_restricted(name: str) -> None:
+@pytest.mark.parametrize("name", RESTRICTED)
+def test_pods_of_shipped_profiles_satisfy_pod_security_restricted(name: str) -> None:
     """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted, control by control."""
     pod = pod_of(name)
     context, containers = pod["securityContext"], pod["containers"] + pod.get("initContainers", [])
@@ -221,7 +242,15 @@ def test_stages_without_devices_have_what_profiles_have() -> None:
         (container,) = pod["containers"]
         labels = {name: value for name, value in metadata["labels"].items() if not name.startswith("npu-distill.io/")}
         mounts = [mount["name"] for mount in container["volumeMounts"]]
-        fields = ("nodeSelector", "tolerations", "schedulerName", "runtimeClassName", "securityContext")
+        fields = (
+            "nodeSelector",
+            "tolerations",
+            "schedulerName",
+            "runtimeClassName",
+            "hostNetwork",
+            "dnsPolicy",
+            "securityContext",
+        )
         return {
             "labels": labels,
             "annotations": metadata["annotations"],
@@ -319,7 +348,7 @@ def test_a_secret_is_only_referred_to() -> None:
 
 def test_only_pods_that_must_meet_have_a_service() -> None:
     with_service = {name for name in CASES if any(manifest["kind"] == "Service" for manifest in case(name))}
-    assert with_service == {"train-in-two-pods", "train-on-npus"}
+    assert with_service == {"train-in-two-pods", "train-on-npus", "train-on-ascend-910b", "train-on-ascend-a3"}
 
 
 def test_the_preflight_holds_no_devices_and_reads_the_same_contract() -> None:

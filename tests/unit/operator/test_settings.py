@@ -75,6 +75,14 @@ def test_quantities_may_be_numbers_in_yaml(tmp_path: Path) -> None:
             SMALLEST.replace("CPU", "CPU, deviceMemory: 64GB"),
             "profiles.cpu.deviceMemory: Value error, '64GB' is no quantity of Kubernetes",
         ),
+        (
+            SMALLEST.replace("CPU", "CPU, devicesPerNode: 8, allowedDevices: [8, 16]"),
+            "profiles.cpu: Value error, allowedDevices are numbers from 1 to devicesPerNode, 8; not (8, 16)",
+        ),
+        (
+            SMALLEST.replace("CPU", "CPU, env: {IP: {valueFrom: {field: {}}}}"),
+            "profiles.cpu.env.IP.VariableSource.valueFrom.field.[key]: Input should be 'fieldRef'",
+        ),
     ],
 )
 def test_an_error_names_the_file_and_the_field(tmp_path: Path, text: str, problem: str) -> None:

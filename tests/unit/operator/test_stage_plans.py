@@ -276,6 +276,23 @@ def test_an_accelerator_that_is_not_configured(kind: str, accelerator: dict[str,
     assert words in planned.message
 
 
+@pytest.mark.parametrize("kind", ["FinetuneRun", "EvalRun"])
+@pytest.mark.parametrize(("devices", "allowed"), [(1, True), (3, False), (4, True)])
+def test_a_number_of_devices_that_a_node_does_not_give(kind: str, devices: int, allowed: bool) -> None:
+    profile = SETTINGS.profiles["ascend-910b"].model_copy(update={"allowed_devices": (4, 2, 1)})
+    settings = SETTINGS.model_copy(update={"profiles": {"ascend-910b": profile}})
+    dependency = ready({"FinetuneRun": "DistillDataset", "EvalRun": "FinetuneRun"}[kind])
+    planned = plan(kind, "train", {"accelerator": {**NPU, "devicesPerNode": devices}}, dependency, settings)
+    if allowed:
+        assert isinstance(planned, Stage)
+    else:
+        assert isinstance(planned, Invalid)
+        assert planned.reason == "DevicesNotAllowed"
+        assert (
+            "devicesPerNode is 3, but of a node of profile 'ascend-910b' a Pod may have only 1, 2, 4" in planned.message
+        )
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [

@@ -25,6 +25,7 @@ def test_the_log_is_durable_before_the_checkpoint_is(tmp_path: Path, monkeypatch
         checkpoint_every_steps=2,
         checkpoints_kept=1,
         training_log=tmp_path / "log.jsonl",
+        compiled=tmp_path / "compiled",
         failures=tmp_path,
         workers=1,
         reporting_rank=0,

@@ -175,6 +175,8 @@ def test_ended_at_any_step_it_goes_on_with_the_same_losses(workplace: Workplace,
     assert (begun[0], begun[-1]) == (0, resumed)
     assert result.metrics["lostSteps"] == sum(done) - sum(begun)
     assert workplace.losses("ended") == workplace.losses("trained")
+    (log,) = workplace.root.glob("ended.logs/attempt-3-*/worker-0.log")
+    assert "Use the compilation cache" in log.read_text()  # MindSpore's word that it has not compiled
     weights = [load_file(workplace.root / output / "model.safetensors") for output in ("trained", "ended")]
     for name, array in weights[0].items():
         assert np.array_equal(array, weights[1][name]), name

@@ -1,6 +1,7 @@
 """The msrun stage: fine-tune on packed data, from wherever an earlier Pod got to, and export the model."""
 
 import logging
+import os
 import shutil
 import time
 from collections import deque
@@ -29,6 +30,7 @@ from distill_runtime.training.attempt import (
 )
 from distill_runtime.training.checkpoints import Checkpoint, complete_checkpoints
 from distill_runtime.training.configuration import build_configuration
+from distill_runtime.training.devices import check_devices
 from distill_runtime.training.export import export_model, unify_checkpoint
 from distill_runtime.training.inputs import TrainingInputs, fingerprint_model, open_inputs
 from distill_runtime.training.launcher import Node, run_workers
@@ -77,8 +79,10 @@ def run(contract: TrainContract, context: StageContext) -> Result:
     Every node runs its own workers; the first one also prepares and finishes.
 
     Raises:
-        WrongInput: as `check`.
+        WrongInput: as `check`; DeviceNotReady.
     """
+    if contract.device_target == "Ascend":
+        check_devices(contract.devices_per_node, context.volume.resolve(contract.output), os.environ)
     inputs = _check(contract, context)
     refuse_changes(context.volume, contract, context.fingerprints)
     if context.index == 0:

@@ -62,12 +62,18 @@ class ChildProcess:
             file.seek(max(0, self.log.stat().st_size - _LAST_BYTES))
             return file.read().decode("utf-8", "replace").splitlines()[-_LAST_LINES:]
 
+    def how_it_ended(self) -> str:
+        """Say how it ended: by itself, or by a signal."""
+        code = self.process.returncode
+        if code is None:
+            return "was still running"
+        if code == -signal.SIGKILL:
+            return "was killed by SIGKILL, perhaps for lack of memory"
+        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
     def describe_end(self) -> str:
         """Say how it ended and what it said: the line of its last exception, else its last line."""
-        code = self.process.returncode
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        if code == -signal.SIGKILL:
-            how += ", perhaps for lack of memory"
+        how = self.how_it_ended()
         lines = [line for line in self.last_lines() if line.strip()]
         exceptions = [line for line in lines if _EXCEPTION.match(line)]
         if not lines:

@@ -28,6 +28,7 @@ from distill_runtime.training.attempt import (
     training_metrics,
     write_orders,
 )
+from distill_runtime.training.causes import judge
 from distill_runtime.training.checkpoints import Checkpoint, complete_checkpoints
 from distill_runtime.training.configuration import build_configuration
 from distill_runtime.training.devices import check_devices
@@ -183,7 +184,11 @@ def _train(
     paths: RunPaths,
     checkpoint: Checkpoint | None,
 ) -> None:
-    """Run this node's workers to their end."""
+    """Run this node's workers to their end.
+
+    Raises:
+        StageError: if they failed, as `judge` says.
+    """
     assignment = write_orders(contract, inputs, paths, checkpoint)
     if context.index == 0:
         shutil.copyfile(paths.logs / CONFIGURATION_NAME, paths.partial / CONFIGURATION_NAME)
@@ -201,7 +206,10 @@ def _train(
         resumed=resumed,
     )
     node = Node(context.index, contract.nodes, contract.devices_per_node, contract.rendezvous)
-    run_workers(node, assignment, paths.logs, progress.update)
+    cause = run_workers(node, assignment, paths.logs, progress.update)
+    if cause is not None:
+        progress.update()  # what the workers did last
+        raise judge(cause, progress.new_step)
 
 
 def _latest(paths: RunPaths, inputs: TrainingInputs) -> Checkpoint | None:
@@ -242,7 +250,7 @@ def _whole_weights(contract: TrainContract, paths: RunPaths, checkpoint: Checkpo
 
 @dataclass
 class _StepProgress:
-    """Passes the training log on to the reporter."""
+    """Passes the training log on to the reporter; `new_step` tells whether this attempt has done any."""
 
     reporter: Reporter
     follower: TrainingLogFollower
@@ -250,6 +258,7 @@ class _StepProgress:
     resumed: int
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_SPEED_STEPS))
     overflow_steps: int = 0
+    new_step: bool = False
 
     def update(self) -> None:
         """Report the steps that were done since the last call."""
@@ -260,6 +269,7 @@ class _StepProgress:
                 self.seconds.append(record.seconds)
         if record is None or record.step <= self.resumed:
             return
+        self.new_step = True
         metrics = {"loss": record.loss, "learningRate": record.learning_rate}
         if self.seconds:
             metrics["tokensPerSecond"] = self.tokens_per_step * len(self.seconds) / sum(self.seconds)

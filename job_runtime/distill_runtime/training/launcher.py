@@ -19,6 +19,7 @@ from distill_runtime.contract import Rendezvous
 from distill_runtime.foundation.errors import Retryable, WrongInput
 from distill_runtime.process.child_process import ChildProcess, start
 from distill_runtime.training.assignment import Failure, failure_file
+from distill_runtime.training.causes import Cause, find_cause
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Node:
         return self.nodes * self.workers
 
 
-def run_workers(node: Node, assignment: Path, logs: Path, tick: Callable[[], None]) -> None:
+def run_workers(node: Node, assignment: Path, logs: Path, tick: Callable[[], None]) -> Cause | None:
     """Run this node's workers to their end.
 
     Args:
@@ -66,9 +67,12 @@ def run_workers(node: Node, assignment: Path, logs: Path, tick: Callable[[], Non
         logs: an existing directory of this attempt and node alone, for their output and what they leave.
         tick: called a few times a second.
 
+    Returns:
+        Why they failed; None when all have ended well.
+
     Raises:
         WrongInput: with what a worker found wrong.
-        Retryable: WorkerFailed or RendezvousFailed, with the last lines of the log.
+        Retryable: RendezvousFailed.
     """
     environment = {"LOCAL_DEFAULT_PATH": str(logs)}  # where MindFormers keeps its logs
     children: list[ChildProcess] = []
@@ -89,43 +93,46 @@ def run_workers(node: Node, assignment: Path, logs: Path, tick: Callable[[], Non
                     "DEVICE_ID": str(device),
                 }
                 children.append(start(f"worker-{rank}", _WORKER, [str(assignment)], environment | role, logs))
-        _wait(children, logs, tick)
+        return _wait(children, logs, tick)
     finally:
         # Nothing that a worker still does is of use: checkpoints are whole or not there. So it is killed at once.
         for child in children:
             child.kill()
 
 
-def _wait(children: list[ChildProcess], logs: Path, tick: Callable[[], None]) -> None:
+def _wait(children: list[ChildProcess], logs: Path, tick: Callable[[], None]) -> Cause | None:
     """Wait until all have ended well, or one has not."""
     running = list(children)
     scheduler_end: float | None = None
     while running:
         time.sleep(_POLL_SECONDS)
         tick()
-        for child in list(running):
-            code = child.process.poll()
-            if code is None:
-                continue
-            running.remove(child)
-            if code != 0:
-                _raise_failure(child, logs)
+        ended = [child for child in running if child.process.poll() is not None]
+        running = [child for child in running if child not in ended]
+        if failed := [child for child in ended if child.process.returncode != 0]:
+            return _explain(failed, children, logs)
         if [child.name for child in running] == ["scheduler"]:
             now = time.monotonic()
             scheduler_end = scheduler_end or now + _SCHEDULER_SECONDS
             if now > scheduler_end:
                 logger.warning("ending the scheduler, which outlives this node's workers by %s s", _SCHEDULER_SECONDS)
-                return
+                break
     tick()
+    return None
 
 
-def _raise_failure(child: ChildProcess, logs: Path) -> None:
-    """Say why a child ended, in its own words if it left any."""
+def _explain(failed: list[ChildProcess], children: list[ChildProcess], logs: Path) -> Cause:
+    """Say why workers ended, in their own words if they left any.
+
+    Raises:
+        WrongInput: with what one of them found wrong.
+    """
     for path in sorted(logs.glob(failure_file(logs, 0).name.replace("0", "*"))):
         failure = Failure.model_validate_json(path.read_bytes())
         raise WrongInput(failure.reason, failure.message)
-    logger.error("the last lines of %s:\n%s", child.log, "\n".join(child.last_lines()))
-    raise Retryable("WorkerFailed", f"on {socket.gethostname()} {child.describe_end()}")
+    for child in failed:
+        logger.error("the last lines of %s:\n%s", child.log, "\n".join(child.last_lines()))
+    return find_cause(failed, children)
 
 
 def _cluster_environment(node: Node) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 Every path in a contract is relative to the volume, which is where the claim is mounted (`/data` in a Pod, any
 directory on a laptop). What differs between the Pods of one Job comes from their environment: the index from
-JOB_COMPLETION_INDEX, the teacher's key from DISTILL_API_KEY. A contract never holds a secret.
+JOB_COMPLETION_INDEX, the node's name from DISTILL_NODE, the teacher's key from DISTILL_API_KEY. A contract never holds a secret.
 """
 
 from typing import Annotated, Literal, Self
@@ -38,6 +38,8 @@ CONTRACT_PATH = "/etc/npu-distill/contract.json"
 VOLUME_PATH = "/data"
 API_KEY_VARIABLE = "DISTILL_API_KEY"
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
+NODE_VARIABLE = "DISTILL_NODE"
+"""Name of the node that a training Pod runs on."""
 
 DeviceTarget = Literal["CPU", "Ascend"]
 

@@ -18,15 +18,23 @@ from distill_runtime.storage.fingerprints import fingerprint_artifact
 from distill_runtime.storage.inputs import refuse_changes
 from distill_runtime.training.attempt import (
     CONFIGURATION_NAME,
-    AttemptRecord,
     RunPaths,
+    attempts_metrics,
     choose_start,
     link_base_weights,
     make_paths,
     place_initial_weights,
-    record_attempt,
     training_metrics,
     write_orders,
+)
+from distill_runtime.training.attempt_log import (
+    AttemptRecord,
+    NoteWriter,
+    begin_attempt,
+    end_run,
+    nodes_of,
+    noted,
+    read_attempts,
 )
 from distill_runtime.training.causes import judge
 from distill_runtime.training.checkpoints import Checkpoint, complete_checkpoints
@@ -89,10 +97,11 @@ def run(contract: TrainContract, context: StageContext) -> Result:
     if context.index == 0:
         return _run_first_node(contract, context, inputs)
     paths = make_paths(contract, context.volume)
-    _await_first_node(paths)
-    checkpoint = _latest(paths, inputs)
-    if not _is_trained(checkpoint, inputs):
-        _train(contract, context, inputs, paths, checkpoint)
+    with noted(paths.logs) as note:
+        _await_first_node(paths)
+        checkpoint = _latest(paths, inputs)
+        if not _is_trained(checkpoint, inputs):
+            _train(contract, context, inputs, paths, checkpoint, note)
     return Result(
         outcome="Succeeded",
         reason="WorkersDone",
@@ -103,15 +112,17 @@ def run(contract: TrainContract, context: StageContext) -> Result:
 def _run_first_node(contract: TrainContract, context: StageContext, inputs: TrainingInputs) -> Result:
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
     paths = make_paths(contract, context.volume)
-    checkpoint = _latest(paths, inputs)
-    attempts = _begin_attempt(contract, inputs, paths, checkpoint)
-    if not _is_trained(checkpoint, inputs):
-        _train(contract, context, inputs, paths, checkpoint)
-    last = _await_last_checkpoint(paths, inputs)
-    context.reporter.update(message="exporting the model")
-    weights = _whole_weights(contract, paths, last)
-    export_model(weights, inputs.model, inputs.architecture, inputs.end_token, writer.directory)
-    return _finish(contract, inputs, paths, attempts, writer)
+    with noted(paths.logs) as note:
+        checkpoint = _latest(paths, inputs)
+        attempts = _begin_attempt(contract, inputs, paths, checkpoint)
+        context.reporter.update(metrics=attempts_metrics(attempts, inputs.schedule.devices))
+        if not _is_trained(checkpoint, inputs):
+            _train(contract, context, inputs, paths, checkpoint, note)
+        last = _await_last_checkpoint(paths, inputs)
+        context.reporter.update(message="exporting the model")
+        weights = _whole_weights(contract, paths, last)
+        export_model(weights, inputs.model, inputs.architecture, inputs.end_token, writer.directory)
+        return _finish(contract, inputs, paths, attempts[-1], writer)
 
 
 def _await_first_node(paths: RunPaths) -> None:
@@ -135,18 +146,17 @@ def _begin_attempt(
 ) -> list[AttemptRecord]:
     """Cut the log back to the checkpoint and note the attempt; gives all attempts."""
     resumed = 0 if checkpoint is None else checkpoint.step
-    lost = cut_log(paths.training_log, resumed)
+    kept, lost = cut_log(paths.training_log, resumed)
     if resumed:
-        logger.info("resuming from step %s of %s; %s steps are lost", resumed, inputs.schedule.total_steps, lost)
-    attempt = AttemptRecord(attempt=contract.attempt, resumed_from_step=resumed, lost_steps=lost)
-    return record_attempt(paths.attempts, attempt)
+        logger.info("resuming from step %s of %s; %s steps are lost", resumed, inputs.schedule.total_steps, len(lost))
+    return begin_attempt(paths.attempts, paths.all_logs, contract.attempt, resumed, kept, lost)
 
 
 def _finish(
     contract: TrainContract,
     inputs: TrainingInputs,
     paths: RunPaths,
-    attempts: list[AttemptRecord],
+    attempt: AttemptRecord,
     writer: ArtifactWriter,
 ) -> Result:
     """Make the artifact of the exported model complete, and sum the run up.
@@ -157,6 +167,8 @@ def _finish(
     steps = inputs.schedule.total_steps
     records = list(TrainingLogFollower(paths.training_log).read_new())
     unlogged = steps - len(records)
+    attempt = attempt.model_copy(update={"nodes": nodes_of(paths.all_logs, contract.attempt)})
+    attempts = end_run(paths.attempts, attempt, records)
     metrics = training_metrics(records, attempts, inputs)
     counts = {
         "steps": steps,
@@ -183,6 +195,7 @@ def _train(
     inputs: TrainingInputs,
     paths: RunPaths,
     checkpoint: Checkpoint | None,
+    note: NoteWriter,
 ) -> None:
     """Run this node's workers to their end.
 
@@ -208,8 +221,15 @@ def _train(
     node = Node(context.index, contract.nodes, contract.devices_per_node, contract.rendezvous)
     cause = run_workers(node, assignment, paths.logs, progress.update)
     if cause is not None:
+        note.failed(cause)
         progress.update()  # what the workers did last
-        raise judge(cause, progress.new_step)
+        raise judge(cause, progress.new_step, _failed_before(paths, contract.attempt))
+
+
+def _failed_before(paths: RunPaths, attempt: int) -> str | None:
+    """Give the essence of the failure of the attempt before, if that came to no step."""
+    before = [record for record in read_attempts(paths.attempts) if record.attempt < attempt]
+    return before[-1].essence if before and before[-1].stepless else None
 
 
 def _latest(paths: RunPaths, inputs: TrainingInputs) -> Checkpoint | None:

@@ -88,13 +88,21 @@ def find_cause(ended: Sequence[ChildProcess], children: Sequence[ChildProcess]) 
     return _by_exception(first)
 
 
-def judge(cause: Cause, new_step: bool) -> StageError:
+def judge(cause: Cause, new_step: bool, before: str | None) -> StageError:
     """Say whether another attempt could do better.
 
     Args:
         new_step: whether this attempt has done a step: then its settings have worked, and may again.
+        before: essence of the failure of the attempt before, if that has done no step either.
     """
     message = f"on {socket.gethostname()} {cause.message}"
+    # What infrastructure did twice it need not do on other nodes, or later: restarts.max bounds that.
+    if not new_step and not cause.settled and cause.essence == before and cause.failure_class != "infrastructure":
+        return WrongInput(
+            "RepeatedFailure",
+            f"{message}; the attempt before failed in the same way, and neither came to a first step",
+            cause.failure_class,
+        )
     error = WrongInput if cause.settled and not new_step else Retryable
     return error(cause.reason, message, cause.failure_class)
 

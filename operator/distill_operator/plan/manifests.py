@@ -30,7 +30,7 @@ from distill_runtime.contract import (
     Rendezvous,
     TrainContract,
 )
-from distill_runtime.contract.stages import CONTRACT_PATH, RENDEZVOUS_PORT, VOLUME_PATH
+from distill_runtime.contract.stages import CONTRACT_PATH, NODE_VARIABLE, RENDEZVOUS_PORT, VOLUME_PATH
 
 Manifest = dict[str, Any]
 
@@ -236,6 +236,8 @@ def _environment(stage: Stage, settings: Settings) -> list[Manifest]:
         **(stage.profile.env if stage.profile is not None else {}),
     }
     environment: list[Manifest] = [{"name": key, "value": value} for key, value in variables.items()]
+    if stage.outline.teamwork is Teamwork.TOGETHER:  # an attempt is remembered by its nodes
+        environment.append({"name": NODE_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}})
     if stage.secret is not None:
         reference = {"name": stage.secret.secret, "key": stage.secret.key}
         environment.append({"name": stage.secret.name, "valueFrom": {"secretKeyRef": reference}})

@@ -102,7 +102,7 @@ WRONG = [
 )
 def test_what_cannot_work_is_final_until_it_has_worked(tmp_path: Path, log: str, reason: str) -> None:
     cause = cause_of(ended(tmp_path, "worker-0", NOISE + log))
-    refused, retried = judge(cause, new_step=False), judge(cause, new_step=True)
+    refused, retried = judge(cause, new_step=False, before=None), judge(cause, new_step=True, before=None)
     assert isinstance(refused, WrongInput)
     assert isinstance(retried, Retryable)
     for error in (refused, retried):
@@ -115,6 +115,28 @@ def test_the_same_failure_has_the_same_essence(tmp_path: Path) -> None:
     one, other = (cause_of(ended(tmp_path, f"worker-{n}", said.format(n))) for n in (0, 5))
     another = cause_of(ended(tmp_path, "worker-0", "RuntimeError: the link is down\n"))
     assert one.essence == other.essence != another.essence
+
+
+@pytest.mark.parametrize(
+    ("log", "code", "new_step", "before", "reason"),
+    [
+        ("RuntimeError: task 12 failed\n", 1, False, "RuntimeError: task # failed", "RepeatedFailure"),
+        ("RuntimeError: task 12 failed\n", 1, False, "RuntimeError: another", None),
+        ("RuntimeError: task 12 failed\n", 1, False, None, None),
+        ("RuntimeError: task 12 failed\n", 1, True, "RuntimeError: task # failed", None),
+        (LET_DOWN, 1, False, "EI#: Getting socket times out. Reason: rank # is silent", None),  # of the network
+        ("", -signal.SIGKILL, False, "-9", None),  # from outside
+        ("", -signal.SIGSEGV, False, "-11", "RepeatedFailure"),
+        ("TypeError: x\n", 1, False, "TypeError: x", "WrongConfiguration"),  # has a remedy of its own
+    ],
+)
+def test_the_same_failure_twice_before_a_first_step_is_final(
+    tmp_path: Path, log: str, code: int, new_step: bool, before: str | None, reason: str | None
+) -> None:
+    error = judge(cause_of(ended(tmp_path, "worker-0", log, code)), new_step, before)
+    assert isinstance(error, WrongInput) == (reason is not None)
+    assert error.reason == (reason or "WorkerFailed")
+    assert ("the attempt before failed in the same way" in error.message) == (reason == "RepeatedFailure")
 
 
 def test_of_a_log_of_gigabytes_beginning_and_end_are_read(tmp_path: Path) -> None:

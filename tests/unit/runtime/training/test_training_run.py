@@ -170,9 +170,12 @@ def test_ended_at_any_step_it_goes_on_with_the_same_losses(workplace: Workplace,
     resumed = result.metrics["resumedFromStep"]
     assert resumed >= 6
     assert resumed % 3 == 0
-    attempts = (workplace.root / "ended" / "attempts.jsonl").read_text().splitlines()
-    begun = [json.loads(attempt)["resumedFromStep"] for attempt in attempts]
+    lines = (workplace.root / "ended" / "attempts.jsonl").read_text().splitlines()
+    attempts = [json.loads(line) for line in lines]
+    begun = [attempt["resumedFromStep"] for attempt in attempts]
     assert (begun[0], begun[-1]) == (0, resumed)
+    assert [attempt["toStep"] for attempt in attempts] == [*done, result.counts["steps"]]
+    assert [attempt["reason"] for attempt in attempts] == ["Terminated", "NoLastWord", "Trained"]
     assert result.metrics["lostSteps"] == sum(done) - sum(begun)
     assert workplace.losses("ended") == workplace.losses("trained")
     weights = [load_file(workplace.root / output / "model.safetensors") for output in ("trained", "ended")]

@@ -1,0 +1,109 @@
+"""Workers that fail, without MindSpore: the stage and its processes are real, only what they run is not training."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.student import pack_samples, train_contract, write_student
+
+from distill_runtime.contract import TrainContract
+from distill_runtime.foundation.errors import Retryable, StageError, WrongInput
+from distill_runtime.process.progress import Reporter
+from distill_runtime.process.stage import StageContext
+from distill_runtime.stages import msrun
+from distill_runtime.storage.volume import Volume
+from distill_runtime.training import launcher
+
+BEGINNING = """
+import json, os, signal, sys, time
+from pathlib import Path
+from distill_runtime.process.child_process import end_with_parent
+end_with_parent()
+orders = json.loads(Path(sys.argv[1]).read_text())
+def do_step(number):
+    with open(orders["trainingLog"], "a") as log:
+        log.write('{"step":%d,"epoch":1,"loss":2.0,"learningRate":0.1,"seconds":1.5}\\n' % number)
+"""
+
+Train = Callable[..., StageError]
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """Run an attempt whose workers run `code`, and give how it failed."""
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    monkeypatch.syspath_prepend(modules)
+    monkeypatch.setattr(launcher, "_WORKER", "stand_in_worker")
+    volume = Volume(tmp_path)
+    write_student(tmp_path / "student")
+    dataset = pack_samples(volume, 60)
+
+    def attempt(code: str, number: int = 1, **changes: object) -> StageError:
+        (modules / "stand_in_worker.py").write_text(BEGINNING + code)
+        contract: TrainContract = train_contract(dataset, attempt=number, **changes)
+        with pytest.raises(StageError) as failed:
+            msrun.run(contract, StageContext(volume, Reporter("msrun", "steps")))
+        return failed.value
+
+    return attempt
+
+
+def attempts(root: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (root / "trained.partial" / "attempts.jsonl").read_text().splitlines()]
+
+
+def test_a_configuration_that_mindformers_refuses_ends_the_run(train: Train) -> None:
+    error = train("raise TypeError('expert_paralel')")
+    assert isinstance(error, WrongInput)
+    assert (error.reason, error.failure_class) == ("WrongConfiguration", "workload")
+    assert "worker-0 ended with exit code 1; it said: TypeError: expert_paralel; a key or value of mindformers" in (
+        error.message
+    )
+
+
+def test_but_not_one_that_has_worked(train: Train) -> None:
+    assert isinstance(train("do_step(1); raise TypeError('out of the blue')"), Retryable)
+
+
+def test_what_fails_twice_before_a_first_step_is_not_tried_a_third_time(train: Train, tmp_path: Path) -> None:
+    first = train("raise RuntimeError('kernel 7')", 1)
+    assert isinstance(first, Retryable)
+    assert first.reason == "WorkerFailed"
+    assert isinstance(train("raise RuntimeError('link')", 2), Retryable)
+    third = train("raise RuntimeError('link')", 3)
+    assert isinstance(third, WrongInput)
+    assert third.reason == "RepeatedFailure"
+    assert [(record["attempt"], record.get("essence")) for record in attempts(tmp_path)] == [
+        (1, "RuntimeError: kernel #"),
+        (2, "RuntimeError: link"),
+        (3, None),
+    ]
+
+
+def test_what_fails_twice_after_a_step_is_tried_again(train: Train, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        assert isinstance(train("do_step(1); do_step(2); raise RuntimeError('link')", number), Retryable)
+    first = attempts(tmp_path)[0]
+    assert (first["resumedFromStep"], first["toStep"], first["lostSteps"]) == (0, 2, 2)
+    assert (first["trainingSeconds"], first["lostSeconds"]) == (3.0, 3.0)
+
+
+def test_a_worker_that_is_killed_is_not_a_failure_that_repeats(train: Train) -> None:
+    for number in (1, 2):
+        error = train("os.kill(os.getpid(), signal.SIGKILL)", number)
+        assert isinstance(error, Retryable)
+        assert error.failure_class == "infrastructure"
+
+
+def test_the_rank_that_failed_is_told_of_several(train: Train) -> None:
+    code = """
+if os.environ["RANK_ID"] == "1":
+    print("EI0011: Failed to allocate [7] bytes of NPU memory.")
+    sys.exit(1)
+time.sleep(60)
+"""
+    error = train(code, devices_per_node=2)
+    assert error.reason == "DeviceOutOfMemory"
+    assert "worker-1 ended with exit code 1; it said: EI0011: Failed to allocate [7] bytes" in error.message

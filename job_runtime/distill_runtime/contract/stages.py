@@ -2,7 +2,8 @@
 
 Every path in a contract is relative to the volume, which is where the claim is mounted (`/data` in a Pod, any
 directory on a laptop). What differs between the Pods of one Job comes from their environment: the index from
-JOB_COMPLETION_INDEX, the node's name from DISTILL_NODE, the teacher's key from DISTILL_API_KEY. A contract never holds a secret.
+JOB_COMPLETION_INDEX, the node's name from DISTILL_NODE, the teacher's key from DISTILL_API_KEY. A contract never holds
+a secret.
 """
 
 from typing import Annotated, Literal, Self

@@ -43,14 +43,21 @@ class ChildProcess:
         self.process.kill()
         self.process.wait()
 
-    def wait(self) -> None:
+    def wait(self, seconds: float) -> None:
         """Wait until it ends by itself, so that SIGTERM still stops the stage at once.
 
+        Args:
+            seconds: how long it may take; then it is ended.
+
         Raises:
-            Retryable: ChildFailed, with what it said last.
+            Retryable: ChildFailed, with what it said last; ChildTimedOut.
         """
         try:
-            code = self.process.wait()
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            raise Retryable(
+                "ChildTimedOut", f"{self.name} was not done after {seconds:.0f} s and was ended; its log is {self.log}"
+            ) from error
         finally:
             self.kill()
         if code != 0:

@@ -43,6 +43,7 @@ from distill_runtime.training.devices import check_devices
 from distill_runtime.training.export import export_model, unify_checkpoint
 from distill_runtime.training.inputs import TrainingInputs, fingerprint_model, open_inputs
 from distill_runtime.training.launcher import Node, run_workers
+from distill_runtime.training.stall import ALLOWANCES, StallWatch
 from distill_runtime.training.training_log import StepRecord, TrainingLogFollower, cut_log
 
 logger = logging.getLogger(__name__)
@@ -217,6 +218,12 @@ def _train(
         TrainingLogFollower(paths.training_log),
         tokens_per_step=inputs.schedule.global_batch_size * inputs.data.sequence_length,
         resumed=resumed,
+        watch=StallWatch(
+            began=time.monotonic(),
+            saved_every=contract.checkpoint.every_steps,
+            last_step=inputs.schedule.total_steps,
+            allowances=ALLOWANCES[contract.device_target],
+        ),
     )
     node = Node(context.index, contract.nodes, contract.devices_per_node, contract.rendezvous)
     cause = run_workers(node, assignment, paths.logs, progress.update)
@@ -270,26 +277,33 @@ def _whole_weights(contract: TrainContract, paths: RunPaths, checkpoint: Checkpo
 
 @dataclass
 class _StepProgress:
-    """Passes the training log on to the reporter; `new_step` tells whether this attempt has done any."""
+    """Passes the training log on to the reporter and the watch; `new_step` tells whether this attempt has done any."""
 
     reporter: Reporter
     follower: TrainingLogFollower
     tokens_per_step: int
     resumed: int
+    watch: StallWatch
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_SPEED_STEPS))
     overflow_steps: int = 0
     new_step: bool = False
 
-    def update(self) -> None:
-        """Report the steps that were done since the last call."""
+    def update(self) -> str | None:
+        """Report the steps that were done since the last call; says if there was none for too long."""
+        now = time.monotonic()
         record: StepRecord | None = None
         for record in self.follower.read_new():
             self.overflow_steps += record.overflow
+            if record.step > self.resumed:
+                self.new_step = True
+                self.watch.step(record.step, record.seconds, now)
             if record.step > self.resumed + 1:  # the first step of an attempt compiles
                 self.seconds.append(record.seconds)
-        if record is None or record.step <= self.resumed:
-            return
-        self.new_step = True
+        if record is not None and record.step > self.resumed:
+            self._report(record)
+        return self.watch.overdue(now)
+
+    def _report(self, record: StepRecord) -> None:
         metrics = {"loss": record.loss, "learningRate": record.learning_rate}
         if self.seconds:
             metrics["tokensPerSecond"] = self.tokens_per_step * len(self.seconds) / sum(self.seconds)

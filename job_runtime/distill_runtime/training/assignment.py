@@ -1,11 +1,17 @@
 """What the stage tells its workers besides the MindFormers YAML: a JSON file."""
 
+import signal
 from pathlib import Path
+from typing import Final
 
 from pydantic import Field
 
 from distill_runtime.contract import Model
 from distill_runtime.contract.stages import DeviceTarget
+
+
+STACKS_SIGNAL: Final = signal.SIGUSR1
+"""Has a worker write the Python stacks of all its threads to its log."""
 
 
 class Assignment(Model):

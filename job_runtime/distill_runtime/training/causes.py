@@ -13,6 +13,7 @@ import signal
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from distill_runtime.contract import FailureClass
@@ -86,6 +87,12 @@ def find_cause(ended: Sequence[ChildProcess], children: Sequence[ChildProcess]) 
         if said := _OUT_OF_MEMORY.search(excerpt(child)):
             return _cause(DEVICE_OUT_OF_MEMORY, child, said[0], "workload")
     return _by_exception(first)
+
+
+def stalled(hang: str, logs: Path) -> Cause:
+    """Say that workers hung, and were ended for it."""
+    message = f"the workers hang, and were ended: {hang}; their Python stacks are at the end of their logs in {logs}"
+    return Cause("TrainingStalled", message, "unknown", "stalled")
 
 
 def judge(cause: Cause, new_step: bool, before: str | None) -> StageError:

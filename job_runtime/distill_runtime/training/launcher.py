@@ -18,8 +18,8 @@ from typing import Final
 from distill_runtime.contract import Rendezvous
 from distill_runtime.foundation.errors import Retryable, WrongInput
 from distill_runtime.process.child_process import ChildProcess, start
-from distill_runtime.training.assignment import Failure, failure_file
-from distill_runtime.training.causes import Cause, find_cause
+from distill_runtime.training.assignment import STACKS_SIGNAL, Failure, failure_file
+from distill_runtime.training.causes import Cause, find_cause, stalled
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ _NAME_SECONDS: Final = 300
 """How long the first Pod's name may take to appear in DNS."""
 _FIRST_LOOKUP_SECONDS: Final = 2
 """A name that is asked for before it exists is remembered as absent for seconds: better not to ask too early."""
+_STACKS_SECONDS: Final = 5
+"""How long the workers may take to write their stacks."""
 _CLUSTER_SECONDS: Final = 600
 """How long the workers wait for each other to start."""
 _SCHEDULER_SECONDS: Final = 600
@@ -59,16 +61,16 @@ class Node:
         return self.nodes * self.workers
 
 
-def run_workers(node: Node, assignment: Path, logs: Path, tick: Callable[[], None]) -> Cause | None:
+def run_workers(node: Node, assignment: Path, logs: Path, tick: Callable[[], str | None]) -> Cause | None:
     """Run this node's workers to their end.
 
     Args:
         assignment: the file that tells them what to do.
         logs: an existing directory of this attempt and node alone, for their output and what they leave.
-        tick: called a few times a second.
+        tick: called a few times a second; says why the workers hang, if they do.
 
     Returns:
-        Why they failed; None when all have ended well.
+        Why they failed, or that they hung; None when all have ended well.
 
     Raises:
         WrongInput: with what a worker found wrong.
@@ -100,17 +102,20 @@ def run_workers(node: Node, assignment: Path, logs: Path, tick: Callable[[], Non
             child.kill()
 
 
-def _wait(children: list[ChildProcess], logs: Path, tick: Callable[[], None]) -> Cause | None:
+def _wait(children: list[ChildProcess], logs: Path, tick: Callable[[], str | None]) -> Cause | None:
     """Wait until all have ended well, or one has not."""
     running = list(children)
     scheduler_end: float | None = None
     while running:
         time.sleep(_POLL_SECONDS)
-        tick()
+        hang = tick()
         ended = [child for child in running if child.process.poll() is not None]
         running = [child for child in running if child not in ended]
         if failed := [child for child in ended if child.process.returncode != 0]:
             return _explain(failed, children, logs)
+        if hang is not None:
+            _have_stacks_written(running)
+            return stalled(hang, logs)
         if [child.name for child in running] == ["scheduler"]:
             now = time.monotonic()
             scheduler_end = scheduler_end or now + _SCHEDULER_SECONDS
@@ -119,6 +124,17 @@ def _wait(children: list[ChildProcess], logs: Path, tick: Callable[[], None]) ->
                 break
     tick()
     return None
+
+
+def _have_stacks_written(running: list[ChildProcess]) -> None:
+    """Have each worker write its Python stacks to its log; one that is stopped, or hangs in the kernel, cannot."""
+    workers = {child: child.log.stat().st_size for child in running if child.name != "scheduler"}
+    for worker in workers:
+        worker.process.send_signal(STACKS_SIGNAL)
+    deadline = time.monotonic() + _STACKS_SECONDS
+    while time.monotonic() < deadline and any(worker.log.stat().st_size == size for worker, size in workers.items()):
+        time.sleep(_POLL_SECONDS)
+    time.sleep(_POLL_SECONDS)  # they write line by line
 
 
 def _explain(failed: list[ChildProcess], children: list[ChildProcess], logs: Path) -> Cause:

@@ -14,12 +14,15 @@ from distill_runtime.process.stage import StageContext
 from distill_runtime.stages import msrun
 from distill_runtime.storage.volume import Volume
 from distill_runtime.training import launcher
+from distill_runtime.training.stall import ALLOWANCES, Allowances
 
 BEGINNING = """
-import json, os, signal, sys, time
+import faulthandler, json, os, signal, sys, time
 from pathlib import Path
 from distill_runtime.process.child_process import end_with_parent
+from distill_runtime.training.assignment import STACKS_SIGNAL
 end_with_parent()
+faulthandler.register(STACKS_SIGNAL)
 orders = json.loads(Path(sys.argv[1]).read_text())
 def do_step(number):
     with open(orders["trainingLog"], "a") as log:
@@ -107,3 +110,38 @@ time.sleep(60)
     error = train(code, devices_per_node=2)
     assert error.reason == "DeviceOutOfMemory"
     assert "worker-1 ended with exit code 1; it said: EI0011: Failed to allocate [7] bytes" in error.message
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let silence be too long at once when a step is done, and not before."""
+    monkeypatch.setitem(ALLOWANCES, "CPU", Allowances(first=600, checkpoint=0, least=0, factor=0))
+
+
+HANG = """
+def wait_for_a_rank_that_hangs():
+    time.sleep(600)
+do_step(1)
+wait_for_a_rank_that_hangs()
+"""
+
+
+@pytest.mark.usefixtures("impatient")
+def test_workers_that_hang_write_their_stacks_and_are_ended(train: Train, tmp_path: Path) -> None:
+    error = train(HANG)
+    assert isinstance(error, Retryable)
+    assert (error.reason, error.failure_class) == ("TrainingStalled", "unknown")
+    assert "after step 1" in error.message
+    [log] = tmp_path.glob("trained.logs/attempt-1-*/worker-0.log")
+    assert "in wait_for_a_rank_that_hangs" in log.read_text()
+    assert str(log.parent) in error.message
+    train("raise RuntimeError('x')", 2)
+    assert attempts(tmp_path)[0]["reason"] == "TrainingStalled"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_worker_that_is_stopped_writes_nothing_and_is_ended_all_the_same(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "_STACKS_SECONDS", 0.5)
+    assert train("do_step(1); os.kill(os.getpid(), signal.SIGSTOP)").reason == "TrainingStalled"

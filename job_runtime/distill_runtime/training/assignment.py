@@ -9,7 +9,6 @@ from pydantic import Field
 from distill_runtime.contract import Model
 from distill_runtime.contract.stages import DeviceTarget
 
-
 STACKS_SIGNAL: Final = signal.SIGUSR1
 """Has a worker write the Python stacks of all its threads to its log."""
 

@@ -54,7 +54,7 @@ class StallWatch:
     _latest: tuple[int, float] | None = None
 
     def step(self, number: int, seconds: float, now: float) -> None:
-        """Take notice of a step that took so long, since the end of the one before: a checkpoint counts with the next."""
+        """Take notice of a step, with the time since the one before: what a checkpoint takes is in that of the next."""
         if self._latest is not None:
             if self._saves(self._latest[0]):
                 self._slowest_save = max(self._slowest_save or 0, seconds)

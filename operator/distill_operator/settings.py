@@ -87,6 +87,11 @@ class Profile(PodSettings):
     device_target: DeviceTarget
     resource: str | None = Field(default=None, description="Extended resource of the device plugin; none on CPU.")
     devices_per_node: int | None = Field(default=None, ge=1, description="Devices that a node has at most.")
+    termination_grace_period_seconds: int = Field(
+        default=600,
+        ge=1,
+        description="How long a training Pod has to save a checkpoint when it is told to end; it ends once it has.",
+    )
 
 
 class Jobs(Model):

@@ -157,6 +157,9 @@ class TrainContract(StageContract):
     nodes: int = Field(default=1, ge=1, description="Pods of the attempt.")
     devices_per_node: int = Field(default=1, ge=1, description="Worker processes, one a device, in each Pod.")
     rendezvous: Annotated[Rendezvous | None, OPERATIONAL] = Field(default=None, description="Absent with one node.")
+    grace_seconds: Annotated[int, OPERATIONAL] = Field(
+        default=30, ge=1, description="How long the stage has after SIGTERM, in which it saves a checkpoint."
+    )
 
 
 class WeightsTarget(Model):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from distill_runtime.contract import InputFingerprint, Result, TrainContract
-from distill_runtime.foundation.errors import Retryable
+from distill_runtime.foundation.errors import Retryable, Terminated
 from distill_runtime.process.progress import Reporter
 from distill_runtime.process.stage import StageContext
 from distill_runtime.storage.artifact import ArtifactWriter
@@ -44,12 +44,15 @@ from distill_runtime.training.export import export_model, unify_checkpoint
 from distill_runtime.training.inputs import TrainingInputs, fingerprint_model, open_inputs
 from distill_runtime.training.launcher import Node, run_workers
 from distill_runtime.training.stall import ALLOWANCES, StallWatch
+from distill_runtime.training.stopping import Stopping
 from distill_runtime.training.training_log import StepRecord, TrainingLogFollower, cut_log
 
 logger = logging.getLogger(__name__)
 
 _OTHER_NODES_SECONDS: Final = 600
 """How long the first node waits for the others to save the last step, and they for it to begin."""
+_LAST_SECONDS: Final = 5
+"""Of the grace period, what ending the workers and saying so may take."""
 _BEGUN_POLL_SECONDS: Final = 0.2
 _SPEED_STEPS: Final = 20
 _PACKAGES: Final = ("mindspore", "mindformers")
@@ -202,11 +205,14 @@ def _train(
 
     Raises:
         StageError: if they failed, as `judge` says.
+        Terminated: if they were told to stop, here or by another Pod.
     """
     assignment = write_orders(contract, inputs, paths, checkpoint)
+    stopping = Stopping(paths.stopping)
     if context.index == 0:
         shutil.copyfile(paths.logs / CONFIGURATION_NAME, paths.partial / CONFIGURATION_NAME)
         start = choose_start(contract, inputs, paths, checkpoint).path
+        stopping.reset()
         if start == paths.initial:
             place_initial_weights(inputs, paths)
         elif start == paths.base:
@@ -226,11 +232,15 @@ def _train(
         ),
     )
     node = Node(context.index, contract.nodes, contract.devices_per_node, contract.rendezvous)
-    cause = run_workers(node, assignment, paths.logs, progress.update)
+    stop = _Stop(progress, stopping, contract.grace_seconds)
+    cause = run_workers(node, assignment, paths.logs, progress.update, stop.waits)
     if cause is not None:
         note.failed(cause)
         progress.update()  # what the workers did last
         raise judge(cause, progress.new_step, _failed_before(paths, contract.attempt))
+    after = stopping.after()
+    if after is not None and after < inputs.schedule.total_steps:
+        raise Terminated  # another Pod of this attempt was told to stop
 
 
 def _failed_before(paths: RunPaths, attempt: int) -> str | None:
@@ -277,7 +287,7 @@ def _whole_weights(contract: TrainContract, paths: RunPaths, checkpoint: Checkpo
 
 @dataclass
 class _StepProgress:
-    """Passes the training log on to the reporter and the watch; `new_step` tells whether this attempt has done any."""
+    """Passes the training log on to the reporter and the watch."""
 
     reporter: Reporter
     follower: TrainingLogFollower
@@ -286,7 +296,12 @@ class _StepProgress:
     watch: StallWatch
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_SPEED_STEPS))
     overflow_steps: int = 0
-    new_step: bool = False
+    latest: int = 0
+
+    @property
+    def new_step(self) -> bool:
+        """Whether this attempt has done a step."""
+        return self.latest > self.resumed
 
     def update(self) -> str | None:
         """Report the steps that were done since the last call; says if there was none for too long."""
@@ -294,8 +309,8 @@ class _StepProgress:
         record: StepRecord | None = None
         for record in self.follower.read_new():
             self.overflow_steps += record.overflow
+            self.latest = record.step
             if record.step > self.resumed:
-                self.new_step = True
                 self.watch.step(record.step, record.seconds, now)
             if record.step > self.resumed + 1:  # the first step of an attempt compiles
                 self.seconds.append(record.seconds)
@@ -313,3 +328,29 @@ class _StepProgress:
             counts={"overflowSteps": self.overflow_steps},
             metrics=metrics,
         )
+
+
+@dataclass
+class _Stop:
+    """Has the workers save what they have done when the stage is told to end, as long as that is of use."""
+
+    progress: _StepProgress
+    stopping: Stopping
+    grace_seconds: int
+    asked: float | None = None
+
+    def waits(self) -> bool:
+        """Ask, the first time, and tell whether to wait for the workers."""
+        now = time.monotonic()
+        self.progress.update()
+        if not self.progress.new_step:
+            return False  # there is nothing new to save
+        if self.asked is None:
+            logger.info("told to end: the workers save the step under way")
+            self.stopping.request()
+            self.asked = now
+        if now > self.asked + self.grace_seconds - _LAST_SECONDS:
+            return False
+        after = self.stopping.after()
+        saving = after is not None and self.progress.latest >= after
+        return saving or self.progress.watch.steps_on(self.asked, now)

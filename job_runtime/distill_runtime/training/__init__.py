@@ -2,10 +2,10 @@
 
 Told apart by the process that a module runs in:
 
-* the stage's, without MindSpore. Pure: `architecture`, `schedule`, `configuration`, `weight_names`. Files: `tensors`
-  (safetensors by their headers), `checkpoints`, `training_log`, `assignment`. Work: `devices` and `inputs` (checks),
-  `attempt` (where it starts, what came of it), `attempt_log`, `launcher` (worker
-  processes), `stall` (whether they hang), `causes` and `cann_errors` (why they failed), `export`.
+* the stage's, without MindSpore. Pure: `architecture`, `schedule`, `configuration`, `weight_names`, `stall` (whether
+  training hangs). Files: `tensors` (safetensors by their headers), `checkpoints`, `training_log`, `attempt_log`,
+  `assignment`, `stopping` (the workers' agreement on when to). Work: `devices` and `inputs` (checks), `attempt` (where
+  it starts, what came of it), `launcher` (worker processes), `causes` and `cann_errors` (why they failed), `export`.
 * a worker's, one a device: `worker`, `monitor`, `patching`, `cpu_patches`, `data_patches`.
 * the scheduler's, of a run with several workers: `scheduler`.
 * one that puts the workers' parts of the weights together: `unify`.

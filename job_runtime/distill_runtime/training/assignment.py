@@ -23,6 +23,7 @@ class Assignment(Model):
     checkpoints_kept: int = Field(ge=1)
     training_log: Path
     failures: Path = Field(description="Directory in which a worker explains why it gives up.")
+    stopping: Path = Field(description="Directory in which the workers agree on when to stop.")
     workers: int = Field(ge=1, description="Worker processes in all.")
     reporting_rank: int = Field(ge=0, description="The worker that knows the loss and writes the log.")
     summed_losses: int = Field(

@@ -5,6 +5,7 @@
 <output>.work/checkpoints/           see `checkpoints`
 <output>.work/initial/               base weights, where each worker needs its own copy of the names
 <output>.work/base/                  links to the base weights, where MindFormers writes beside what it loads
+<output>.work/stopping/              see `stopping`
 <output>.work/mindformers/           what MindFormers writes for itself
 <output>.logs/attempt-<n>-<host>/    the workers' output, this node's YAML, assignment and note (`attempt_log`)
 """
@@ -66,6 +67,11 @@ class RunPaths:
     def checkpoints(self) -> Path:
         """Directory of checkpoints."""
         return self.work / "checkpoints"
+
+    @property
+    def stopping(self) -> Path:
+        """Where the workers agree on when to stop."""
+        return self.work / "stopping"
 
     @property
     def initial(self) -> Path:
@@ -175,6 +181,7 @@ def write_orders(
         checkpoints_kept=contract.checkpoint.keep,
         training_log=paths.training_log,
         failures=paths.logs,
+        stopping=paths.stopping,
         workers=schedule.devices,
         # With pipeline parallelism the loss is known where the last layers are.
         reporting_rank=schedule.devices - schedule.devices // contract.parallelism.pipeline,

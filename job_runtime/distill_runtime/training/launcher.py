@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from distill_runtime.contract import Rendezvous
-from distill_runtime.foundation.errors import Retryable, WrongInput
+from distill_runtime.foundation.errors import Retryable, Terminated, WrongInput
 from distill_runtime.process.child_process import ChildProcess, start
 from distill_runtime.training.assignment import STACKS_SIGNAL, Failure, failure_file
 from distill_runtime.training.causes import Cause, find_cause, stalled
@@ -61,13 +61,17 @@ class Node:
         return self.nodes * self.workers
 
 
-def run_workers(node: Node, assignment: Path, logs: Path, tick: Callable[[], str | None]) -> Cause | None:
+def run_workers(
+    node: Node, assignment: Path, logs: Path, tick: Callable[[], str | None], stop: Callable[[], bool]
+) -> Cause | None:
     """Run this node's workers to their end.
 
     Args:
         assignment: the file that tells them what to do.
         logs: an existing directory of this attempt and node alone, for their output and what they leave.
         tick: called a few times a second; says why the workers hang, if they do.
+        stop: called a few times a second once this stage is told to end; asks the workers to save and to end, and tells
+            whether to wait for them.
 
     Returns:
         Why they failed, or that they hung; None when all have ended well.
@@ -96,6 +100,9 @@ def run_workers(node: Node, assignment: Path, logs: Path, tick: Callable[[], str
                 }
                 children.append(start(f"worker-{rank}", _WORKER, [str(assignment)], environment | role, logs))
         return _wait(children, logs, tick)
+    except Terminated:
+        _let_end(children, stop)
+        raise
     finally:
         # Nothing that a worker still does is of use: checkpoints are whole or not there. So it is killed at once.
         for child in children:
@@ -124,6 +131,16 @@ def _wait(children: list[ChildProcess], logs: Path, tick: Callable[[], str | Non
                 break
     tick()
     return None
+
+
+def _let_end(children: list[ChildProcess], stop: Callable[[], bool]) -> None:
+    """Give the workers time to end by themselves, unless one has failed, without which the others cannot go on."""
+    workers = [child for child in children if child.name != "scheduler"]
+    while stop():
+        codes = [worker.process.poll() for worker in workers]
+        if None not in codes or any(codes):
+            return
+        time.sleep(_POLL_SECONDS)
 
 
 def _have_stacks_written(running: list[ChildProcess]) -> None:

@@ -12,6 +12,8 @@ from typing import Final
 from distill_runtime.contract.stages import DeviceTarget
 
 _REMEMBERED_STEPS: Final = 20
+_DOUBT_FACTOR: Final = 2
+_DOUBT_SECONDS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,13 @@ class StallWatch:
             else:
                 self._seconds.append(seconds)
         self._latest = number, now
+
+    def steps_on(self, since: float, now: float) -> bool:
+        """Tell whether the next step may still come, of workers that are to do one or two more: sooner doubted than a
+        hang, since those of an attempt of which another Pod has failed wait in vain."""
+        latest = since if self._latest is None else max(since, self._latest[1])
+        usual = statistics.median(self._seconds) if self._seconds else self.allowances.least
+        return now - latest <= max(_DOUBT_FACTOR * usual, _DOUBT_SECONDS)
 
     def overdue(self, now: float) -> str | None:
         """Say for how long there was no step, if that is too long."""

@@ -90,5 +90,6 @@ def _contract(run: FinetuneRun, dataset: ArtifactReference, profile: Profile) ->
         device_target=profile.device_target,
         nodes=spec.accelerator.nodes,
         devices_per_node=spec.accelerator.devices_per_node,
+        grace_seconds=profile.termination_grace_period_seconds,
     )
     return placed(contract, run, "train")

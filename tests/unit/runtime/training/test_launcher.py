@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from support.student import pack_samples, train_contract, write_student
 
-from distill_runtime.contract import TrainContract
+from distill_runtime.contract import EXIT_TERMINATED, Result, TrainContract
 from distill_runtime.foundation.errors import Retryable, StageError, WrongInput
 from distill_runtime.process.progress import Reporter
-from distill_runtime.process.stage import StageContext
+from distill_runtime.process.stage import StageContext, conclude
 from distill_runtime.stages import msrun
 from distill_runtime.storage.volume import Volume
-from distill_runtime.training import launcher
+from distill_runtime.training import launcher, stall
 from distill_runtime.training.stall import ALLOWANCES, Allowances
 
 BEGINNING = """
@@ -145,3 +145,73 @@ def test_a_worker_that_is_stopped_writes_nothing_and_is_ended_all_the_same(
 ) -> None:
     monkeypatch.setattr(launcher, "_STACKS_SECONDS", 0.5)
     assert train("do_step(1); os.kill(os.getpid(), signal.SIGSTOP)").reason == "TrainingStalled"
+
+
+STEPS_TOGETHER = """
+from distill_runtime.training.stopping import Stopping
+stopping, here = Stopping(Path(orders["stopping"])), Path(orders["failures"])
+rank, workers = int(os.environ.get("RANK_ID", "0")), orders["workers"]
+for step in range(1, 10_000):
+    (here / f"arrived-{step}-{rank}").touch()
+    while len(list(here.glob(f"arrived-{step}-*"))) < workers:
+        time.sleep(0.001)
+    if rank == orders["reportingRank"]:
+        do_step(step)
+        if step == 2:
+            os.kill(os.getppid(), signal.SIGTERM)
+        stopping.answer(step if workers == 1 else step + 1)
+    if step >= (stopping.after() or 10_000):
+        (here / f"saved-{step}").open("a").write(f"{rank} ")
+        break
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_told_to_stop_all_workers_save_the_same_step(train: Train, tmp_path: Path, workers: int) -> None:
+    def run() -> Result:
+        raise train(STEPS_TOGETHER, devices_per_node=workers)
+
+    result, code = conclude(run)
+    assert (result.outcome, code) == ("Terminated", EXIT_TERMINATED)
+    [saved] = tmp_path.glob("trained.logs/attempt-1-*/saved-*")
+    assert sorted(saved.read_text().split()) == [str(rank) for rank in range(workers)]
+    steps = (tmp_path / "trained.partial" / "training-log.jsonl").read_text().splitlines()
+    assert saved.name == f"saved-{len(steps)}"
+
+
+def test_told_to_stop_before_the_first_step_it_waits_for_nothing(train: Train) -> None:
+    def run() -> Result:
+        raise train("os.kill(os.getppid(), signal.SIGTERM); time.sleep(600)", grace_seconds=100_000)
+
+    assert conclude(run)[1] == EXIT_TERMINATED
+
+
+def test_told_to_stop_it_does_not_wait_for_a_step_that_never_comes(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another Pod of the attempt has failed, and the workers of this one wait for its."""
+    monkeypatch.setattr(stall, "_DOUBT_SECONDS", 0.5)
+    monkeypatch.setitem(ALLOWANCES, "CPU", Allowances(first=600, least=0.1))
+
+    def run() -> Result:
+        code = "do_step(1); do_step(2); os.kill(os.getppid(), signal.SIGTERM); time.sleep(600)"
+        raise train(code, grace_seconds=100_000)
+
+    assert conclude(run)[1] == EXIT_TERMINATED
+
+
+def test_one_that_does_not_stop_in_its_grace_period_is_ended(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(msrun, "_LAST_SECONDS", 0.8)
+
+    def run() -> Result:
+        code = "do_step(1)\nwhile True:\n    time.sleep(0.5)\n    os.kill(os.getppid(), signal.SIGTERM)"
+        raise train(code, grace_seconds=1)
+
+    assert conclude(run)[1] == EXIT_TERMINATED
+
+
+def test_a_node_whose_workers_stop_for_another_s_sake_has_not_failed(train: Train) -> None:
+    def run() -> Result:
+        raise train("Path(orders['stopping'], 'stop-after-step').write_text('000000000001'); do_step(1)")
+
+    assert conclude(run)[1] == EXIT_TERMINATED

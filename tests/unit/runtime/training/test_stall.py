@@ -55,3 +55,15 @@ def test_a_step_begins_the_count_anew() -> None:
 
 def test_compiling_is_not_a_hang() -> None:
     assert ALLOWANCES["Ascend"].first > 1200  # HCCL_CONNECT_TIMEOUT of the shipped profiles
+
+
+@pytest.mark.parametrize(
+    ("steps", "patience"),
+    [([], 16), ([(1, 40.0)], 16), ([(1, 40.0), (2, 3.0)], 10), ([(1, 40.0), (2, 9.0), (3, 9.0)], 18)],
+)
+def test_a_step_that_is_to_be_saved_is_not_waited_for_as_long(steps: list[tuple[int, float]], patience: float) -> None:
+    watched, now = watch(*steps)
+    for since in (now, now + 30):
+        assert watched.steps_on(since, since + patience)
+        assert not watched.steps_on(since, since + patience + 0.1)
+    assert watched.steps_on(0, now + patience)

@@ -173,7 +173,8 @@ def test_ended_at_any_step_it_goes_on_with_the_same_losses(workplace: Workplace,
     lines = (workplace.root / "ended" / "attempts.jsonl").read_text().splitlines()
     attempts = [json.loads(line) for line in lines]
     begun = [attempt["resumedFromStep"] for attempt in attempts]
-    assert (begun[0], begun[-1]) == (0, resumed)
+    assert begun == [0, done[0], resumed]  # what was told to stop has saved its last step
+    assert attempts[0]["lostSteps"] == 0
     assert [attempt["toStep"] for attempt in attempts] == [*done, result.counts["steps"]]
     assert [attempt["reason"] for attempt in attempts] == ["Terminated", "NoLastWord", "Trained"]
     assert result.metrics["lostSteps"] == sum(done) - sum(begun)
@@ -184,12 +185,12 @@ def test_ended_at_any_step_it_goes_on_with_the_same_losses(workplace: Workplace,
 
 
 def end_by_sigterm(stage: subprocess.Popen[str]) -> None:
-    """Ask the stage to stop: it must do so at once, and its worker with it."""
+    """Ask the stage to stop: it must do so in its grace period, and its worker with it."""
     workers = Path(f"/proc/{stage.pid}/task/{stage.pid}/children").read_text().split()
     started = time.monotonic()
     stage.send_signal(signal.SIGTERM)
     output, _ = stage.communicate()
-    assert time.monotonic() - started < 25  # its grace period is 30 s
+    assert time.monotonic() - started < 30  # its grace period
     assert stage.returncode == 143
     assert Result.model_validate_json(output).outcome == "Terminated"
     assert len(workers) == 1

@@ -158,7 +158,7 @@ def test_served_again_it_computes_what_huggingface_s_qwen2_computes(
 def test_ended_at_any_step_it_goes_on_with_the_same_losses(workplace: Workplace, trained: Result) -> None:
     contract = train_contract(workplace.dataset, output="ended")
     stage = workplace.start(contract)
-    workplace.wait_for_step(stage, "ended", 2)
+    workplace.wait_for_step(stage, "ended", 4)
     end_by_sigterm(stage)
     done = [workplace.logged("ended")]
     stage = workplace.start(contract.model_copy(update={"attempt": 2}))

@@ -121,6 +121,11 @@ class Profile(PodSettings):
     device_memory: QuantityIfAny = Field(
         default="", description="Memory of one device, against which a run's estimate is held; empty for no check."
     )
+    termination_grace_period_seconds: int = Field(
+        default=600,
+        ge=1,
+        description="How long a training Pod has to save a checkpoint when it is told to end; it ends once it has.",
+    )
 
     @model_validator(mode="after")
     def _a_node_has_as_many_as_are_allowed(self) -> Self:

@@ -35,6 +35,7 @@ from distill_runtime.contract.report import (
     EXIT_RETRY,
     EXIT_TERMINATED,
     EXIT_WRONG_INPUT,
+    FailureClass,
     Progress,
     Result,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "Contract",
     "Decontamination",
     "EvalContract",
+    "FailureClass",
     "FilterContract",
     "FilterParameters",
     "GenerateContract",

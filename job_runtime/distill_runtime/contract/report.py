@@ -16,6 +16,9 @@ EXIT_WRONG_INPUT = 78
 EXIT_TERMINATED = 143
 """Ended by SIGTERM, with all progress kept."""
 
+FailureClass = Literal["workload", "infrastructure", "unknown"]
+"""Whose fault a failure is: that of what was asked for, or of what it runs on."""
+
 RESULT_LIMIT = 4096
 """Bytes that a container's termination message may have (Kubernetes API, Container.terminationMessagePath)."""
 
@@ -40,6 +43,9 @@ class Result(Model):
     outcome: Literal["Succeeded", "WrongInput", "Failed", "Terminated"]
     reason: str = Field(pattern="^[A-Z][A-Za-z0-9]*$", description="CamelCase, for a condition's reason.")
     message: str = Field(description="What happened and what to do, in plain words.")
+    failure_class: FailureClass | None = Field(
+        default=None, description="Whose fault it is when it failed, if the stage can tell."
+    )
     artifact: ArtifactReference | None = Field(default=None, description="What was written, when it succeeded.")
     counts: dict[str, int] = Field(default_factory=dict, description="Counts, as in the manifest.")
     metrics: dict[str, float] = Field(default_factory=dict, description="Figures, as in the manifest.")

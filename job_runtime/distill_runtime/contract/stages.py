@@ -2,7 +2,8 @@
 
 Every path in a contract is relative to the volume, which is where the claim is mounted (`/data` in a Pod, any
 directory on a laptop). What differs between the Pods of one Job comes from their environment: the index from
-JOB_COMPLETION_INDEX, the teacher's key from DISTILL_API_KEY. A contract never holds a secret.
+JOB_COMPLETION_INDEX, the node's name from DISTILL_NODE, the teacher's key from DISTILL_API_KEY. A contract never holds
+a secret.
 """
 
 from typing import Annotated, Literal, Self
@@ -38,6 +39,8 @@ CONTRACT_PATH = "/etc/npu-distill/contract.json"
 VOLUME_PATH = "/data"
 API_KEY_VARIABLE = "DISTILL_API_KEY"
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
+NODE_VARIABLE = "DISTILL_NODE"
+"""Name of the node that a training Pod runs on."""
 
 DeviceTarget = Literal["CPU", "Ascend"]
 
@@ -157,6 +160,9 @@ class TrainContract(StageContract):
         default=None, ge=1, description="Bytes that a device has. Absent: whether the run fits is not checked."
     )
     rendezvous: Annotated[Rendezvous | None, OPERATIONAL] = Field(default=None, description="Absent with one node.")
+    grace_seconds: Annotated[int, OPERATIONAL] = Field(
+        default=30, ge=1, description="How long the stage has after SIGTERM, in which it saves a checkpoint."
+    )
 
 
 class WeightsTarget(Model):

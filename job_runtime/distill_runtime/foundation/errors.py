@@ -10,7 +10,7 @@ Anything else that a stage raises is a defect or the machine's fault, and `stage
 
 from typing import ClassVar, Literal
 
-from distill_runtime.contract import EXIT_RETRY, EXIT_WRONG_INPUT
+from distill_runtime.contract import EXIT_RETRY, EXIT_WRONG_INPUT, FailureClass
 
 
 class StageError(Exception):
@@ -19,15 +19,17 @@ class StageError(Exception):
     Args:
         reason: one CamelCase word, which becomes a condition's reason.
         message: what is wrong, where, and what to do about it.
+        failure_class: whose fault it is, if that can be told.
     """
 
     outcome: ClassVar[Literal["WrongInput", "Failed"]]
     exit_code: ClassVar[int]
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, failure_class: FailureClass | None = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
+        self.failure_class = failure_class
 
 
 class WrongInput(StageError):  # noqa: N818 - named for what it says; the tree above shows that it is an error

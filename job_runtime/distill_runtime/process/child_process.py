@@ -43,14 +43,21 @@ class ChildProcess:
         self.process.kill()
         self.process.wait()
 
-    def wait(self) -> None:
+    def wait(self, seconds: float) -> None:
         """Wait until it ends by itself, so that SIGTERM still stops the stage at once.
 
+        Args:
+            seconds: how long it may take; then it is ended.
+
         Raises:
-            Retryable: ChildFailed, with what it said last.
+            Retryable: ChildFailed, with what it said last; ChildTimedOut.
         """
         try:
-            code = self.process.wait()
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            raise Retryable(
+                "ChildTimedOut", f"{self.name} was not done after {seconds:.0f} s and was ended; its log is {self.log}"
+            ) from error
         finally:
             self.kill()
         if code != 0:
@@ -62,12 +69,18 @@ class ChildProcess:
             file.seek(max(0, self.log.stat().st_size - _LAST_BYTES))
             return file.read().decode("utf-8", "replace").splitlines()[-_LAST_LINES:]
 
+    def how_it_ended(self) -> str:
+        """Say how it ended: by itself, or by a signal."""
+        code = self.process.returncode
+        if code is None:
+            return "was still running"
+        if code == -signal.SIGKILL:
+            return "was killed by SIGKILL, perhaps for lack of memory"
+        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
     def describe_end(self) -> str:
         """Say how it ended and what it said: the line of its last exception, else its last line."""
-        code = self.process.returncode
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        if code == -signal.SIGKILL:
-            how += ", perhaps for lack of memory"
+        how = self.how_it_ended()
         lines = [line for line in self.last_lines() if line.strip()]
         exceptions = [line for line in lines if _EXCEPTION.match(line)]
         if not lines:

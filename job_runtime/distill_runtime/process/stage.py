@@ -184,7 +184,10 @@ def conclude(work: Callable[[], Result]) -> tuple[Result, int]:
 
 
 def _failed(error: StageError) -> tuple[Result, int]:
-    return Result(outcome=error.outcome, reason=error.reason, message=error.message), error.exit_code
+    result = Result(
+        outcome=error.outcome, reason=error.reason, message=error.message, failure_class=error.failure_class
+    )
+    return result, error.exit_code
 
 
 def _unexpected(error: Exception) -> tuple[Result, int]:

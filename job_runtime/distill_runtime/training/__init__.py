@@ -2,10 +2,11 @@
 
 Told apart by the process that a module runs in:
 
-* the stage's, without MindSpore. Pure: `architecture`, `schedule`, `configuration`, `weight_names`. Files: `tensors`
-  (safetensors by their headers), `checkpoints`, `training_log`, `assignment`. Checks: `inputs`, `divisions`, `claim`,
-  `findings` (of `yaml_check`). Work: `attempt` (where it starts, what came of it), `launcher` (worker processes),
-  `export`.
+* the stage's, without MindSpore. Pure: `architecture`, `schedule`, `configuration`, `weight_names`, `memory` (what a
+  device needs), `stall` (whether training hangs). Files: `tensors` (safetensors by their headers), `checkpoints`,
+  `training_log`, `attempt_log`, `assignment`, `stopping` (the workers' agreement on when to). Checks: `inputs`,
+  `divisions`, `claim`, `devices`, `findings` (of `yaml_check`). Work: `attempt` (where it starts, what came of it),
+  `launcher` (worker processes), `causes` and `cann_errors` (why they failed), `export`.
 * a worker's, one a device: `worker`, `monitor`, `patching`, `cpu_patches`, `data_patches`.
 * the scheduler's, of a run with several workers: `scheduler`.
 * one that puts the workers' parts of the weights together: `unify`.

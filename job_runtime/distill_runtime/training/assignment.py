@@ -1,11 +1,16 @@
 """What the stage tells its workers besides the MindFormers YAML: a JSON file."""
 
+import signal
 from pathlib import Path
+from typing import Final
 
 from pydantic import Field
 
 from distill_runtime.contract import Model
 from distill_runtime.contract.stages import DeviceTarget
+
+STACKS_SIGNAL: Final = signal.SIGUSR1
+"""Has a worker write the Python stacks of all its threads to its log."""
 
 
 class Assignment(Model):
@@ -19,6 +24,7 @@ class Assignment(Model):
     training_log: Path
     compiled: Path = Field(description="Directory of compiled graphs, which the next attempt need not compile again.")
     failures: Path = Field(description="Directory in which a worker explains why it gives up.")
+    stopping: Path = Field(description="Directory in which the workers agree on when to stop.")
     workers: int = Field(ge=1, description="Worker processes in all.")
     reporting_rank: int = Field(ge=0, description="The worker that knows the loss and writes the log.")
     summed_losses: int = Field(

@@ -5,13 +5,13 @@
 <output>.work/checkpoints/           see `checkpoints`
 <output>.work/initial/               base weights, where each worker needs its own copy of the names
 <output>.work/base/                  links to the base weights, where MindFormers writes beside what it loads
+<output>.work/stopping/              see `stopping`
 <output>.work/mindformers/           what MindFormers writes for itself
 <output>.work/compiled/              compiled graphs, see `worker_environment`
-<output>.logs/attempt-<n>-<host>/    the workers' output, this node's YAML and assignment
+<output>.logs/attempt-<n>-<host>/    the workers' output, this node's YAML, assignment and note (`attempt_log`)
 """
 
 import logging
-import os
 import shutil
 import statistics
 from dataclasses import dataclass
@@ -20,12 +20,13 @@ from typing import Any, Final
 
 import yaml
 
-from distill_runtime.contract import Model, TrainContract
+from distill_runtime.contract import TrainContract
 from distill_runtime.foundation.cpus import available_cpus
 from distill_runtime.process.child_process import make_logs_directory
 from distill_runtime.storage.artifact import partial_directory, work_directory
 from distill_runtime.storage.volume import Volume
 from distill_runtime.training.assignment import Assignment
+from distill_runtime.training.attempt_log import AttemptRecord
 from distill_runtime.training.checkpoints import Checkpoint
 from distill_runtime.training.configuration import InitialState, build_configuration
 from distill_runtime.training.inputs import TrainingInputs
@@ -38,14 +39,6 @@ logger = logging.getLogger(__name__)
 CONFIGURATION_NAME: Final = "mindformers.yaml"
 _LOSS_STEPS: Final = 10
 """Last steps whose mean is reported as the loss: one batch says little."""
-
-
-class AttemptRecord(Model):
-    """A line of attempts.jsonl."""
-
-    attempt: int
-    resumed_from_step: int
-    lost_steps: int
 
 
 @dataclass(frozen=True)
@@ -67,9 +60,19 @@ class RunPaths:
         return self.partial / "attempts.jsonl"
 
     @property
+    def all_logs(self) -> Path:
+        """Where each node of each attempt has its logs."""
+        return self.logs.parent
+
+    @property
     def checkpoints(self) -> Path:
         """Directory of checkpoints."""
         return self.work / "checkpoints"
+
+    @property
+    def stopping(self) -> Path:
+        """Where the workers agree on when to stop."""
+        return self.work / "stopping"
 
     @property
     def initial(self) -> Path:
@@ -185,6 +188,7 @@ def write_orders(
         training_log=paths.training_log,
         compiled=paths.compiled,
         failures=paths.logs,
+        stopping=paths.stopping,
         workers=schedule.devices,
         # With pipeline parallelism the loss is known where the last layers are.
         reporting_rank=schedule.devices - schedule.devices // contract.parallelism.pipeline,
@@ -206,16 +210,6 @@ def to_yaml(configuration: dict[str, Any]) -> str:
             return True
 
     return yaml.dump(configuration, Dumper=Plain, sort_keys=False)
-
-
-def record_attempt(path: Path, record: AttemptRecord) -> list[AttemptRecord]:
-    """Add an attempt to the log of attempts and give all of them."""
-    with path.open("a+", encoding="utf-8") as file:
-        file.write(record.model_dump_json(by_alias=True) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-        file.seek(0)
-        return [AttemptRecord.model_validate_json(line) for line in file]
 
 
 def training_metrics(
@@ -242,5 +236,22 @@ def training_metrics(
         "steps": schedule.total_steps,
         "trainedTokens": round(inputs.labelled_tokens * sequences / inputs.sequences),
         "resumedFromStep": attempts[-1].resumed_from_step,
+        **attempts_metrics(attempts, schedule.devices),
+    }
+
+
+def attempts_metrics(attempts: list[AttemptRecord], devices: int) -> dict[str, float]:
+    """Sum up what the attempts cost, in steps and in minutes of devices.
+
+    Devices wait from an attempt's begin to its end, while they do no step: for each other, for compiling, loading and
+    saving.
+    """
+    computing = sum(attempt.training_seconds or 0 for attempt in attempts)
+    waiting = sum(max(attempt.seconds - (attempt.training_seconds or 0), 0) for attempt in attempts)
+    lost = sum(attempt.lost_seconds for attempt in attempts)
+    return {
         "lostSteps": sum(attempt.lost_steps for attempt in attempts),
+        "computingDeviceMinutes": round(computing * devices / 60, 1),
+        "waitingDeviceMinutes": round(waiting * devices / 60, 1),
+        "lostDeviceMinutes": round(lost * devices / 60, 1),
     }

@@ -15,6 +15,11 @@ from distill_runtime.training.weight_names import check_shapes, to_huggingface
 SHARD_BYTES: Final = 5 * 10**9
 """Largest weights file, as HuggingFace's own tools write them."""
 
+_UNIFY_SECONDS: Final = 600
+_UNIFY_BYTES_A_SECOND: Final = 30e6
+"""How long putting the parts together may take: ten minutes, and what reading a checkpoint takes from a claim that is
+slow and that others use too. A 7B model's, of 91 GB, has an hour."""
+
 _COPIED: Final = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -91,12 +96,14 @@ def unify_checkpoint(checkpoint: Path, strategies: Path, target: Path, logs: Pat
         The files with whole tensors.
 
     Raises:
-        Retryable: ChildFailed.
+        Retryable: ChildFailed; ChildTimedOut.
     """
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     arguments = [str(checkpoint), str(strategies), str(target)]
-    child_process.start("unify", "distill_runtime.training.unify", arguments, {}, logs).wait()
+    stored = sum(file.stat().st_size for file in checkpoint.glob("*/*.safetensors"))
+    seconds = _UNIFY_SECONDS + stored / _UNIFY_BYTES_A_SECOND
+    child_process.start("unify", "distill_runtime.training.unify", arguments, {}, logs).wait(seconds)
     return sorted(target.glob("*.safetensors"))
 
 

@@ -13,6 +13,8 @@ from distill_runtime.training.attempt import to_yaml
 
 _CHECK: Final = "distill_runtime.training.yaml_check"
 _FIELD: Final = "spec.mindformers"
+_SECONDS: Final = 600
+"""It takes some, most of them to import MindFormers; a node that is busy takes longer."""
 
 
 class Finding(Model):
@@ -46,7 +48,7 @@ def find(configurations: Sequence[dict[str, Any]]) -> list[tuple[Finding, ...]]:
     """Have MindFormers look at configurations, all in one process; it writes only to a directory that is removed.
 
     Raises:
-        Retryable: ChildFailed, if the process ended early, such as for lack of memory.
+        Retryable: ChildFailed, if the process ended early, such as for lack of memory; ChildTimedOut.
     """
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -54,7 +56,7 @@ def find(configurations: Sequence[dict[str, Any]]) -> list[tuple[Finding, ...]]:
         for file, configuration in zip(files, configurations, strict=True):
             file.write_text(to_yaml(configuration), encoding="utf-8")
         environment = {"LOCAL_DEFAULT_PATH": name}  # where MindFormers keeps its logs
-        start("yaml-check", _CHECK, [str(file) for file in files], environment, directory).wait()
+        start("yaml-check", _CHECK, [str(file) for file in files], environment, directory).wait(_SECONDS)
         return [Findings.model_validate_json(findings_file(file).read_bytes()).findings for file in files]
 
 

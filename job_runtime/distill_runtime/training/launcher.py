@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Final
 
 from distill_runtime.contract import Rendezvous
-from distill_runtime.foundation.errors import Retryable, WrongInput
+from distill_runtime.foundation.errors import Retryable, Terminated, WrongInput
 from distill_runtime.process.child_process import ChildProcess, start
-from distill_runtime.training.assignment import Failure, failure_file
+from distill_runtime.training.assignment import STACKS_SIGNAL, Failure, failure_file
+from distill_runtime.training.causes import Cause, find_cause, stalled
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ _NAME_SECONDS: Final = 300
 """How long the first Pod's name may take to appear in DNS."""
 _FIRST_LOOKUP_SECONDS: Final = 2
 """A name that is asked for before it exists is remembered as absent for seconds: better not to ask too early."""
+_STACKS_SECONDS: Final = 5
+"""How long the workers may take to write their stacks."""
 _CLUSTER_SECONDS: Final = 600
 """How long the workers wait for each other to start."""
 _SCHEDULER_SECONDS: Final = 600
@@ -58,17 +61,24 @@ class Node:
         return self.nodes * self.workers
 
 
-def run_workers(node: Node, assignment: Path, logs: Path, tick: Callable[[], None]) -> None:
+def run_workers(
+    node: Node, assignment: Path, logs: Path, tick: Callable[[], str | None], stop: Callable[[], bool]
+) -> Cause | None:
     """Run this node's workers to their end.
 
     Args:
         assignment: the file that tells them what to do.
         logs: an existing directory of this attempt and node alone, for their output and what they leave.
-        tick: called a few times a second.
+        tick: called a few times a second; says why the workers hang, if they do.
+        stop: called a few times a second once this stage is told to end; asks the workers to save and to end, and tells
+            whether to wait for them.
+
+    Returns:
+        Why they failed, or that they hung; None when all have ended well.
 
     Raises:
         WrongInput: with what a worker found wrong.
-        Retryable: WorkerFailed or RendezvousFailed, with the last lines of the log.
+        Retryable: RendezvousFailed.
     """
     environment = {"LOCAL_DEFAULT_PATH": str(logs)}  # where MindFormers keeps its logs
     children: list[ChildProcess] = []
@@ -89,43 +99,73 @@ def run_workers(node: Node, assignment: Path, logs: Path, tick: Callable[[], Non
                     "DEVICE_ID": str(device),
                 }
                 children.append(start(f"worker-{rank}", _WORKER, [str(assignment)], environment | role, logs))
-        _wait(children, logs, tick)
+        return _wait(children, logs, tick)
+    except Terminated:
+        _let_end(children, stop)
+        raise
     finally:
         # Nothing that a worker still does is of use: checkpoints are whole or not there. So it is killed at once.
         for child in children:
             child.kill()
 
 
-def _wait(children: list[ChildProcess], logs: Path, tick: Callable[[], None]) -> None:
+def _wait(children: list[ChildProcess], logs: Path, tick: Callable[[], str | None]) -> Cause | None:
     """Wait until all have ended well, or one has not."""
     running = list(children)
     scheduler_end: float | None = None
     while running:
         time.sleep(_POLL_SECONDS)
-        tick()
-        for child in list(running):
-            code = child.process.poll()
-            if code is None:
-                continue
-            running.remove(child)
-            if code != 0:
-                _raise_failure(child, logs)
+        hang = tick()
+        ended = [child for child in running if child.process.poll() is not None]
+        running = [child for child in running if child not in ended]
+        if failed := [child for child in ended if child.process.returncode != 0]:
+            return _explain(failed, children, logs)
+        if hang is not None:
+            _have_stacks_written(running)
+            return stalled(hang, logs)
         if [child.name for child in running] == ["scheduler"]:
             now = time.monotonic()
             scheduler_end = scheduler_end or now + _SCHEDULER_SECONDS
             if now > scheduler_end:
                 logger.warning("ending the scheduler, which outlives this node's workers by %s s", _SCHEDULER_SECONDS)
-                return
+                break
     tick()
+    return None
 
 
-def _raise_failure(child: ChildProcess, logs: Path) -> None:
-    """Say why a child ended, in its own words if it left any."""
+def _let_end(children: list[ChildProcess], stop: Callable[[], bool]) -> None:
+    """Give the workers time to end by themselves, unless one has failed, without which the others cannot go on."""
+    workers = [child for child in children if child.name != "scheduler"]
+    while stop():
+        codes = [worker.process.poll() for worker in workers]
+        if None not in codes or any(codes):
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+def _have_stacks_written(running: list[ChildProcess]) -> None:
+    """Have each worker write its Python stacks to its log; one that is stopped, or hangs in the kernel, cannot."""
+    workers = {child: child.log.stat().st_size for child in running if child.name != "scheduler"}
+    for worker in workers:
+        worker.process.send_signal(STACKS_SIGNAL)
+    deadline = time.monotonic() + _STACKS_SECONDS
+    while time.monotonic() < deadline and any(worker.log.stat().st_size == size for worker, size in workers.items()):
+        time.sleep(_POLL_SECONDS)
+    time.sleep(_POLL_SECONDS)  # they write line by line
+
+
+def _explain(failed: list[ChildProcess], children: list[ChildProcess], logs: Path) -> Cause:
+    """Say why workers ended, in their own words if they left any.
+
+    Raises:
+        WrongInput: with what one of them found wrong.
+    """
     for path in sorted(logs.glob(failure_file(logs, 0).name.replace("0", "*"))):
         failure = Failure.model_validate_json(path.read_bytes())
         raise WrongInput(failure.reason, failure.message)
-    logger.error("the last lines of %s:\n%s", child.log, "\n".join(child.last_lines()))
-    raise Retryable("WorkerFailed", f"on {socket.gethostname()} {child.describe_end()}")
+    for child in failed:
+        logger.error("the last lines of %s:\n%s", child.log, "\n".join(child.last_lines()))
+    return find_cause(failed, children)
 
 
 def _cluster_environment(node: Node) -> dict[str, str]:

@@ -13,6 +13,7 @@ from mindspore.train import Callback
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.assignment import Assignment
 from distill_runtime.training.checkpoints import WRITING_DIRECTORY, checkpoint_file, delete_old
+from distill_runtime.training.stopping import Stopping
 from distill_runtime.training.training_log import StepRecord, TrainingLogWriter
 
 _NOT_SAVED = ("accu_grads", "fi_parameter", "_cache", "_device_local_norm", "_device_local_loss")
@@ -32,6 +33,7 @@ class TrainingMonitor(Callback):  # type: ignore[misc] # MindSpore has no types
         self._assignment = assignment
         self._rank = get_rank() if assignment.workers > 1 else 0
         self._log = TrainingLogWriter(assignment.training_log) if self._rank == assignment.reporting_rank else None
+        self._stopping = Stopping(assignment.stopping)
         self._last_end = time.monotonic()
 
     def on_train_begin(self, run_context: Any) -> None:
@@ -51,7 +53,7 @@ class TrainingMonitor(Callback):  # type: ignore[misc] # MindSpore has no types
         self._last_end = time.monotonic()
 
     def on_train_step_end(self, run_context: Any) -> None:
-        """Report the step, save a checkpoint if it is time, stop after the last.
+        """Report the step, save a checkpoint if it is time, stop after the last, or when told to.
 
         Raises:
             WrongInput: LossNotFinite.
@@ -69,11 +71,18 @@ class TrainingMonitor(Callback):  # type: ignore[misc] # MindSpore has no types
                     "training.learningRate or training.maxGradNorm, or lengthen the warm-up",
                 )
             self._log.write(record)
-        last = step >= assignment.total_steps
+        last = step >= assignment.total_steps or self._told_to_stop(step)
         if last or step % assignment.checkpoint_every_steps == 0:
             self._save(step, parameters)
         if last:
             run_context.request_stop()
+
+    def _told_to_stop(self, step: int) -> bool:
+        """Tell whether this is the step that all save and stop after, since a Pod is told to end."""
+        if self._log is not None:
+            self._stopping.answer(step if self._assignment.workers == 1 else step + 1)
+        after = self._stopping.after()
+        return after is not None and step >= after
 
     def _record(self, step: int, outputs: Any) -> StepRecord:
         """Read a step's outputs: loss, overflow, loss scale, learning rate, gradient norm (MFTrainOneStepCell)."""

@@ -67,24 +67,26 @@ class TrainingLogFollower:
             yield StepRecord.model_validate_json(line)
 
 
-def cut_log(path: Path, last_step: int) -> int:
+def cut_log(path: Path, last_step: int) -> tuple[list[StepRecord], list[StepRecord]]:
     """Cut a log back to the step that training resumes from, dropping a torn last line as well.
 
     Returns:
-        How many steps, as far as the log knows, were done after `last_step` and are done again.
+        The steps that stay, and those that were done after `last_step`, as far as the log knows, and are done again.
     """
     if not path.exists():
-        return 0
-    kept = bytearray()
-    lost = 0
+        return [], []
+    lines = bytearray()
+    kept: list[StepRecord] = []
+    lost: list[StepRecord] = []
     for line in path.read_bytes().splitlines(keepends=True):
         try:
             record = StepRecord.model_validate_json(line)
         except ValidationError:
             continue
         if record.step <= last_step:
-            kept += line
+            lines += line
+            kept.append(record)
         else:
-            lost += 1
-    write_durably(path, kept)
-    return lost
+            lost.append(record)
+    write_durably(path, lines)
+    return kept, lost

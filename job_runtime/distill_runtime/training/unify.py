@@ -6,13 +6,28 @@ MindSpore. It needs no device.
 
 import sys
 from pathlib import Path
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final
 
 from distill_runtime.contract import EXIT_DONE
 from distill_runtime.process.child_process import end_with_parent
+from distill_runtime.training import patching
 from distill_runtime.training.weight_names import to_huggingface
 
 _MERGED_NAME: Final = "strategy.ckpt"
+
+
+def wait_for_no_memory(module: Any) -> None:
+    """Have files written one after another, however full the node's memory is.
+
+    After each, unified_safetensors sleeps while more than half of the *node's* memory is in use (parallel/
+    transform_safetensors.py, 2.7). On a node that others use too that may be for ever, long after all is written; it is
+    no measure of this container's memory either, of which there is one file's at a time.
+    """
+    module.psutil = SimpleNamespace(virtual_memory=lambda: SimpleNamespace(percent=0.0))
+
+
+PATCHES: patching.Patches = {"mindspore.parallel.transform_safetensors": wait_for_no_memory}
 
 
 def main(checkpoint: Path, strategies: Path, target: Path) -> int:
@@ -24,6 +39,7 @@ def main(checkpoint: Path, strategies: Path, target: Path) -> int:
         target: an empty directory, for *.safetensors with whole tensors under the same names.
     """
     end_with_parent()
+    patching.install(PATCHES)
     import mindspore  # noqa: PLC0415 - takes a second, and this module's constants must not
 
     merged = target.parent / _MERGED_NAME

@@ -1,5 +1,6 @@
 """A training worker, one process a device: `python -m distill_runtime.training.worker ASSIGNMENT`."""
 
+import faulthandler
 import os
 import sys
 from pathlib import Path
@@ -8,13 +9,14 @@ from distill_runtime.contract import EXIT_DONE
 from distill_runtime.foundation.errors import StageError
 from distill_runtime.process.child_process import end_with_parent
 from distill_runtime.training import cpu_patches, data_patches, patching
-from distill_runtime.training.assignment import Assignment, Failure, failure_file
+from distill_runtime.training.assignment import STACKS_SIGNAL, Assignment, Failure, failure_file
 from distill_runtime.training.worker_environment import set_up_environment
 
 
 def main(path: Path) -> int:
     """Train as ordered and return the exit code."""
     end_with_parent()
+    faulthandler.register(STACKS_SIGNAL)
     assignment = Assignment.model_validate_json(path.read_bytes())
     rank = int(os.environ.get("RANK_ID", "0"))
     set_up_environment(assignment, rank, os.environ)

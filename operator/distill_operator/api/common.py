@@ -140,6 +140,11 @@ class StageStatus(Model):
     eta_seconds: int | None = Field(default=None, description="Seconds left at the recent rate.")
     message: str | None = Field(default=None, description="What it does or waits for, or why it ended.")
     reason: str | None = Field(default=None, description="Why it failed, as one word.")
+    failure_class: str | None = Field(
+        default=None,
+        description="Whose fault the last failure was: workload is what was asked for, infrastructure what it runs on; "
+        "unknown is either.",
+    )
     counts: dict[str, int] = Field(
         default_factory=dict, description="What went in, what came out, and what was rejected, by reason."
     )

@@ -89,7 +89,9 @@ def _after_failure(
         return _failed(_with_failure(children.key, attempt, before, retry, cause))
     said = f"Attempt {job.attempt} failed ({cause.reason}: {cause.message})"
     held = _standing_still(before).model_copy(update={"message": f"{said}."})
-    following = next_attempt(stage, before).model_copy(update={"reason": cause.reason})
+    following = next_attempt(stage, before).model_copy(
+        update={"reason": cause.reason, "failure_class": cause.failure_class}
+    )
     return _start(planned, following, held, children, buckets, now, said)
 
 
@@ -113,7 +115,7 @@ def _start(
     if obstruction := in_the_way(children, stage, name, now):
         return _blocked(held, obstruction, until_overdue(children.pods, now))
     failed = [one.job for one in buckets.ended if one.job.failed] if buckets is not None else []
-    pause = pause_left(failed, following.disrupted, now)
+    pause = pause_left(failed, following.disrupted, following.reason, now)
     message = waiting_for_pods(name)
     if said:
         when = f" after a pause, at {now + pause:%H:%M:%S} UTC" if pause else ""
@@ -180,6 +182,7 @@ def _succeeded(before: StageStatus, attempt: Attempt, result: Result) -> StageSt
             "eta_seconds": None,
             "message": result.message,
             "reason": None,
+            "failure_class": None,
             "counts": result.counts,
             "metrics": readable(result.metrics),
             "inputs": tuple(StageInput.model_validate(each.model_dump()) for each in result.inputs),
@@ -208,6 +211,7 @@ def _with_failure(key: ResourceKey, attempt: Attempt, before: StageStatus, retry
             "eta_seconds": None,
             "message": f"{cause.message.rstrip('.')}. {remedy}.",
             "reason": cause.reason,
+            "failure_class": cause.failure_class,
         }
     )
 

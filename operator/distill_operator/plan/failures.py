@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from distill_operator.observation import JobView, PodView
 from distill_operator.plan.reports import parse_result
 from distill_operator.plan.stages import Outline
+from distill_runtime.contract import FailureClass
 
 SIGKILL_EXIT, SIGTERM_EXIT = 137, 143
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an attempt failed. `final` means that another attempt would fail in the same way."""
+    """Why an attempt failed, and whose fault it is. `final` means that another attempt would fail in the same way."""
 
     reason: str
     message: str
     final: bool = False
+    failure_class: FailureClass = "unknown"
 
 
 def failure(job: JobView, pods: Sequence[PodView]) -> Failure:
@@ -37,8 +39,12 @@ def disruption(stage: Outline, job: JobView, pods: Sequence[PodView]) -> Failure
         return None
     disrupted = next((pod for pod in pods if pod.disrupted), None)
     if disrupted is not None:
-        return Failure("Disrupted", f"Pod {disrupted.name} was taken off its node: {disrupted.disruption}")
-    return Failure("Disrupted", job.failure_message) if job.disrupted else None
+        message = f"Pod {disrupted.name} was taken off its node: {disrupted.disruption}"
+    elif job.disrupted:
+        message = job.failure_message
+    else:
+        return None
+    return Failure("Disrupted", message, failure_class="infrastructure")
 
 
 def unreadable_result(pods: Sequence[PodView]) -> Failure | None:
@@ -74,13 +80,18 @@ def pod_failure(pod: PodView) -> Failure:
     """Say why one Pod failed."""
     result = parse_result(pod)
     if result is not None and result.outcome != "Terminated":
-        return Failure(result.reason, result.message, final=result.outcome == "WrongInput")
+        final = result.outcome == "WrongInput"
+        failure_class = result.failure_class or ("workload" if final else "unknown")
+        return Failure(result.reason, result.message, final, failure_class)
     if pod.exit_reason == "OOMKilled":
-        return Failure("OutOfMemory", f"Pod {pod.name} was killed at its memory limit: raise it in the chart's values.")
+        message = f"Pod {pod.name} was killed at its memory limit: raise it in the chart's values."
+        return Failure("OutOfMemory", message, failure_class="workload")
     if pod.pod_reason:
-        return Failure(pod.pod_reason, f"Pod {pod.name}: {pod.pod_message or pod.pod_reason}")
+        message = f"Pod {pod.name}: {pod.pod_message or pod.pod_reason}"
+        return Failure(pod.pod_reason, message, failure_class="infrastructure")
     if pod.exit_code in (SIGTERM_EXIT, SIGKILL_EXIT) or pod.exit_code is None:
-        return Failure("PodKilled", f"Pod {pod.name} was killed (exit code {pod.exit_code}).")
+        message = f"Pod {pod.name} was killed (exit code {pod.exit_code})."
+        return Failure("PodKilled", message, failure_class="infrastructure")
     words = pod.termination_message.strip().splitlines()
     last = f": {words[-1]}" if words else ""
     return Failure("StageFailed", f"Pod {pod.name} ended with exit code {pod.exit_code}{last}")

@@ -91,5 +91,6 @@ def _contract(run: FinetuneRun, dataset: ArtifactReference, profile: Profile) ->
         nodes=spec.accelerator.nodes,
         devices_per_node=spec.accelerator.devices_per_node,
         device_memory=whole(profile.device_memory) if profile.device_memory else None,
+        grace_seconds=profile.termination_grace_period_seconds,
     )
     return placed(contract, run, "train")

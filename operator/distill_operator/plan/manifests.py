@@ -30,7 +30,7 @@ from distill_runtime.contract import (
     Rendezvous,
     TrainContract,
 )
-from distill_runtime.contract.stages import CONTRACT_PATH, RENDEZVOUS_PORT, VOLUME_PATH
+from distill_runtime.contract.stages import CONTRACT_PATH, NODE_VARIABLE, RENDEZVOUS_PORT, VOLUME_PATH
 
 Manifest = dict[str, Any]
 
@@ -167,6 +167,8 @@ def _pod(stage: Stage, name: str, settings: Settings) -> Manifest:
         pod["imagePullSecrets"] = [{"name": secret} for secret in settings.images.pull_secrets]
     if stage.run.priority_class_name:
         pod["priorityClassName"] = stage.run.priority_class_name
+    if isinstance(stage.contract, TrainContract) and not stage.check_only:
+        pod["terminationGracePeriodSeconds"] = stage.contract.grace_seconds
     if _must_meet(stage):
         pod |= {"subdomain": name, "topologySpreadConstraints": [_one_pod_a_node(name, stage.outline.pods)]}
     return pod
@@ -236,6 +238,8 @@ def _environment(stage: Stage, settings: Settings) -> list[Manifest]:
         **(stage.profile.env if stage.profile is not None else {}),
     }
     environment = [_variable(name, value) for name, value in variables.items()]
+    if stage.outline.teamwork is Teamwork.TOGETHER:  # an attempt is remembered by its nodes
+        environment.append({"name": NODE_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}})
     if stage.secret is not None:
         reference = {"name": stage.secret.secret, "key": stage.secret.key}
         environment.append({"name": stage.secret.name, "valueFrom": {"secretKeyRef": reference}})

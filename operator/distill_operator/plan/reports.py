@@ -8,13 +8,13 @@ shards, texts and maps are no longer than a person reads. What is left out for t
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 
 from distill_operator.observation import PodView
-from distill_runtime.contract import Progress, Result
+from distill_runtime.contract import FailureClass, Progress, Result
 
 MOST_BYTES = 65_536
 MOST_FIGURES = 100
@@ -23,6 +23,7 @@ LONGEST_TEXT = 4096
 """As many characters as a termination message may have bytes."""
 LARGEST_COUNT = 2**53 - 1
 """Exact in every JSON parser; and the sum of those of a thousand shards is an int64."""
+FAILURE_CLASSES = get_args(FailureClass)
 LONGEST_ETA_SECONDS = 10 * 365 * 86_400.0
 
 
@@ -58,6 +59,7 @@ def parse_result(pod: PodView) -> Result | None:
                 "outcome": said.get("outcome"),
                 "reason": _text(said.get("reason"), LONGEST_NAME),
                 "message": _message(said, [*no_counts, *no_metrics]),
+                "failure_class": said.get("failureClass") if said.get("failureClass") in FAILURE_CLASSES else None,
                 "artifact": said.get("artifact"),
                 "counts": counts,
                 "metrics": metrics,

@@ -15,6 +15,9 @@ FIRST_PAUSE = timedelta(seconds=10)
 LONGEST_PAUSE = timedelta(minutes=6)
 """The pause before an attempt doubles with each that fails soon, from the one to the other, as a Job's does between its
 Pods: a fault of the storage or of a node often passes."""
+PAUSES = {"DevicesStillHeld": timedelta(seconds=30)}
+"""The pause at least after some failures. CANN advises to wait for 10 s after the last training process was killed
+(EJ0001, hicann/hcomm); a Pod's devices are its own again somewhat later than its processes end."""
 SOON = timedelta(minutes=10)
 
 
@@ -48,8 +51,11 @@ def retried(stage: Outline, failed: StageStatus) -> StageStatus:
     return next_attempt(stage, failed).model_copy(update={"failures": 0})
 
 
-def pause_left(failed: Sequence[JobView], disrupted: Collection[int], now: datetime) -> timedelta:
-    """Give how long the attempt after the last of `failed` has to wait; after a disruption it need not."""
+def pause_left(failed: Sequence[JobView], disrupted: Collection[int], reason: str | None, now: datetime) -> timedelta:
+    """Give how long the attempt after the last of `failed` has to wait; after a disruption it need not.
+
+    `reason` is why that one failed.
+    """
     last = failed[-1] if failed else None
     if last is None or last.attempt in disrupted or last.finished_at is None:
         return timedelta()
@@ -59,6 +65,7 @@ def pause_left(failed: Sequence[JobView], disrupted: Collection[int], now: datet
             break
         soon += 1
     pause = min(FIRST_PAUSE * 2.0 ** max(soon - 1, 0), LONGEST_PAUSE)
+    pause = max(pause, PAUSES.get(reason or "", pause))
     return max(last.finished_at + pause - now, timedelta())
 
 

@@ -353,6 +353,37 @@ class TestFailed:
         found = step("FinetuneRun", jobs=tuple(jobs), pods=(failed_pod(jobs[-1]),), now=later(at), spec=spec)
         assert (created(found), found.look_again_after) == ([], timedelta(seconds=pause))
 
+    def test_devices_that_are_still_held_are_waited_for(self) -> None:
+        said = Result(outcome="Failed", reason="DevicesStillHeld", message="EJ0001", failure_class="infrastructure")
+        jobs, pods = (failed_job(),), (failed_pod(TRAIN, said=said),)
+        first = step("FinetuneRun", jobs=jobs, pods=pods, now=ENDED)
+        assert (created(first), first.look_again_after) == ([], timedelta(seconds=30))
+        assert first.status.failure_class == "infrastructure"
+        again = step("FinetuneRun", first.status, jobs, pods, now=ENDED + timedelta(seconds=29))
+        assert (created(again), again.look_again_after) == ([], timedelta(seconds=1))
+        last = step("FinetuneRun", again.status, jobs, pods, now=ENDED + timedelta(seconds=30))
+        assert created(last) == ["student-train-a2"]
+
+    def test_a_longer_pause_stays_longer(self) -> None:
+        said = Result(outcome="Failed", reason="DevicesStillHeld", message="EJ0001")
+        jobs = [
+            failed_job(job("FinetuneRun", "train", attempt=n, created_at=later(5 * n)), finished_at=later(5 * n + 5))
+            for n in (1, 2, 3)
+        ]
+        spec = {"restarts": {"max": 10}}
+        pods = (failed_pod(jobs[-1], said=said),)
+        found = step("FinetuneRun", jobs=tuple(jobs), pods=pods, now=later(20), spec=spec)
+        assert found.look_again_after == timedelta(seconds=40)
+
+    def test_whose_fault_it_was_is_in_the_status_until_it_succeeds(self) -> None:
+        said = Result(outcome="WrongInput", reason="DeviceOutOfMemory", message="m", failure_class="workload")
+        found = step("FinetuneRun", jobs=(failed_job(),), pods=(failed_pod(TRAIN, exit_code=78, said=said),))
+        assert (found.status.state, found.status.failure_class) == (StageState.FAILED, "workload")
+        second = complete_job(job("FinetuneRun", "train", attempt=2))
+        before = stage_status("train", StageState.RUNNING, attempt=2, job=second.name, failure_class="infrastructure")
+        ended = step("FinetuneRun", before, (second,), (succeeded_pod(second),), later(3600))
+        assert (ended.status.state, ended.status.failure_class) == (StageState.SUCCEEDED, None)
+
     def test_a_pod_that_took_too_much_of_its_node_uses_up_restarts(self) -> None:
         """The kubelet says DisruptionTarget of it too, and the Job fails by the rule for those."""
         words = "Pod ns/x has condition DisruptionTarget matching FailJob rule at index 1"

@@ -110,7 +110,7 @@ class TestFailure:
     @pytest.mark.parametrize(
         ("ended", "expected"),
         [
-            (wrong_input_pod(JOB), Failure("ColumnMissing", "there is no column answer", final=True)),
+            (wrong_input_pod(JOB), Failure("ColumnMissing", "there is no column answer", True, "workload")),
             (
                 failed_pod(JOB, said=Result(outcome="Failed", reason="VolumeFull", message="no space")),
                 Failure("VolumeFull", "no space"),
@@ -120,19 +120,20 @@ class TestFailure:
                 Failure(
                     "OutOfMemory",
                     "Pod student-train-a1-0-x was killed at its memory limit: raise it in the chart's values.",
+                    failure_class="workload",
                 ),
             ),
             (
                 failed_pod(JOB, pod_reason="Evicted", pod_message="The node was low on memory."),
-                Failure("Evicted", "Pod student-train-a1-0-x: The node was low on memory."),
+                Failure("Evicted", "Pod student-train-a1-0-x: The node was low on memory.", False, "infrastructure"),
             ),
             (
                 failed_pod(JOB, exit_code=SIGKILL),
-                Failure("PodKilled", "Pod student-train-a1-0-x was killed (exit code 137)."),
+                Failure("PodKilled", "Pod student-train-a1-0-x was killed (exit code 137).", False, "infrastructure"),
             ),
             (
                 failed_pod(JOB, exit_code=SIGTERM, said=Result(outcome="Terminated", reason="Terminated", message="")),
-                Failure("PodKilled", "Pod student-train-a1-0-x was killed (exit code 143)."),
+                Failure("PodKilled", "Pod student-train-a1-0-x was killed (exit code 143).", False, "infrastructure"),
             ),
             (
                 failed_pod(JOB, termination_message="Traceback\n  …\nValueError: x\n"),

@@ -36,6 +36,14 @@ def test_what_a_stage_writes_is_read_as_it_is() -> None:
     assert parse_result(pod(JOB, termination_message=done.to_termination_message())) == done
 
 
+@pytest.mark.parametrize(("said", "read"), [("workload", "workload"), ("cosmic", None), (["workload"], None)])
+def test_a_class_of_failure_that_is_not_known_is_none(said: object, read: str | None) -> None:
+    words = {"outcome": "Failed", "reason": "WorkerFailed", "message": "m", "failureClass": said}
+    result = parse_result(pod(JOB, termination_message=json.dumps(words)))
+    assert result is not None
+    assert result.failure_class == read
+
+
 def test_inputs_are_read_as_far_as_they_can_be() -> None:
     told = {"name": "prompts", "uri": "prompts.jsonl", "value": "sha256:1"}
     read = ended(inputs=[{**told, "size": 3}, {"name": 7}, "prompts"])

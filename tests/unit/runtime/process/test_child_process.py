@@ -32,7 +32,7 @@ time.sleep(60)
 
 def test_a_child_that_ends_well(tmp_path: Path) -> None:
     child = child_process.start("version", "platform", [], {}, tmp_path)
-    child.wait()
+    child.wait(60)
     assert child.log == tmp_path / "version.log"
     assert child.log.read_text().strip()
 
@@ -40,8 +40,16 @@ def test_a_child_that_ends_well(tmp_path: Path) -> None:
 def test_a_child_that_fails_is_quoted(tmp_path: Path) -> None:
     child = child_process.start("parser", "json.tool", ["missing.json"], {}, tmp_path)
     with pytest.raises(Retryable, match=r"parser ended with exit code \d; it said: .*missing\.json") as failed:
-        child.wait()
+        child.wait(60)
     assert failed.value.reason == "ChildFailed"
+
+
+def test_a_child_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    child = child_process.start("server", "http.server", ["0"], {}, tmp_path)
+    with pytest.raises(Retryable, match="server was not done after 0 s and was ended; its log is ") as failed:
+        child.wait(0.1)
+    assert failed.value.reason == "ChildTimedOut"
+    assert child.process.returncode == -signal.SIGKILL
 
 
 def test_the_last_exception_says_more_than_the_last_line(tmp_path: Path) -> None:

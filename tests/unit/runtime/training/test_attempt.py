@@ -1,6 +1,7 @@
 """Where an attempt starts, what its workers are told, and how a run is summed up."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,14 @@ from support.student import CONFIG, train_contract, write_student, write_weights
 from distill_runtime.contract import ArtifactReference, ModelSource, Parallelism, TrainContract, Training
 from distill_runtime.training.architecture import Architecture
 from distill_runtime.training.attempt import (
-    AttemptRecord,
     RunPaths,
     choose_start,
     link_base_weights,
     place_initial_weights,
-    record_attempt,
     training_metrics,
     write_orders,
 )
+from distill_runtime.training.attempt_log import AttemptRecord
 from distill_runtime.training.checkpoints import Checkpoint
 from distill_runtime.training.configuration import InitialState, TrainingData
 from distill_runtime.training.inputs import TrainingInputs
@@ -164,10 +164,19 @@ def test_what_every_attempt_lost_is_added_up(paths: RunPaths) -> None:
         StepRecord(step=step, epoch=1, loss=float(30 - step), learning_rate=1e-4, seconds=9.0 if step == 1 else 0.5)
         for step in range(1, 26)
     ]
-    for attempt, (resumed, lost) in enumerate([(0, 0), (7, 3), (14, 5)], start=1):
-        attempts = record_attempt(
-            paths.attempts, AttemptRecord(attempt=attempt, resumed_from_step=resumed, lost_steps=lost)
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    attempts = [
+        AttemptRecord(
+            attempt=attempt,
+            resumed_from_step=resumed,
+            lost_steps=lost,
+            began_at=at,
+            ended_at=at + timedelta(minutes=5),
+            training_seconds=120,
+            lost_seconds=30.0 * lost,
         )
+        for attempt, (resumed, lost) in enumerate([(0, 3), (7, 5), (14, 0)], start=1)
+    ]
     metrics = training_metrics(records, attempts, inputs(contract))
     assert metrics == {
         "loss": 9.5,  # the mean of the last ten
@@ -176,4 +185,7 @@ def test_what_every_attempt_lost_is_added_up(paths: RunPaths) -> None:
         "trainedTokens": 5000,
         "resumedFromStep": 14,
         "lostSteps": 8,
+        "computingDeviceMinutes": 6.0,
+        "waitingDeviceMinutes": 9.0,
+        "lostDeviceMinutes": 4.0,
     }

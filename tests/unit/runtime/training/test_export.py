@@ -9,6 +9,7 @@ from safetensors.numpy import load_file, save_file
 from support.student import CONFIG, write_student
 
 from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.process import child_process
 from distill_runtime.training.architecture import Architecture
 from distill_runtime.training.export import export_model, unify_checkpoint
 from distill_runtime.training.tensors import read_tensors
@@ -102,14 +103,14 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
     assert refused.value.reason == "WeightsMismatch"
 
 
-@pytest.mark.mindspore
-def test_parts_of_two_workers_make_whole_weights(tmp_path: Path) -> None:
+def leave_parts_of_two_workers(root: Path) -> np.ndarray:
+    """Leave a checkpoint of two workers and their strategies; gives the query, of which the output is the transpose."""
     from mindformers.parallel_core.inference.utils import save_strategy_file  # noqa: PLC0415
 
     query = np.arange(32, dtype=np.float32).reshape(8, 4)
-    (tmp_path / "strategy").mkdir()
+    (root / "strategy").mkdir()
     for rank in (0, 1):
-        file = tmp_path / "step" / f"rank_{rank}" / f"model_rank_{rank}-1_7.safetensors"
+        file = root / "step" / f"rank_{rank}" / f"model_rank_{rank}-1_7.safetensors"
         file.parent.mkdir(parents=True)
         half = slice(4 * rank, 4 * rank + 4)
         # Column-parallel query, row-parallel output: cut along the first axis and the second.
@@ -117,9 +118,46 @@ def test_parts_of_two_workers_make_whole_weights(tmp_path: Path) -> None:
         cuts = {QUERY: {"shape": (4, 4), "shard": (2, 1)}, OUTPUT: {"shape": (4, 4), "shard": (1, 2)}}
         save_strategy_file(
             {"stage_rank_size": 2, "stage": 0, "model": cuts, "optimizer": {}},
-            str(tmp_path / "strategy" / f"strategy_rank_{rank}.ckpt"),
+            str(root / "strategy" / f"strategy_rank_{rank}.ckpt"),
         )
+    return query
+
+
+FULL_NODE = """
+import sys, types
+from pathlib import Path
+def virtual_memory():
+    with Path({asked!r}).open("a") as file:
+        file.write("asked\\n")
+    return types.SimpleNamespace(percent=60.0 if len(Path({asked!r}).read_text().splitlines()) < 3 else 40.0)
+sys.modules["psutil"] = types.SimpleNamespace(virtual_memory=virtual_memory)
+"""
+PLAIN = """
+import sys
+from pathlib import Path
+from distill_runtime.training import unify
+unify.PATCHES = {}
+sys.exit(unify.main(*map(Path, sys.argv[1:])))
+"""
+
+
+@pytest.mark.mindspore
+def test_parts_of_two_workers_make_whole_weights_on_a_node_whose_memory_is_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = leave_parts_of_two_workers(tmp_path)
+    asked, modules = tmp_path / "asked", tmp_path / "modules"
+    modules.mkdir()
+    (modules / "sitecustomize.py").write_text(FULL_NODE.format(asked=str(asked)))
+    (modules / "plain_unify.py").write_text(PLAIN)
+    monkeypatch.syspath_prepend(modules)
     files = unify_checkpoint(tmp_path / "step", tmp_path / "strategy", tmp_path / "unified", tmp_path)
     whole = {name: array for file in files for name, array in load_file(file).items()}
     assert np.array_equal(whole[QUERY], query)
     assert np.array_equal(whole[OUTPUT], query.T)
+    assert not asked.exists()
+    # When this fails, MindSpore has stopped to wait for the node's memory, and the patch can go.
+    (tmp_path / "plain").mkdir()
+    arguments = [str(tmp_path / name) for name in ("step", "strategy", "plain")]
+    child_process.start("plain", "plain_unify", arguments, {}, tmp_path).wait(600)
+    assert len(asked.read_text().splitlines()) >= 3

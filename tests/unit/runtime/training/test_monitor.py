@@ -9,24 +9,22 @@ import pytest
 
 from distill_runtime.training.assignment import Assignment
 from distill_runtime.training.checkpoints import complete_checkpoints
+from distill_runtime.training.stopping import Stopping
 
 pytestmark = pytest.mark.mindspore
 
 
-def test_the_log_is_durable_before_the_checkpoint_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import mindspore  # noqa: PLC0415
-
-    from distill_runtime.training.monitor import TrainingMonitor  # noqa: PLC0415
-
-    assignment = Assignment(
+def orders(tmp_path: Path, **changes: int) -> Assignment:
+    return Assignment(
         device_target="CPU",
         configuration=tmp_path / "mindformers.yaml",
         checkpoints=tmp_path / "checkpoints",
-        checkpoint_every_steps=2,
+        checkpoint_every_steps=changes.get("every", 2),
         checkpoints_kept=1,
         training_log=tmp_path / "log.jsonl",
         compiled=tmp_path / "compiled",
         failures=tmp_path,
+        stopping=tmp_path / "stopping",
         workers=1,
         reporting_rank=0,
         summed_losses=1,
@@ -34,6 +32,44 @@ def test_the_log_is_durable_before_the_checkpoint_is(tmp_path: Path, monkeypatch
         total_steps=4,
         resume_step=0,
     )
+
+
+def do_step(monitor: Any, step: int) -> bool:
+    """Tell the monitor that a step is done; gives whether it has training stop."""
+    import mindspore  # noqa: PLC0415
+
+    scalar = mindspore.Tensor(0.5)
+    optimizer = SimpleNamespace(global_step=mindspore.Parameter(mindspore.Tensor([2], mindspore.int32)))
+    parameters = SimpleNamespace(
+        cur_step_num=step,
+        cur_epoch_num=1,
+        net_outputs=(scalar, mindspore.Tensor(False), scalar, scalar, None),
+        train_network=mindspore.nn.Dense(2, 2),
+        network=SimpleNamespace(optimizer=optimizer),
+    )
+    stopped: list[bool] = []
+    run = SimpleNamespace(original_args=lambda: parameters, request_stop=lambda: stopped.append(True))
+    monitor.on_train_step_end(run)
+    return bool(stopped)
+
+
+def test_told_to_stop_it_saves_the_step_under_way(tmp_path: Path) -> None:
+    from distill_runtime.training.monitor import TrainingMonitor  # noqa: PLC0415
+
+    assignment = orders(tmp_path, every=100)
+    stopping = Stopping(assignment.stopping)
+    stopping.reset()
+    monitor = TrainingMonitor(assignment)
+    assert not do_step(monitor, 1)
+    stopping.request()
+    assert do_step(monitor, 2)
+    assert [checkpoint.step for checkpoint in complete_checkpoints(assignment.checkpoints, 1)] == [2]
+
+
+def test_the_log_is_durable_before_the_checkpoint_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distill_runtime.training.monitor import TrainingMonitor  # noqa: PLC0415
+
+    assignment = orders(tmp_path)
     synced: list[tuple[str, int]] = []
 
     def fsync(descriptor: int) -> None:
@@ -42,18 +78,8 @@ def test_the_log_is_durable_before_the_checkpoint_is(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(os, "fsync", fsync)
     monitor = TrainingMonitor(assignment)
-    network = mindspore.nn.Dense(2, 2)
-    optimizer = SimpleNamespace(global_step=mindspore.Parameter(mindspore.Tensor([2], mindspore.int32)))
-    scalar = mindspore.Tensor(0.5)
     for step in (1, 2):
-        parameters: dict[str, Any] = {
-            "cur_step_num": step,
-            "cur_epoch_num": 1,
-            "net_outputs": (scalar, mindspore.Tensor(False), scalar, scalar, None),
-            "train_network": network,
-            "network": SimpleNamespace(optimizer=optimizer),
-        }
-        monitor.on_train_step_end(SimpleNamespace(original_args=lambda it=parameters: SimpleNamespace(**it)))
+        assert not do_step(monitor, step)
     assert [name for name, _ in synced] == ["log.jsonl", "rank_0.safetensors", "step-00000002"]
     assert synced[0][1] == (tmp_path / "log.jsonl").stat().st_size
     assert len((tmp_path / "log.jsonl").read_bytes().splitlines()) == 2

@@ -1,6 +1,7 @@
 """The msrun stage where there is nothing left to train."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,16 @@ def test_killed_after_the_last_step_it_only_exports(context: StageContext, tmp_p
     assert all(np.array_equal(exported[name], array) for name, array in weights.items())
     assert not list(tmp_path.glob("trained.logs/*/worker-*.log"))
     assert not (tmp_path / "trained.work").exists()
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_without_its_devices_no_node_begins(context: StageContext, tmp_path: Path, index: int) -> None:
+    contract = train_contract(pack_samples(context.volume, 60), device_target="Ascend", devices_per_node=4)
+    with pytest.raises(WrongInput, match="devicesPerNode is 4, and the device files /dev/davinci<n>") as refused:
+        msrun.run(contract, replace(context, index=index))
+    assert refused.value.reason == "DeviceNotReady"
+    msrun.check(contract, context)  # the preflight has no devices, and asks for none
+    assert not list(tmp_path.glob("trained*"))
 
 
 def test_another_node_has_nothing_to_do_then(context: StageContext, tmp_path: Path) -> None:

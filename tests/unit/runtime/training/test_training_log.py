@@ -48,12 +48,13 @@ def test_a_log_that_was_cut_back_is_read_from_its_start(tmp_path: Path) -> None:
     assert list(follower.read_new()) == [record(1)]
 
 
-def test_cutting_counts_the_steps_that_are_lost(tmp_path: Path) -> None:
+def test_cutting_gives_the_steps_that_are_lost(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     write(path, 1, 2, 3, 4, 5)
     with path.open("ab") as file:
         file.write(b'{"step":6,"epo')
-    assert cut_log(path, 3) == 2
+    kept, lost = cut_log(path, 3)
+    assert ([found.step for found in kept], [found.step for found in lost]) == ([1, 2, 3], [4, 5])
     assert [found.step for found in TrainingLogFollower(path).read_new()] == [1, 2, 3]
 
 
@@ -71,4 +72,4 @@ def test_a_sync_makes_durable_what_was_written(tmp_path: Path, monkeypatch: pyte
 
 
 def test_there_is_nothing_to_cut_before_the_first_step(tmp_path: Path) -> None:
-    assert cut_log(tmp_path / "log.jsonl", 0) == 0
+    assert cut_log(tmp_path / "log.jsonl", 0) == ([], [])

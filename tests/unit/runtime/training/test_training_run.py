@@ -158,7 +158,7 @@ def test_served_again_it_computes_what_huggingface_s_qwen2_computes(
 def test_ended_at_any_step_it_goes_on_with_the_same_losses(workplace: Workplace, trained: Result) -> None:
     contract = train_contract(workplace.dataset, output="ended")
     stage = workplace.start(contract)
-    workplace.wait_for_step(stage, "ended", 2)
+    workplace.wait_for_step(stage, "ended", 4)
     end_by_sigterm(stage)
     done = [workplace.logged("ended")]
     stage = workplace.start(contract.model_copy(update={"attempt": 2}))
@@ -170,9 +170,13 @@ def test_ended_at_any_step_it_goes_on_with_the_same_losses(workplace: Workplace,
     resumed = result.metrics["resumedFromStep"]
     assert resumed >= 6
     assert resumed % 3 == 0
-    attempts = (workplace.root / "ended" / "attempts.jsonl").read_text().splitlines()
-    begun = [json.loads(attempt)["resumedFromStep"] for attempt in attempts]
-    assert (begun[0], begun[-1]) == (0, resumed)
+    lines = (workplace.root / "ended" / "attempts.jsonl").read_text().splitlines()
+    attempts = [json.loads(line) for line in lines]
+    begun = [attempt["resumedFromStep"] for attempt in attempts]
+    assert begun == [0, done[0], resumed]  # what was told to stop has saved its last step
+    assert attempts[0]["lostSteps"] == 0
+    assert [attempt["toStep"] for attempt in attempts] == [*done, result.counts["steps"]]
+    assert [attempt["reason"] for attempt in attempts] == ["Terminated", "NoLastWord", "Trained"]
     assert result.metrics["lostSteps"] == sum(done) - sum(begun)
     assert workplace.losses("ended") == workplace.losses("trained")
     (log,) = workplace.root.glob("ended.logs/attempt-3-*/worker-0.log")
@@ -183,12 +187,12 @@ def test_ended_at_any_step_it_goes_on_with_the_same_losses(workplace: Workplace,
 
 
 def end_by_sigterm(stage: subprocess.Popen[str]) -> None:
-    """Ask the stage to stop: it must do so at once, and its worker with it."""
+    """Ask the stage to stop: it must do so in its grace period, and its worker with it."""
     workers = Path(f"/proc/{stage.pid}/task/{stage.pid}/children").read_text().split()
     started = time.monotonic()
     stage.send_signal(signal.SIGTERM)
     output, _ = stage.communicate()
-    assert time.monotonic() - started < 25  # its grace period is 30 s
+    assert time.monotonic() - started < 30  # its grace period
     assert stage.returncode == 143
     assert Result.model_validate_json(output).outcome == "Terminated"
     assert len(workers) == 1

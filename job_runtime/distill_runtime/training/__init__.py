@@ -5,7 +5,7 @@ Told apart by the process that a module runs in:
 * the stage's, without MindSpore. Pure: `architecture`, `schedule`, `configuration`, `weight_names`. Files: `tensors`
   (safetensors by their headers), `checkpoints`, `training_log`, `assignment`. Work: `inputs` (checks), `attempt` (where
   it starts, what came of it), `launcher` (worker processes), `export`.
-* a worker's, one a device: `worker`, `monitor`, `patching`, `cpu_patches`, `data_patches`.
+* a worker's, one a device: `worker`, `versions`, `monitor`, `patching`, `cpu_patches`.
 * the scheduler's, of a run with several workers: `scheduler`.
 * one that puts the workers' parts of the weights together: `unify`.
 

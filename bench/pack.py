@@ -158,14 +158,14 @@ def write(samples: int, sequence_length: int) -> float:
 def pack_with_mindformers(samples: int, sequence_length: int) -> tuple[float, float]:
     """Give fill, and tokens a CPU-second, of MindFormers' own packing."""
     from datasets import Dataset  # noqa: PLC0415 - its own process only
-    from mindformers.dataset.handler.packing_handler import PackingConfig, pack_examples  # noqa: PLC0415
+    from mindformers.dataset.handler.packing_handler import PackingConfig, PackingHandler, pack_examples  # noqa: PLC0415
 
     lengths = lengths_of(samples)
     rows = [list(range(length)) for length in lengths.tolist()]
     examples = Dataset.from_dict({"input_ids": rows, "labels": rows})
     with tempfile.TemporaryDirectory() as directory:
         began = time.process_time()
-        packed = pack_examples(examples, PackingConfig(seq_length=sequence_length))
+        packed = pack_examples(examples, PackingConfig(sequence_length, output_columns=PackingHandler.output_columns))
         packed.save_to_disk(directory)
         seconds = time.process_time() - began
     return float(lengths.sum()) / (len(packed) * sequence_length), float(lengths.sum()) / seconds

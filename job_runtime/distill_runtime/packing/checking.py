@@ -1,7 +1,7 @@
 """What packed sequences must be for MindFormers to train on what they mean.
 
 MindFormers' PackingHandler (dataset/handler/packing_handler.py, 1.5 to 1.9) with `packing: pack` writes, and its loader
-(dataset/dataloader/ms_ds_convertor.py) takes without a look:
+(dataset/dataloader/hf_dataloader.py) takes without a look:
 
 * input_ids: samples one after another, then the pad token. All rows are equally long.
 * labels: shifted, so that each is the token that comes next. -100 is not learned: prompts and padding. At the last

@@ -19,7 +19,7 @@ IGNORED_LABEL = -100
 """Label of a position that is not learned."""
 SAMPLES_PER_SEQUENCE = 127
 """MindFormers' compressed attention mask has room for 128 ends of samples, the last of which closes the padding
-(`MSDatasetAdaptor`, MindFormers 1.6 to 1.9)."""
+(`compressed_eod_mask_length` of HFDataLoader, MindFormers 1.8)."""
 
 
 class PackedDataset(Model):

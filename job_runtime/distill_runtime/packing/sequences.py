@@ -1,6 +1,6 @@
 """The packed data set on disk: the arrow files of `datasets.load_from_disk`, written as a stream.
 
-Columns, as MindFormers' CommonDataLoader wants them with `packing: pack` (dataset/dataloader/ms_ds_convertor.py):
+Columns, as MindFormers' HFDataLoader wants them with `create_attention_mask` (dataset/dataloader/hf_dataloader.py):
 
 * input_ids: the samples one after another, then padding.
 * labels: for each position the token that comes next, IGNORED_LABEL where that is not learned: within a prompt, at the

@@ -19,6 +19,7 @@ from distill_runtime.process.child_process import end_with_parent
 from distill_runtime.serving.application import ChatApplication, make_runner
 from distill_runtime.serving.batching import Batcher
 from distill_runtime.training import cpu_patches, patching
+from distill_runtime.training.versions import check_versions
 
 logger = logging.getLogger(__name__)
 
@@ -52,11 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end_with_parent()
     options = _parse(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    if options.device_target == "CPU":
-        patching.install(cpu_patches.PATCHES)
-    from distill_runtime.serving.network import Network  # noqa: PLC0415 - after the patches
-
     try:
+        check_versions()
+        if options.device_target == "CPU":
+            patching.install(cpu_patches.PATCHES)
+        from distill_runtime.serving.network import Network  # noqa: PLC0415 - after the patches
+
         network = Network(options.model, options.device_target, options.batch_size)
     except WrongInput as error:
         print(f"{error.reason}: {error.message}", file=sys.stderr)  # noqa: T201 - its parent reads the log's end

@@ -7,7 +7,7 @@ Told apart by the process that a module runs in:
   `training_log`, `attempt_log`, `assignment`, `stopping` (the workers' agreement on when to). Checks: `inputs`,
   `divisions`, `claim`, `devices`, `findings` (of `yaml_check`). Work: `attempt` (where it starts, what came of it),
   `launcher` (worker processes), `causes` and `cann_errors` (why they failed), `export`.
-* a worker's, one a device: `worker`, `monitor`, `patching`, `cpu_patches`, `data_patches`.
+* a worker's, one a device: `worker`, `versions`, `worker_environment`, `monitor`, `patching`, `cpu_patches`.
 * the scheduler's, of a run with several workers: `scheduler`.
 * one that puts the workers' parts of the weights together: `unify`.
 * one in which MindFormers looks at the YAML before anything starts: `yaml_check`, `yaml_names`.

@@ -153,7 +153,7 @@ def place_initial_weights(inputs: TrainingInputs, paths: RunPaths) -> None:
 def link_base_weights(inputs: TrainingInputs, paths: RunPaths) -> None:
     """Link the base weights where MindFormers may write: to cut them up it puts a param_name_map.json beside them.
 
-    (utils/load_checkpoint_utils.py, 1.6.) The base's own directory may belong to somebody else, and other runs may load
+    (utils/load_checkpoint_utils.py, 1.8.) The base's own directory may belong to somebody else, and other runs may load
     from it at the same time. That map is made from the index of the files, which not every base has.
     """
     names = expected_shapes(inputs.architecture)

@@ -7,6 +7,9 @@ The names within a step's directory are the ones MindFormers loads (epoch and st
 not be below a rank_* directory). A file is written elsewhere, made durable and renamed, so a name means a whole file
 as far as the file system keeps its promises; its length is checked against its header all the same. A step is
 complete when every worker's file is there, and only complete steps are resumed from.
+
+MindFormers 1.8 calls this its legacy format and takes it unless told otherwise. Its other one, iteration_<step> with a
+tracker file (checkpoint/checkpoint.py), is written in place and with the tracker truncated first: a kill tears both.
 """
 
 import logging

@@ -24,6 +24,7 @@ OWNED: Final[Mapping[str, str]] = {
     "output_dir": "nothing: artifacts have their place on the volume",
     "load_checkpoint": "model.uri",
     "load_ckpt_format": "nothing: weights are safetensors",
+    "use_legacy_format": "nothing: checkpoints are in the layout that the stage resumes from",
     "resume_training": "nothing: the stage resumes by itself",
     "runner_config.epochs": "training.epochs",
     "runner_config.batch_size": "training.batchSize",
@@ -35,10 +36,11 @@ OWNED: Final[Mapping[str, str]] = {
     "train_dataset.batch_size": "training.batchSize",
     "train_dataset_task.dataset_config": "mindformers.train_dataset, of which it is a copy,",
     "micro_batch_interleave_num": "training.batchSize or parallelism.microBatches",
-    "train_dataset.data_loader.path": "datasetRef",
+    "train_dataset.data_loader.dataset_path": "datasetRef",
     "use_parallel": "parallelism",
     "parallel.parallel_mode": "parallelism",
     "parallel.full_batch": "parallelism",
+    "parallel.dataset_strategy": "parallelism",
     "parallel_config.data_parallel": "parallelism",
     "parallel_config.model_parallel": "parallelism.tensor",
     "parallel_config.pipeline_stage": "parallelism.pipeline",
@@ -81,7 +83,7 @@ _PRECISE: Final[Mapping[str, Any]] = {
 }
 _COMPRESSED_MASK_TOKENS: Final = 2048
 """MindFormers takes the attention mask as the ends of the samples from this length on (modules/transformer/
-transformer.py, 1.6), and refuses to build the network for shorter sequences."""
+transformer.py, 1.8), and refuses to build the network for shorter sequences."""
 _SCHEDULES: Final[Mapping[str, str]] = {
     "cosine": "CosineWithWarmUpLR",
     "linear": "PolynomialWithWarmUpLR",
@@ -165,14 +167,15 @@ def build_configuration(
         "numa_enable": False,
         "prefetch_size": 1,
         "data_loader": {
-            "type": "CommonDataLoader",
+            "type": "HFDataLoader",
             "shuffle": True,
-            "split": "train",
             "load_func": "load_from_disk",
-            "path": str(data.path),
-            "packing": "pack",
-            "input_columns": columns,
-            "adaptor_config": {"compress_mask": compressed},
+            "dataset_path": str(data.path),
+            # What makes it take the sequences for packed ones, however the mask is given.
+            "create_attention_mask": True,
+            "create_compressed_eod_mask": compressed,
+            # Every worker reads what it needs from the files; otherwise some would be sent it by others.
+            "use_broadcast_data": False,
         },
     }
     configuration = {
@@ -213,6 +216,8 @@ def build_configuration(
             "parallel_mode": 1 if ascend and distributed else 0,  # 1 semi-automatic, 0 data parallel
             "gradients_mean": not ascend,
             "full_batch": ascend and distributed,
+            # Told nothing, MindFormers takes packed data to be read in shards (trainer/base_trainer.py, 1.8).
+            **({"dataset_strategy": "full_batch"} if ascend and distributed else {}),
             "enable_alltoall": False,
             "search_mode": "sharding_propagation",
             "enable_parallel_optimizer": ascend and schedule.data_parallel > 1,

@@ -3,7 +3,7 @@
 Both are written for Ascend; on a CPU two places fail, and one is wrong without a word. Each patch below says what
 fails, why, and what it does instead. They are for processes whose device target is CPU.
 
-Measured with MindSpore 2.7.0 and MindFormers 1.6.0. A patch for a later version goes here too.
+Measured with MindSpore 2.7.2 and MindFormers 1.8.0. A patch for a later version goes here too.
 """
 
 from typing import Any, Final

@@ -8,8 +8,9 @@ from pathlib import Path
 from distill_runtime.contract import EXIT_DONE
 from distill_runtime.foundation.errors import StageError
 from distill_runtime.process.child_process import end_with_parent
-from distill_runtime.training import cpu_patches, data_patches, patching
+from distill_runtime.training import cpu_patches, patching
 from distill_runtime.training.assignment import STACKS_SIGNAL, Assignment, Failure, failure_file
+from distill_runtime.training.versions import check_versions
 from distill_runtime.training.worker_environment import set_up_environment
 
 
@@ -30,14 +31,19 @@ def main(path: Path) -> int:
 
 
 def train(assignment: Assignment) -> None:
-    """Hand the YAML to MindFormers' trainer."""
-    on_cpu = cpu_patches.PATCHES if assignment.device_target == "CPU" else {}
-    patching.install({**data_patches.PATCHES, **on_cpu})
+    """Hand the YAML to MindFormers' trainer.
+
+    Raises:
+        WrongInput: as `check_versions` and TrainingMonitor.
+    """
+    check_versions()
+    if assignment.device_target == "CPU":
+        patching.install(cpu_patches.PATCHES)
     # Imported only now: the patches must be in place, and by then the stage's death is provided for.
     from mindformers.core.context import build_context  # noqa: PLC0415
-    from mindformers.tools import set_output_path  # noqa: PLC0415
     from mindformers.tools.register import MindFormerConfig  # noqa: PLC0415
     from mindformers.trainer import Trainer  # noqa: PLC0415
+    from mindformers.utils import set_output_path  # noqa: PLC0415
 
     from distill_runtime.training.monitor import TrainingMonitor  # noqa: PLC0415
 

@@ -11,12 +11,12 @@ PROJECT = """\
 [project]
 dependencies = ["pydantic>=2"]
 [project.optional-dependencies]
-runtime = ["mindformers==1.6.0", "mindspore==2.7.0", "fsspec[http]", "numpy<2"]
+runtime = ["mindformers==1.8.0", "mindspore==2.7.2", "fsspec[http]", "numpy<2"]
 operator = ["kopf"]
 [tool.ruff]
 line-length = {width}
 """
-LOCK = "# a comment\nmindspore==2.7.0\nnumpy==1.26.4\nruff==0.11\n"
+LOCK = "# a comment\nmindspore==2.7.2\nnumpy==1.26.4\nruff==0.11\n"
 
 
 def written(folder: Path, *words: str, width: int = 100) -> dict[str, list[str]]:
@@ -28,8 +28,8 @@ def written(folder: Path, *words: str, width: int = 100) -> dict[str, list[str]]
 
 def test_an_image_installs_what_our_package_and_its_extra_depend_on(tmp_path: Path) -> None:
     files = written(tmp_path, "runtime")
-    assert files["requirements"] == ["fsspec[http]", "mindformers==1.6.0", "mindspore==2.7.0", "numpy<2", "pydantic>=2"]
-    assert files["constraints"] == ["mindspore==2.7.0", "numpy==1.26.4", "ruff==0.11"]
+    assert files["requirements"] == ["fsspec[http]", "mindformers==1.8.0", "mindspore==2.7.2", "numpy<2", "pydantic>=2"]
+    assert files["constraints"] == ["mindspore==2.7.2", "numpy==1.26.4", "ruff==0.11"]
 
 
 def test_a_change_of_a_tools_settings_changes_nothing_that_is_installed(tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from images.imports import MODULES
+from images.imports import MODULES, other_versions
 from tests.cluster.images import NAMES
 from tests.cluster.settings import REPOSITORY
 
@@ -113,3 +114,18 @@ def test_the_user_that_a_stage_runs_as_is_one_that_the_image_knows() -> None:
 def test_stages_start_by_the_entrypoint_which_can_be_executed() -> None:
     assert 'ENTRYPOINT ["/usr/local/bin/entrypoint.sh", "python", "-m", "distill_runtime"]' in RUNTIME
     assert (REPOSITORY / "images/runtime/entrypoint.sh").stat().st_mode & 0o111 == 0o111
+
+
+def test_an_image_with_another_version_than_is_pinned_is_not_built(tmp_path: Path) -> None:
+    here = version("pydantic")
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text(f"pydantic=={here}\nnumpy<2\n")
+    assert other_versions(requirements) == []
+    requirements.write_text("pydantic==1.0.0\nnumpy<2\n")
+    assert other_versions(requirements) == [f"pydantic {here} instead of 1.0.0"]
+    (tmp_path / "imports.py").write_text((REPOSITORY / "images/imports.py").read_text())
+    ended = subprocess.run(
+        [sys.executable, tmp_path / "imports.py", "teacher"], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert f"pydantic {here} instead of 1.0.0" in ended.stderr

@@ -21,7 +21,7 @@ sequence parallelism and 1 without it, w and e the bytes of a parameter and of a
     reserved      3 GiB of a device that no process gets
 
 Sources: Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models", for what is kept and
-for the pipeline, with what MindFormers 1.6 keeps instead of a GPT: models/llama/llama_transformer.py, llama_layer.py
+for the pipeline, with what MindFormers 1.8 keeps instead of a GPT: models/llama/llama_transformer.py, llama_layer.py
 (SwiGLU in four tensors, the inputs of projections gathered over the tensor-parallel group), core/loss/loss.py
 (the logits), modules/layers.py (weights cast for each product). Rajbhandari et al. 2020, "ZeRO", for the shares of the
 optimizer, with MindSpore's step_parallel_utils.cc (gathered after the cast with a pipeline, before it without), its

@@ -11,7 +11,7 @@ from distill_runtime.training.memory.recompute import StageLayers, read_stages
 GIB: Final = 2**30
 _BYTES: Final[Mapping[str, int]] = {"float32": 4, "float16": 2, "bfloat16": 2}
 _DEFAULT_POOL: Final = "58GB"
-"""MindFormers 1.6, tools/register/template.py, where a YAML has no max_device_memory."""
+"""MindFormers 1.8, tools/register/template.py, where a YAML has no max_device_memory."""
 _POOL: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)GB")
 
 

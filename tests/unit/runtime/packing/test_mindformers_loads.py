@@ -30,20 +30,19 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("compress_mask", [False, True])
-def test_common_data_loader(packed: Path, compress_mask: bool) -> None:
-    from mindformers.dataset.dataloader.common_dataloader import CommonDataLoader  # noqa: PLC0415
+def test_hf_data_loader(packed: Path, compress_mask: bool) -> None:
+    from mindformers.dataset.dataloader.hf_dataloader import HFDataLoader  # noqa: PLC0415
 
-    loader = CommonDataLoader(
-        column_names=["input_ids", "labels", "loss_mask", "position_ids", "mask"],
-        path=str(packed),
+    loader = HFDataLoader(
+        dataset_path=str(packed),
         load_func="load_from_disk",
-        packing="pack",
-        adaptor_config={"compress_mask": compress_mask},
+        create_attention_mask=True,
+        create_compressed_eod_mask=compress_mask,
     )
     rows = list(loader.create_dict_iterator(output_numpy=True, num_epochs=1))
     assert rows
     for row in rows:
-        positions, mask = row["position_ids"], row["mask"]
+        positions, mask = row["position_ids"], row["actual_seq_len" if compress_mask else "attention_mask"]
         starts = np.flatnonzero(positions == 0)
         assert np.array_equal(row["loss_mask"], row["labels"] != -100)
         assert np.array_equal(row["input_ids"][: starts[-1]], positions[: starts[-1]])

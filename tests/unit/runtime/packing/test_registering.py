@@ -115,14 +115,15 @@ def test_the_report_says_the_same_as_the_counts(context: StageContext, tmp_path:
 
 
 def test_what_mindformers_packs_is_right(context: StageContext, tmp_path: Path) -> None:
-    from mindformers.dataset.handler.packing_handler import PackingConfig, pack_examples  # noqa: PLC0415
+    from mindformers.dataset.handler.packing_handler import PackingConfig, PackingHandler, pack_examples  # noqa: PLC0415
 
     random = np.random.default_rng(0)
     samples = []
     for size in random.integers(5, 60, 200).tolist():
         ids = random.integers(10, 300, size).tolist()
         samples.append({"input_ids": ids, "labels": [-100] * 3 + ids[3:]})
-    packed = pack_examples(samples, PackingConfig(seq_length=128, pad_token=PAD))
+    columns = PackingHandler.output_columns
+    packed = pack_examples(samples, PackingConfig(seq_length=128, pad_token=PAD, output_columns=columns))
     packed.save_to_disk(str(tmp_path / "packed"))
     result = pack.run(contract(), context)
     assert result.counts["samples"] == result.counts["paddingLabels"] == 200

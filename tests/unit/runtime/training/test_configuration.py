@@ -88,10 +88,10 @@ def test_the_mask_is_compressed_where_mindformers_takes_it_so(
     configuration = build(contract, QWEN_2_5_7B, sequence_length, InitialState())
     loader = configuration["train_dataset"]["data_loader"]
     assert configuration["model"]["model_config"]["use_eod_attn_mask_compression"] is compressed
-    assert loader["adaptor_config"]["compress_mask"] is compressed
+    assert loader["create_compressed_eod_mask"] is compressed
     last_column = "actual_seq_len" if compressed else "attention_mask"
-    for columns in (loader["input_columns"], configuration["train_dataset"]["construct_args_key"]):
-        assert columns[-1] == last_column
+    for key in ("input_columns", "construct_args_key"):
+        assert configuration["train_dataset"][key][-1] == last_column
 
 
 @pytest.mark.mindspore

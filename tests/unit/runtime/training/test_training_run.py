@@ -236,3 +236,24 @@ def test_two_workers_on_two_nodes_start_from_the_same_weights(workplace: Workpla
     assert first.metrics["loss"] < workplace.losses("trained")[0][1] - 0.5  # it did start from the trained weights
     exported = read_tensors(workplace.root / "two-nodes" / "model.safetensors")
     assert {tensor.dtype for tensor in exported.values()} == {"BF16"}
+
+
+def test_two_workers_go_on_with_the_same_losses(workplace: Workplace) -> None:
+    def contract(output: str, attempt: int) -> TrainContract:
+        return train_contract(
+            workplace.dataset,
+            output=output,
+            attempt=attempt,
+            training=Training(epochs=2, batch_size=2, max_steps=9, learning_rate=1e-3),
+            checkpoint=Checkpoint(every_steps=2),
+            devices_per_node=2,
+        )
+
+    workplace.run(contract("undisturbed", 1))
+    stage = workplace.start(contract("disturbed", 1))
+    workplace.wait_for_step(stage, "disturbed", 5)
+    stage.kill()
+    stage.wait()
+    resumed = workplace.run(contract("disturbed", 2))
+    assert resumed.metrics["resumedFromStep"] >= 4
+    assert workplace.losses("disturbed") == workplace.losses("undisturbed")

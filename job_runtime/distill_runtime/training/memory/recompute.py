@@ -1,10 +1,10 @@
 """Which layers of each stage of the pipeline are computed again in the backward pass.
 
-Source: `LayerSetting` of MindFormers 1.8 (parallel_core/training_graph/transformer/utils.py; 1.6 had the same in
-models/utils.py), which reads `recompute_config` and `offset` in this way. Every
-list has one number a stage: that many of its first layers. `select_recompute: true` stands for SiLU and the product
-after it. MindFormers' performance guide has seen it without effect where the reshapes around them were not named too
-("Silu-Mul Recomputation Not in Effect"); it is taken at its word here, as what may fit must not be refused.
+Source: `LayerSetting` of MindFormers 1.8 (parallel_core/training_graph/transformer/utils.py; 1.6 had it in
+models/utils.py), which reads `recompute_config` and `offset` in this way. Every list has one number a stage: that many
+of its first layers. `select_recompute: true` stands for SiLU and the product after it. MindFormers' performance guide
+has seen it without effect where the reshapes around them were not named too ("Silu-Mul Recomputation Not in Effect");
+it is taken at its word here, as what may fit must not be refused.
 """
 
 from collections.abc import Mapping

@@ -159,7 +159,8 @@ def run(contract: TrainContract, context: StageContext) -> Result:
 
 def _run_first_node(contract: TrainContract, context: StageContext, inputs: TrainingInputs) -> Result:
     paths = make_paths(contract, context.volume)
-    if not paths.partial.exists():  # once a run has begun, its configuration was taken, and may wait for room
+    if contract.device_target == "CPU" and not paths.partial.exists():
+        # Where there are devices a preflight has looked. Once a run has begun, its configuration was taken.
         _plan_run(contract, context)
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
     with noted(paths.logs) as note:

@@ -139,7 +139,7 @@ def test_parameters_that_are_always_refused_stop_the_run_and_nothing_is_settled(
         ask_all(settings(server.url), requests(number), outcomes)
     assert error.value.reason == "EndpointRefuses"
     assert outcomes == []
-    assert server.requests < 40
+    assert server.requests < 100  # of a thousand; how many more are under way is the trivial question's time
 
 
 def test_refusals_before_the_first_answer_stop_nothing_however_many_are_asked_at_once() -> None:

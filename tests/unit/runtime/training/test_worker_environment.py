@@ -25,6 +25,7 @@ def assignment(work: Path, attempt: str, configuration: str, resume_step: int) -
         training_log=work / "log.jsonl",
         compiled=work / "compiled",
         failures=logs,
+        stopping=work / "stopping",
         workers=2,
         reporting_rank=0,
         summed_losses=1,

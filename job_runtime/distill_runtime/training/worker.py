@@ -20,8 +20,9 @@ def main(path: Path) -> int:
     faulthandler.register(STACKS_SIGNAL)
     assignment = Assignment.model_validate_json(path.read_bytes())
     rank = int(os.environ.get("RANK_ID", "0"))
-    set_up_environment(assignment, rank, os.environ)
     try:
+        check_versions()
+        set_up_environment(assignment, rank, os.environ)
         train(assignment)
     except StageError as error:
         failure = Failure(reason=error.reason, message=error.message)
@@ -34,9 +35,8 @@ def train(assignment: Assignment) -> None:
     """Hand the YAML to MindFormers' trainer.
 
     Raises:
-        WrongInput: as `check_versions` and TrainingMonitor.
+        WrongInput: as TrainingMonitor.
     """
-    check_versions()
     if assignment.device_target == "CPU":
         patching.install(cpu_patches.PATCHES)
     # Imported only now: the patches must be in place, and by then the stage's death is provided for.

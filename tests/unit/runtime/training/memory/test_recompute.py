@@ -58,11 +58,11 @@ def test_an_offset_that_is_no_list_of_numbers_is_refused(offset: object) -> None
 @pytest.mark.parametrize("recompute", [[4, 0], [True, False], [20, 3]])
 def test_mindformers_reads_it_so(recompute: list[int]) -> None:
     """By its own `LayerSetting`, with layers that note what is set on them."""
-    from mindformers.parallel_core.training_graph.transformer.utils import LayerSetting  # noqa: PLC0415
     from mindformers.modules.transformer.transformer import (  # noqa: PLC0415
         TransformerOpParallelConfig,
         TransformerRecomputeConfig,
     )
+    from mindformers.parallel_core.training_graph.transformer.utils import LayerSetting  # noqa: PLC0415
 
     class Layer:
         pipeline_stage = 0

@@ -6,32 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.assignments import assignment
 
-from distill_runtime.training.assignment import Assignment
 from distill_runtime.training.checkpoints import complete_checkpoints
 from distill_runtime.training.stopping import Stopping
 
 pytestmark = pytest.mark.mindspore
-
-
-def orders(tmp_path: Path, **changes: int) -> Assignment:
-    return Assignment(
-        device_target="CPU",
-        configuration=tmp_path / "mindformers.yaml",
-        checkpoints=tmp_path / "checkpoints",
-        checkpoint_every_steps=changes.get("every", 2),
-        checkpoints_kept=1,
-        training_log=tmp_path / "log.jsonl",
-        compiled=tmp_path / "compiled",
-        failures=tmp_path,
-        stopping=tmp_path / "stopping",
-        workers=1,
-        reporting_rank=0,
-        summed_losses=1,
-        steps_per_epoch=4,
-        total_steps=4,
-        resume_step=0,
-    )
 
 
 def do_step(monitor: Any, step: int) -> bool:
@@ -56,20 +36,20 @@ def do_step(monitor: Any, step: int) -> bool:
 def test_told_to_stop_it_saves_the_step_under_way(tmp_path: Path) -> None:
     from distill_runtime.training.monitor import TrainingMonitor  # noqa: PLC0415
 
-    assignment = orders(tmp_path, every=100)
-    stopping = Stopping(assignment.stopping)
+    orders = assignment(tmp_path, checkpoint_every_steps=100)
+    stopping = Stopping(orders.stopping)
     stopping.reset()
-    monitor = TrainingMonitor(assignment)
+    monitor = TrainingMonitor(orders)
     assert not do_step(monitor, 1)
     stopping.request()
     assert do_step(monitor, 2)
-    assert [checkpoint.step for checkpoint in complete_checkpoints(assignment.checkpoints, 1)] == [2]
+    assert [checkpoint.step for checkpoint in complete_checkpoints(orders.checkpoints, 1)] == [2]
 
 
 def test_the_log_is_durable_before_the_checkpoint_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from distill_runtime.training.monitor import TrainingMonitor  # noqa: PLC0415
 
-    assignment = orders(tmp_path)
+    orders = assignment(tmp_path)
     synced: list[tuple[str, int]] = []
 
     def fsync(descriptor: int) -> None:
@@ -77,10 +57,10 @@ def test_the_log_is_durable_before_the_checkpoint_is(tmp_path: Path, monkeypatch
         synced.append((path.name, path.stat().st_size if path.is_file() else 0))
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monitor = TrainingMonitor(assignment)
+    monitor = TrainingMonitor(orders)
     for step in (1, 2):
         assert not do_step(monitor, step)
     assert [name for name, _ in synced] == ["log.jsonl", "rank_0.safetensors", "step-00000002"]
     assert synced[0][1] == (tmp_path / "log.jsonl").stat().st_size
     assert len((tmp_path / "log.jsonl").read_bytes().splitlines()) == 2
-    assert [checkpoint.step for checkpoint in complete_checkpoints(assignment.checkpoints, 1)] == [2]
+    assert [checkpoint.step for checkpoint in complete_checkpoints(orders.checkpoints, 1)] == [2]

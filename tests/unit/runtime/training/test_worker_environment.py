@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from support.assignments import assignment
 
 from distill_runtime.training.assignment import Assignment
 from distill_runtime.training.worker_environment import set_up_environment
@@ -12,25 +13,16 @@ FROM_WEIGHTS = "load_checkpoint: /data/base\nauto_trans_ckpt: true\nresume_train
 FROM_A_CHECKPOINT = "load_checkpoint: /data/work\nauto_trans_ckpt: false\nresume_training: rank_0.safetensors\n"
 
 
-def assignment(work: Path, attempt: str, configuration: str, resume_step: int) -> Assignment:
+def orders_of(work: Path, attempt: str, configuration: str, resume_step: int) -> Assignment:
     logs = work / f"attempt-{attempt}"
     logs.mkdir(exist_ok=True)
     (logs / "mindformers.yaml").write_text(configuration)
-    return Assignment(
+    return assignment(
+        work,
         device_target="Ascend",
         configuration=logs / "mindformers.yaml",
-        checkpoints=work / "checkpoints",
-        checkpoint_every_steps=2,
-        checkpoints_kept=1,
-        training_log=work / "log.jsonl",
-        compiled=work / "compiled",
         failures=logs,
-        stopping=work / "stopping",
         workers=2,
-        reporting_rank=0,
-        summed_losses=1,
-        steps_per_epoch=4,
-        total_steps=4,
         resume_step=resume_step,
     )
 
@@ -43,11 +35,11 @@ def environment(orders: Assignment, rank: int = 0, **own: str) -> dict[str, str]
 
 @pytest.fixture
 def first(tmp_path: Path) -> Assignment:
-    return assignment(tmp_path, "1", GRAPH + FROM_WEIGHTS, 0)
+    return orders_of(tmp_path, "1", GRAPH + FROM_WEIGHTS, 0)
 
 
 def resumed(work: Path, configuration: str = GRAPH) -> Assignment:
-    return assignment(work, "2", configuration + FROM_A_CHECKPOINT, 2)
+    return orders_of(work, "2", configuration + FROM_A_CHECKPOINT, 2)
 
 
 def compile_graphs(orders: Assignment) -> list[Path]:

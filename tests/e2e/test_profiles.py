@@ -5,8 +5,8 @@ None of them runs: `--dry-run=server` validates and admits, and stores nothing.
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -16,7 +16,8 @@ from distill_operator.plan.kinds import KIND_PLANS
 from distill_operator.plan.manifests import attempt_manifests
 from distill_operator.plan.stages import Stage
 from distill_operator.settings import Settings
-from tests.e2e.workspace import Manifest, Workspace
+from tests.e2e.workspace import Manifest, Workspace, open_workspace
+from tests.harness.installation import Installation
 
 ROOT = Path(__file__).parents[2]
 SHIPPED: Manifest = yaml.safe_load((ROOT / "helm/npu-distill/values.yaml").read_text())["profiles"]
@@ -29,6 +30,13 @@ DOCUMENTED = [
 ]
 RUNS = {"FinetuneRun": ("train", "DistillDataset"), "EvalRun": ("eval", "FinetuneRun")}
 NODES = {"FinetuneRun": 2, "EvalRun": 1}
+
+
+@pytest.fixture(scope="module")
+def workspace(installation: Installation) -> Iterator[Workspace]:
+    """Give one namespace to all tests: only the last one leaves something in it."""
+    with open_workspace(installation, "e2e-profiles") as opened:
+        yield opened
 
 
 def installed(workspace: Workspace, **profiles: Manifest) -> Settings:
@@ -55,14 +63,11 @@ def children(workspace: Workspace, kind: str, profile: str, settings: Settings) 
     return manifests
 
 
-def admitted(workspace: Workspace, *manifests: Manifest) -> list[Manifest]:
-    """The manifests as the API server would store them."""
-    listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(manifests)})
-    answer: dict[str, Any] = json.loads(
-        workspace.kubectl("create", "--dry-run=server", "-f", "-", "-o", "json", stdin=listed)
-    )
-    items: list[Manifest] = answer["items"] if answer["kind"] == "List" else [answer]
-    return items
+def admitted(workspace: Workspace, manifest: Manifest) -> Manifest:
+    """The manifest as the API server would store it."""
+    create = ("create", "--dry-run=server", "-f", "-", "-o", "json")
+    answer: Manifest = json.loads(workspace.kubectl(*create, stdin=json.dumps(manifest)))
+    return answer
 
 
 def pod_of(job: Manifest) -> Manifest:
@@ -82,9 +87,9 @@ def pod_of(job: Manifest) -> Manifest:
 def test_jobs_of_shipped_profiles_and_their_pods_are_taken(workspace: Workspace, kind: str, profile: str) -> None:
     """Their Pods in a namespace that enforces Pod Security restricted."""
     manifests = children(workspace, kind, profile, installed(workspace))
-    *_, job = manifests
-    assert [item["kind"] for item in admitted(workspace, *manifests)] == [item["kind"] for item in manifests]
-    (pod,) = admitted(workspace, pod_of(job))
+    for manifest in manifests:
+        assert admitted(workspace, manifest)["kind"] == manifest["kind"]
+    pod = admitted(workspace, pod_of(manifests[-1]))
     (container,) = pod["spec"]["containers"]
     assert container["resources"].get("limits", {}).keys() >= {"memory"}
     assert "Unconfined" not in json.dumps(pod["spec"]["securityContext"])
@@ -98,7 +103,7 @@ def test_jobs_of_documented_profiles_are_taken(workspace: Workspace, profile: st
     shipped = SHIPPED.get(profile, {})
     merged = {**shipped, **fields, "env": {**shipped.get("env", {}), **fields.get("env", {})}}
     manifests = children(workspace, "FinetuneRun", profile, installed(workspace, **{profile: merged}))
-    *_, job = admitted(workspace, *manifests)
+    job = admitted(workspace, manifests[-1])
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert {volume["name"] for volume in fields.get("volumes", [])} <= {volume["name"] for volume in pod["volumes"]}

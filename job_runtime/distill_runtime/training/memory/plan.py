@@ -151,8 +151,15 @@ def _count(tree: Mapping[str, Any], key: str, default: int) -> int:
 
 
 def _brings_mask(dataset: Mapping[str, Any]) -> bool:
-    adaptor = _section(_section(dataset, "data_loader"), "adaptor_config")
-    return "attention_mask" in dataset.get("input_columns", ()) and adaptor.get("compress_mask") is False
+    """Tell whether the mask comes as a matrix, by the loader's key or the older one that it takes it from.
+
+    Source: MindFormers 1.8, dataset/dataloader/hf_dataloader.py, process_legacy_args.
+    """
+    loader = _section(dataset, "data_loader")
+    compressed = loader.get("create_compressed_eod_mask")
+    if "adaptor_config" in loader:
+        compressed = _section(loader, "adaptor_config").get("compress_mask", False)
+    return "attention_mask" in dataset.get("input_columns", ()) and compressed is False
 
 
 def _network(model: Mapping[str, Any]) -> Network:

@@ -132,12 +132,15 @@ def test_overrides_count(override: dict[str, Any], item: str | None) -> None:
     assert (after == before) is (item is None)
 
 
-def test_a_mask_that_the_data_brings_is_a_matrix_of_integers() -> None:
+@pytest.mark.parametrize(
+    "loader", [{"create_compressed_eod_mask": False}, {"adaptor_config": {"compress_mask": False}}]
+)
+def test_a_mask_that_the_data_brings_is_a_matrix_of_integers(loader: dict[str, Any]) -> None:
     """As in the OpenR1-Qwen-7B recipe: 4 GiB at 32k tokens, and 1 GiB of it as bytes."""
     columns = ["input_ids", "labels", "loss_mask", "position_ids", "attention_mask"]
     override = {
         "model": {"model_config": {"use_eod_attn_mask_compression": False}},
-        "train_dataset": {"input_columns": columns, "data_loader": {"adaptor_config": {"compress_mask": False}}},
+        "train_dataset": {"input_columns": columns, "data_loader": loader},
     }
     assert estimate({"tensor": 4, "context": 2}, override).mask == 5 * GIB
 

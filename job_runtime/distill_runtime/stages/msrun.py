@@ -16,6 +16,7 @@ from distill_runtime.process.stage import StageContext
 from distill_runtime.storage.artifact import ArtifactWriter
 from distill_runtime.storage.fingerprints import fingerprint_artifact
 from distill_runtime.storage.inputs import refuse_changes
+from distill_runtime.storage.volume import Volume
 from distill_runtime.training.attempt import (
     CONFIGURATION_NAME,
     RunPaths,
@@ -79,40 +80,38 @@ def check(contract: TrainContract, context: StageContext) -> None:
         WrongInput: with what is wrong, where, and what to do.
     """
     check_shared(contract, context.volume)
-    inputs = _plan_run(contract, context)
+    inputs = open_inputs(contract, context.volume)
+    _look_ahead(contract, inputs, context)
     refuse_changes(context.volume, contract, fingerprints(contract, context))
     context.reporter.update(counts=_plan_counts(inputs) | {"totalSteps": inputs.schedule.total_steps})
 
 
-def _plan_run(contract: TrainContract, context: StageContext) -> TrainingInputs:
+def _look_ahead(contract: TrainContract, inputs: TrainingInputs, context: StageContext) -> None:
     """Check all that can be known before a device is touched, and say what memory a device will need.
 
     Raises:
-        WrongInput: as `examine`, `_have_mindformers_look` and `check_memory`.
+        WrongInput: as `first_configuration`, `_have_mindformers_look` and `check_memory`.
     """
-    inputs, configuration = examine(contract, context)
-    _have_mindformers_look(contract, configuration)
+    _have_mindformers_look(contract, first_configuration(contract, inputs, context.volume))
     estimate = check_memory(contract, inputs)
     if estimate is not None:
         known = {} if contract.device_memory is None else {"deviceMemory": float(contract.device_memory)}
         context.reporter.update(metrics={"memoryPerDevice": float(estimate.total), **known})
-    return inputs
 
 
-def examine(contract: TrainContract, context: StageContext) -> tuple[TrainingInputs, dict[str, Any]]:
-    """Check all that can be checked without MindFormers; gives the inputs, and the YAML of a first attempt.
+def first_configuration(contract: TrainContract, inputs: TrainingInputs, volume: Volume) -> dict[str, Any]:
+    """Give the YAML of a first attempt, once the claim has room for what it leads to.
 
     Raises:
-        WrongInput: as `open_inputs`, `build_configuration` and `check_space`.
+        WrongInput: as `build_configuration` and `check_space`.
     """
-    inputs = open_inputs(contract, context.volume)
     paths = RunPaths(partial=_NOWHERE, work=_NOWHERE, logs=_NOWHERE)
     start = choose_start(contract, inputs, paths, None)
     configuration = build_configuration(
         contract, inputs.architecture, inputs.schedule, inputs.data, start, paths.mindformers, cpus=1
     )
-    check_space(contract, inputs, configuration, context.volume)
-    return inputs, configuration
+    check_space(contract, inputs, configuration, volume)
+    return configuration
 
 
 def _have_mindformers_look(contract: TrainContract, configuration: dict[str, Any]) -> None:
@@ -161,7 +160,7 @@ def _run_first_node(contract: TrainContract, context: StageContext, inputs: Trai
     paths = make_paths(contract, context.volume)
     if contract.device_target == "CPU" and not paths.partial.exists():
         # Where there are devices a preflight has looked. Once a run has begun, its configuration was taken.
-        _plan_run(contract, context)
+        _look_ahead(contract, inputs, context)
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
     with noted(paths.logs) as note:
         checkpoint = _latest(paths, inputs)

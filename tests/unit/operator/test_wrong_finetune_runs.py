@@ -23,11 +23,10 @@ from distill_operator.plan import finetune
 from distill_operator.plan.stages import Invalid, Stage
 from distill_runtime.contract import TrainContract
 from distill_runtime.foundation.errors import WrongInput
-from distill_runtime.process.progress import Reporter
-from distill_runtime.process.stage import StageContext
 from distill_runtime.stages import msrun
 from distill_runtime.storage.volume import Volume
 from distill_runtime.training.findings import find, refuse
+from distill_runtime.training.inputs import open_inputs
 
 pytestmark = pytest.mark.mindspore
 
@@ -307,8 +306,7 @@ class Cluster:
         assert isinstance(contract, TrainContract)
         contract = contract.model_copy(update={"dataset": self.dataset})
         try:
-            context = StageContext(self.volume, Reporter("msrun", "steps"))
-            return contract, msrun.examine(contract, context)[1]
+            return contract, msrun.first_configuration(contract, open_inputs(contract, self.volume), self.volume)
         except WrongInput as error:
             return Outcome(error.reason, error.message)
 

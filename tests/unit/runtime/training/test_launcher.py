@@ -12,6 +12,7 @@ from distill_runtime.foundation.errors import Retryable, StageError, WrongInput
 from distill_runtime.process.progress import Reporter
 from distill_runtime.process.stage import StageContext, conclude
 from distill_runtime.stages import msrun
+from distill_runtime.storage.artifact import ArtifactWriter
 from distill_runtime.storage.volume import Volume
 from distill_runtime.training import launcher, stall
 from distill_runtime.training.stall import ALLOWANCES, Allowances
@@ -46,8 +47,11 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
     def attempt(code: str, number: int = 1, **changes: object) -> StageError:
         (modules / "stand_in_worker.py").write_text(BEGINNING + code)
         contract: TrainContract = train_contract(dataset, attempt=number, **changes)
+        context = StageContext(volume, Reporter("msrun", "steps"))
+        # A run that has begun: MindFormers has looked at its configuration.
+        ArtifactWriter(volume, contract, msrun.fingerprints(contract, context))
         with pytest.raises(StageError) as failed:
-            msrun.run(contract, StageContext(volume, Reporter("msrun", "steps")))
+            msrun.run(contract, context)
         return failed.value
 
     return attempt

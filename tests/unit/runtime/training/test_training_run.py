@@ -19,7 +19,10 @@ from support.qwen2_reference import next_token_logits
 from support.student import pack_samples, train_contract, write_student
 
 from distill_runtime.contract import ArtifactReference, Checkpoint, ModelSource, Result, TrainContract, Training
-from distill_runtime.storage.artifact import open_artifact, verify_content
+from distill_runtime.process.progress import Reporter
+from distill_runtime.process.stage import StageContext
+from distill_runtime.stages import msrun
+from distill_runtime.storage.artifact import ArtifactWriter, open_artifact, verify_content
 from distill_runtime.storage.volume import Volume
 from distill_runtime.training.architecture import read_architecture
 from distill_runtime.training.tensors import read_tensors, write_tensors
@@ -42,6 +45,10 @@ class Workplace:
         self.dataset = pack_samples(self.volume, 60)
 
     def start(self, contract: TrainContract, index: int = 0) -> subprocess.Popen[str]:
+        if contract.output != "trained":
+            # As if it had begun: that MindFormers has looked at the configuration is seen once.
+            context = StageContext(self.volume, Reporter("msrun", "steps"))
+            ArtifactWriter(self.volume, contract, msrun.fingerprints(contract, context))
         path = self.root / f"{contract.output}.json"
         path.write_text(contract.model_dump_json(by_alias=True))
         return subprocess.Popen(

@@ -5,8 +5,10 @@ Told apart by the process that a module runs in:
 * the stage's, without MindSpore. Pure: `architecture`, `schedule`, `configuration`, `weight_names`, `memory` (what a
   device needs), `stall` (whether training hangs). Files: `tensors` (safetensors by their headers), `checkpoints`,
   `training_log`, `attempt_log`, `assignment`, `stopping` (the workers' agreement on when to). Checks: `inputs`,
-  `divisions`, `claim`, `devices`, `findings` (of `yaml_check`). Work: `attempt` (where it starts, what came of it),
-  `launcher` (worker processes), `causes` and `cann_errors` (why they failed), `export`.
+  `divisions`, `claim`, `devices`, `findings` (of `yaml_check`), `looking_ahead` (all of them before a device is
+  touched). Work: `attempt` (where it starts, what came of it), `waiting` (of nodes for each other), `node_training` (a
+  node's part), `launcher` (worker processes), `step_progress`, `graceful_stop`, `causes` and `cann_errors` (why they
+  failed), `export`, `completion` (the artifact).
 * a worker's, one a device: `worker`, `versions`, `worker_environment`, `monitor`, `patching`, `cpu_patches`.
 * the scheduler's, of a run with several workers: `scheduler`.
 * one that puts the workers' parts of the weights together: `unify`.

@@ -31,6 +31,11 @@ class Schedule:
         """Passes over the data that are at least begun."""
         return -(-self.total_steps // self.steps_per_epoch)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What a result says of it, by the names of the status."""
+        return {"globalBatchSize": self.global_batch_size}
+
 
 def plan_schedule(contract: TrainContract, sequences: int) -> Schedule:
     """Work out the steps of a run over `sequences` packed sequences.

@@ -23,10 +23,10 @@ from distill_operator.plan import finetune
 from distill_operator.plan.stages import Invalid, Stage
 from distill_runtime.contract import TrainContract
 from distill_runtime.foundation.errors import WrongInput
-from distill_runtime.stages import msrun
 from distill_runtime.storage.volume import Volume
 from distill_runtime.training.findings import find, refuse
 from distill_runtime.training.inputs import open_inputs
+from distill_runtime.training.looking_ahead import first_configuration
 
 pytestmark = pytest.mark.mindspore
 
@@ -306,7 +306,7 @@ class Cluster:
         assert isinstance(contract, TrainContract)
         contract = contract.model_copy(update={"dataset": self.dataset})
         try:
-            return contract, msrun.first_configuration(contract, open_inputs(contract, self.volume), self.volume)
+            return contract, first_configuration(contract, open_inputs(contract, self.volume), self.volume)
         except WrongInput as error:
             return Outcome(error.reason, error.message)
 

@@ -14,7 +14,7 @@ from distill_runtime.process.stage import StageContext, conclude
 from distill_runtime.stages import msrun
 from distill_runtime.storage.artifact import ArtifactWriter
 from distill_runtime.storage.volume import Volume
-from distill_runtime.training import launcher, stall
+from distill_runtime.training import graceful_stop, launcher, stall
 from distill_runtime.training.stall import ALLOWANCES, Allowances
 
 BEGINNING = """
@@ -205,7 +205,7 @@ def test_told_to_stop_it_does_not_wait_for_a_step_that_never_comes(
 
 
 def test_one_that_does_not_stop_in_its_grace_period_is_ended(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(msrun, "_LAST_SECONDS", 0.8)
+    monkeypatch.setattr(graceful_stop, "_LAST_SECONDS", 0.8)
 
     def run() -> Result:
         code = "do_step(1)\nwhile True:\n    time.sleep(0.5)\n    os.kill(os.getppid(), signal.SIGTERM)"

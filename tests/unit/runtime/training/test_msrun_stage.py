@@ -17,6 +17,7 @@ from distill_runtime.process.stage import StageContext, check_stage, run_stage
 from distill_runtime.stages import msrun
 from distill_runtime.storage.artifact import ArtifactWriter, open_artifact, verify_content
 from distill_runtime.storage.volume import Volume
+from distill_runtime.training import waiting
 from distill_runtime.training.checkpoints import checkpoint_file
 from distill_runtime.training.inputs import open_inputs
 from distill_runtime.training.training_log import StepRecord
@@ -87,7 +88,7 @@ def test_another_node_has_nothing_to_do_then(context: StageContext, tmp_path: Pa
 def test_another_node_does_not_begin_before_the_first(
     context: StageContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(msrun, "_OTHER_NODES_SECONDS", 0.3)
+    monkeypatch.setattr(waiting, "_OTHER_NODES_SECONDS", 0.3)
     contract = train_contract(pack_samples(context.volume, 60))
     with pytest.raises(Retryable, match="has not begun") as given_up:
         msrun.run(contract, StageContext(context.volume, Reporter("msrun", "steps"), index=1))

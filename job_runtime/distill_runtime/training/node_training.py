@@ -1,0 +1,82 @@
+"""One node's part in an attempt: its workers, from their orders to what their end means."""
+
+import shutil
+import time
+
+from distill_runtime.contract import TrainContract
+from distill_runtime.foundation.errors import Terminated
+from distill_runtime.process.stage import StageContext
+from distill_runtime.training.attempt import (
+    CONFIGURATION_NAME,
+    RunPaths,
+    choose_start,
+    link_base_weights,
+    place_initial_weights,
+    write_orders,
+)
+from distill_runtime.training.attempt_log import NoteWriter, read_attempts
+from distill_runtime.training.causes import judge
+from distill_runtime.training.checkpoints import Checkpoint
+from distill_runtime.training.graceful_stop import GracefulStop
+from distill_runtime.training.inputs import TrainingInputs
+from distill_runtime.training.launcher import Node, run_workers
+from distill_runtime.training.stall import ALLOWANCES, StallWatch
+from distill_runtime.training.step_progress import StepProgress
+from distill_runtime.training.stopping import Stopping
+from distill_runtime.training.training_log import TrainingLogFollower
+
+
+def train_on_node(
+    contract: TrainContract,
+    context: StageContext,
+    inputs: TrainingInputs,
+    paths: RunPaths,
+    checkpoint: Checkpoint | None,
+    note: NoteWriter,
+) -> None:
+    """Run this node's workers to their end.
+
+    Raises:
+        StageError: if they failed, as `judge` says.
+        Terminated: if they were told to stop, here or by another Pod.
+    """
+    assignment = write_orders(contract, inputs, paths, checkpoint)
+    stopping = Stopping(paths.stopping)
+    if context.index == 0:
+        shutil.copyfile(paths.logs / CONFIGURATION_NAME, paths.partial / CONFIGURATION_NAME)
+        start = choose_start(contract, inputs, paths, checkpoint).path
+        stopping.reset()
+        if start == paths.initial:
+            place_initial_weights(inputs, paths)
+        elif start == paths.base:
+            link_base_weights(inputs, paths)
+    resumed = 0 if checkpoint is None else checkpoint.step
+    context.reporter.update(done=resumed, total=inputs.schedule.total_steps, message="loading and compiling")
+    progress = StepProgress(
+        context.reporter,
+        TrainingLogFollower(paths.training_log),
+        tokens_per_step=inputs.schedule.global_batch_size * inputs.data.sequence_length,
+        resumed=resumed,
+        watch=StallWatch(
+            began=time.monotonic(),
+            saved_every=contract.checkpoint.every_steps,
+            last_step=inputs.schedule.total_steps,
+            allowances=ALLOWANCES[contract.device_target],
+        ),
+    )
+    node = Node(context.index, contract.nodes, contract.devices_per_node, contract.rendezvous)
+    stop = GracefulStop(progress, stopping, contract.grace_seconds)
+    cause = run_workers(node, assignment, paths.logs, progress.update, stop.waits)
+    if cause is not None:
+        note.failed(cause)
+        progress.update()  # what the workers did last
+        raise judge(cause, progress.new_step, _failed_before(paths, contract.attempt))
+    after = stopping.after()
+    if after is not None and after < inputs.schedule.total_steps:
+        raise Terminated  # another Pod of this attempt was told to stop
+
+
+def _failed_before(paths: RunPaths, attempt: int) -> str | None:
+    """Give the essence of the failure of the attempt before, if that came to no step."""
+    before = [record for record in read_attempts(paths.attempts) if record.attempt < attempt]
+    return before[-1].essence if before and before[-1].stepless else None

@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import itertools
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -15,12 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from distill_runtime.foundation.errors import Retryable
+from distill_runtime.process.child_log import last_exception, read_end
 
 _PARENT_VARIABLE: Final = "DISTILL_PARENT_PID"
 _PR_SET_PDEATHSIG: Final = 1
 _LAST_LINES: Final = 40
-_LAST_BYTES: Final = 64 << 10
-_EXCEPTION: Final = re.compile(r"[A-Za-z_.]*(Error|Exception)\b")
 _ESSENCE_CHARACTERS: Final = 500
 
 
@@ -65,9 +63,7 @@ class ChildProcess:
 
     def last_lines(self) -> list[str]:
         """Read the end of its log."""
-        with self.log.open("rb") as file:
-            file.seek(max(0, self.log.stat().st_size - _LAST_BYTES))
-            return file.read().decode("utf-8", "replace").splitlines()[-_LAST_LINES:]
+        return read_end(self.log).splitlines()[-_LAST_LINES:]
 
     def how_it_ended(self) -> str:
         """Say how it ended: by itself, or by a signal."""
@@ -82,10 +78,11 @@ class ChildProcess:
         """Say how it ended and what it said: the line of its last exception, else its last line."""
         how = self.how_it_ended()
         lines = [line for line in self.last_lines() if line.strip()]
-        exceptions = [line for line in lines if _EXCEPTION.match(line)]
         if not lines:
             return f"{self.name} {how}; its log is empty"
-        return f"{self.name} {how}; it said: {(exceptions or lines)[-1].strip()[:_ESSENCE_CHARACTERS]}"
+        exception = last_exception("\n".join(lines))
+        said = exception.line if exception is not None else lines[-1].strip()
+        return f"{self.name} {how}; it said: {said[:_ESSENCE_CHARACTERS]}"
 
 
 def start(

@@ -7,7 +7,6 @@ comes last; or else the worker that ended first.
 Logs may have gigabytes. Their beginning and their end are read.
 """
 
-import os
 import re
 import signal
 import socket
@@ -18,6 +17,7 @@ from typing import Final
 
 from distill_runtime.contract import FailureClass
 from distill_runtime.foundation.errors import Retryable, StageError, WrongInput
+from distill_runtime.process.child_log import excerpt, last_exception
 from distill_runtime.process.child_process import ChildProcess
 from distill_runtime.training.cann_errors import (
     DEVICE_OUT_OF_MEMORY,
@@ -28,9 +28,6 @@ from distill_runtime.training.cann_errors import (
     kind_of,
 )
 
-_HEAD_BYTES: Final = 256 << 10
-_TAIL_BYTES: Final = 2 << 20
-_EXCEPTION: Final = re.compile(r"^(?:[A-Za-z_]\w*\.)*(?P<name>[A-Za-z_]\w*(?:Error|Exception))\b.*", re.MULTILINE)
 _CONFIGURATION: Final = ("TypeError", "KeyError", "ValueError")
 """What MindFormers and MindSpore raise for a key or a value that they do not take."""
 _OUT_OF_MEMORY: Final = re.compile(
@@ -84,7 +81,7 @@ def find_cause(ended: Sequence[ChildProcess], children: Sequence[ChildProcess]) 
     if found is not None:
         return _by_cann(*found)
     for child in (first, *(child for child in children if child is not first)):
-        if said := _OUT_OF_MEMORY.search(excerpt(child)):
+        if said := _OUT_OF_MEMORY.search(excerpt(child.log)):
             return _cause(DEVICE_OUT_OF_MEMORY, child, said[0], "workload")
     return _by_exception(first)
 
@@ -114,17 +111,6 @@ def judge(cause: Cause, new_step: bool, before: str | None) -> StageError:
     return error(cause.reason, message, cause.failure_class)
 
 
-def excerpt(child: ChildProcess) -> str:
-    """Read a log's beginning and its end."""
-    with child.log.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        content = file.read(_HEAD_BYTES)
-        if size > len(content):
-            file.seek(max(len(content), size - _TAIL_BYTES))
-            content += b"\n" + file.read(_TAIL_BYTES)
-    return content.decode("utf-8", "replace")
-
-
 def _when(child: ChildProcess) -> tuple[bool, float]:
     """Order those that were seen to end at one look: a signal comes from outside, and a log ends with its writer."""
     return child.process.returncode not in _ENDED_FROM_OUTSIDE, child.log.stat().st_mtime
@@ -132,7 +118,7 @@ def _when(child: ChildProcess) -> tuple[bool, float]:
 
 def _all_cann_errors(children: Sequence[ChildProcess]) -> Iterator[tuple[ChildProcess, CannError]]:
     for child in children:
-        for error in cann_errors(excerpt(child)):
+        for error in cann_errors(excerpt(child.log)):
             yield child, error
 
 
@@ -147,13 +133,12 @@ def _by_cann(child: ChildProcess, error: CannError) -> Cause:
 
 
 def _by_exception(child: ChildProcess) -> Cause:
-    exceptions = list(_EXCEPTION.finditer(excerpt(child)))
-    if not exceptions:
+    last = last_exception(excerpt(child.log))
+    if last is None:
         return Cause("WorkerFailed", child.describe_end(), "unknown", f"{child.process.returncode}")
-    last = exceptions[-1]
-    if last["name"] in _CONFIGURATION:
-        return _cause(WRONG_CONFIGURATION, child, last[0], "workload")
-    return _cause("WorkerFailed", child, last[0], "unknown")
+    if last.name in _CONFIGURATION:
+        return _cause(WRONG_CONFIGURATION, child, last.line, "workload")
+    return _cause("WorkerFailed", child, last.line, "unknown")
 
 
 def _cause(reason: str, child: ChildProcess, said: str, failure_class: FailureClass) -> Cause:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from distill_runtime.foundation.errors import Retryable, WrongInput
+from distill_runtime.process.child_log import excerpt
 from distill_runtime.process.child_process import ChildProcess
-from distill_runtime.training import causes
 from distill_runtime.training.causes import Cause, find_cause, judge
 
 NOISE = "".join(f"frame {number}\n" for number in range(60))
@@ -146,6 +146,6 @@ def test_of_a_log_of_gigabytes_beginning_and_end_are_read(tmp_path: Path) -> Non
         file.seek(3 << 30)
         file.write(b"\nRuntimeError: last\n")
     assert cause_of(child).message.endswith("it said: RuntimeError: last")
-    read = causes.excerpt(child)
+    read = excerpt(child.log)
     assert read.startswith("TypeError: first")
     assert len(read) < 4 << 20

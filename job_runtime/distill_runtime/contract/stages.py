@@ -6,6 +6,7 @@ JOB_COMPLETION_INDEX, the node's name from DISTILL_NODE, the teacher's key from 
 a secret.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, model_validator
@@ -29,7 +30,10 @@ from distill_runtime.contract.parameters import (
     Training,
 )
 
-StageName = Literal["generate", "filter", "pack", "msrun", "eval"]
+StageName = Literal["generate", "filter", "pack", "msrun", "export", "eval"]
+CONTRACT_OF: Mapping[StageName, StageName] = {"export": "msrun"}
+"""Stages that read the contract of another: `export` completes the artifact that `msrun` began, and the same contract
+leads to the same directory."""
 
 PROGRESS_PORT = 9390
 """Port of a stage Pod that serves /progress, /metrics and /healthz."""
@@ -143,7 +147,8 @@ class TrainContract(StageContract):
     """Fine-tune with MindSpore and MindFormers; `python -m distill_runtime msrun` runs it.
 
     Writes checkpoints under `<output>.work`, logs under `<output>.logs` and, at the end, HuggingFace-named safetensors
-    with config.json and the tokenizer as the artifact.
+    with config.json and the tokenizer as the artifact. With `exportBy: export` it ends with the last checkpoint, and
+    `python -m distill_runtime export`, which needs no devices, makes the artifact of that by the same contract.
     """
 
     stage: Literal["msrun"] = "msrun"
@@ -162,6 +167,9 @@ class TrainContract(StageContract):
     rendezvous: Annotated[Rendezvous | None, OPERATIONAL] = Field(default=None, description="Absent with one node.")
     grace_seconds: Annotated[int, OPERATIONAL] = Field(
         default=30, ge=1, description="How long the stage has after SIGTERM, in which it saves a checkpoint."
+    )
+    export_by: Annotated[Literal["msrun", "export"], OPERATIONAL] = Field(
+        default="msrun", description="The stage that exports the model: msrun when it has trained, or export after it."
     )
 
 

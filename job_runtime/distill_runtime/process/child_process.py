@@ -121,17 +121,18 @@ def start(
     return ChildProcess(name, process, log)
 
 
-def make_logs_directory(complete: Path, attempt: int) -> Path:
-    """Make a directory for the logs of this attempt on this host, a new one even when an attempt is repeated.
+def make_logs_directory(complete: Path, attempt: str) -> Path:
+    """Make a directory for the logs of an attempt on this host, a new one even when it is repeated.
 
-    Logs lie beside the artifact, in `<output>.logs/attempt-<n>-<host>`: they are of use when it does not come to be,
+    Logs lie beside the artifact, in `<output>.logs/<attempt>-<host>`: they are of use when it does not come to be,
     and other Pods may still be writing to theirs while the first one finishes it.
 
     Args:
         complete: path of the artifact.
+        attempt: what it is of, such as attempt-2.
     """
     parent = complete.with_name(complete.name + ".logs")
-    name = f"attempt-{attempt}-{socket.gethostname()}"
+    name = f"{attempt}-{socket.gethostname()}"
     for suffix in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
         directory = parent / f"{name}{suffix}"
         with contextlib.suppress(FileExistsError):

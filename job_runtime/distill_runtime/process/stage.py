@@ -34,7 +34,7 @@ from distill_runtime.contract import (
     parse_contract,
     shard_output,
 )
-from distill_runtime.contract.stages import API_KEY_VARIABLE
+from distill_runtime.contract.stages import API_KEY_VARIABLE, CONTRACT_OF
 from distill_runtime.foundation.errors import Retryable, StageError, Terminated, WrongInput
 from distill_runtime.process.progress import Reporter
 from distill_runtime.storage.artifact import discard_work, find_complete
@@ -98,7 +98,7 @@ def read_contract(path: Path, stage: StageName) -> Contract:
             for problem in error.errors(include_url=False, include_input=False)
         )
         raise WrongInput("InvalidContract", f"the contract {path} is wrong: {problems}") from error
-    if contract.stage != stage:
+    if contract.stage != CONTRACT_OF.get(stage, stage):
         raise WrongInput("InvalidContract", f"the contract {path} is for {contract.stage}, not for {stage}")
     return contract
 

@@ -212,7 +212,7 @@ def _ask(contract: EvalContract, context: StageContext, missing: list[Request], 
         return
     batch_size = _batch_size(contract.protocol, len(missing))
     directory = _open_weights(target, contract.protocol, batch_size, context)
-    logs = make_logs_directory(context.volume.resolve(contract.output), contract.attempt)
+    logs = make_logs_directory(context.volume.resolve(contract.output), f"attempt-{contract.attempt}")
     context.reporter.update(message="loading the model")
     with serve(directory, _SERVED_NAME, target.device_target, batch_size, logs) as server:
         server.wait_until_ready()

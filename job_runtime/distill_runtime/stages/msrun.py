@@ -1,4 +1,8 @@
-"""The msrun stage: fine-tune on packed data, from wherever an earlier Pod got to, and export the model."""
+"""The msrun stage: fine-tune on packed data, from wherever an earlier Pod got to.
+
+It exports the model too, unless the contract leaves that to the stage `export`: what holds devices is not to hold them
+for that.
+"""
 
 import logging
 import os
@@ -6,15 +10,14 @@ import os
 from distill_runtime.contract import InputFingerprint, Result, TrainContract
 from distill_runtime.process.stage import StageContext
 from distill_runtime.storage.artifact import ArtifactWriter
-from distill_runtime.storage.fingerprints import fingerprint_artifact
 from distill_runtime.storage.inputs import refuse_changes
 from distill_runtime.training.attempt import RunPaths, attempts_metrics, make_paths
 from distill_runtime.training.attempt_log import AttemptRecord, begin_attempt, noted
 from distill_runtime.training.checkpoints import Checkpoint
 from distill_runtime.training.claim import check_shared
-from distill_runtime.training.completion import complete_run
+from distill_runtime.training.completion import complete_artifact, end_attempt, sum_up
 from distill_runtime.training.devices import check_devices
-from distill_runtime.training.inputs import TrainingInputs, fingerprint_model, open_inputs
+from distill_runtime.training.inputs import TrainingInputs, fingerprint_inputs, open_inputs
 from distill_runtime.training.looking_ahead import look_ahead
 from distill_runtime.training.node_training import train_on_node
 from distill_runtime.training.training_log import cut_log
@@ -27,9 +30,9 @@ def fingerprints(contract: TrainContract, context: StageContext) -> tuple[InputF
     """Tell what the packed data is, and the base model.
 
     Raises:
-        WrongInput: as `fingerprint_model`.
+        WrongInput: as `fingerprint_inputs`.
     """
-    return fingerprint_artifact("dataset", contract.dataset), fingerprint_model(contract.model.uri, context.volume)
+    return fingerprint_inputs(contract, context.volume)
 
 
 def check(contract: TrainContract, context: StageContext) -> None:
@@ -46,7 +49,7 @@ def check(contract: TrainContract, context: StageContext) -> None:
 
 
 def run(contract: TrainContract, context: StageContext) -> Result:
-    """Train what is left to train and export the model.
+    """Train what is left to train, and export the model if that is asked of this stage.
 
     Every node runs its own workers; the first one also prepares and finishes.
 
@@ -69,7 +72,7 @@ def run(contract: TrainContract, context: StageContext) -> Result:
     return Result(
         outcome="Succeeded",
         reason="WorkersDone",
-        message="this node's workers are done; the first node exports the model",
+        message="this node's workers are done; the first node has the last word",
     )
 
 
@@ -86,8 +89,10 @@ def _run_first_node(contract: TrainContract, context: StageContext, inputs: Trai
         if not is_trained(checkpoint, inputs):
             train_on_node(contract, context, inputs, paths, checkpoint, note)
         last = await_last_checkpoint(paths, inputs)
-        context.reporter.update(message="exporting the model")
-        return complete_run(contract, inputs, paths, last, attempts[-1], writer)
+        end_attempt(contract, paths, attempts[-1])
+        if contract.export_by == "export":
+            return sum_up(inputs, paths).result(f"its checkpoint of step {last.step} is to be exported")
+        return complete_artifact(contract, inputs, paths, last, writer, context.reporter)
 
 
 def _begin_attempt(

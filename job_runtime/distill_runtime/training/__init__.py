@@ -1,4 +1,4 @@
-"""Fine-tuning with MindSpore and MindFormers: the msrun stage's own layer.
+"""Fine-tuning with MindSpore and MindFormers: the layer of the stages msrun and export.
 
 Told apart by the process that a module runs in:
 

@@ -9,6 +9,7 @@
 <output>.work/mindformers/           what MindFormers writes for itself
 <output>.work/compiled/              compiled graphs, see `worker_environment`
 <output>.logs/attempt-<n>-<host>/    the workers' output, this node's YAML, assignment and note (`attempt_log`)
+<output>.logs/export-<n>-<host>/     the output of the process that puts the weights together
 """
 
 import logging
@@ -16,7 +17,7 @@ import shutil
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import yaml
 
@@ -105,13 +106,17 @@ class RunPaths:
         return self.work / "unified"
 
 
-def make_paths(contract: TrainContract, volume: Volume) -> RunPaths:
-    """Choose this node's paths; the directory for its logs is made."""
+def make_paths(contract: TrainContract, volume: Volume, stage: Literal["attempt", "export"] = "attempt") -> RunPaths:
+    """Choose this node's paths; the directory for its logs is made.
+
+    Args:
+        stage: whose logs they are.
+    """
     complete = volume.resolve(contract.output)
     return RunPaths(
         partial=partial_directory(complete),
         work=work_directory(complete),
-        logs=make_logs_directory(complete, contract.attempt),
+        logs=make_logs_directory(complete, f"{stage}-{contract.attempt}"),
     )
 
 

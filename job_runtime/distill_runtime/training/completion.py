@@ -1,12 +1,14 @@
-"""From the last checkpoint to the artifact: the model that is exported, and the run summed up."""
+"""What comes after the last step: the attempt's line, the run summed up, and the artifact of the exported model."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from distill_runtime.contract import Result, TrainContract
+from distill_runtime.contract import ArtifactReference, Result, TrainContract
+from distill_runtime.process.progress import Reporter
 from distill_runtime.storage.artifact import ArtifactWriter
 from distill_runtime.training.attempt import RunPaths, training_metrics
-from distill_runtime.training.attempt_log import AttemptRecord, end_run, nodes_of
+from distill_runtime.training.attempt_log import AttemptRecord, end_run, nodes_of, read_attempts
 from distill_runtime.training.checkpoints import Checkpoint
 from distill_runtime.training.export import export_model, unify_checkpoint
 from distill_runtime.training.inputs import TrainingInputs
@@ -15,27 +17,49 @@ from distill_runtime.training.training_log import TrainingLogFollower
 _PACKAGES: Final = ("mindspore", "mindformers")
 
 
-def complete_run(
-    contract: TrainContract,
-    inputs: TrainingInputs,
-    paths: RunPaths,
-    last: Checkpoint,
-    attempt: AttemptRecord,
-    writer: ArtifactWriter,
-) -> Result:
-    """Export the model, make its artifact complete, and sum the run up.
+@dataclass(frozen=True)
+class Summary:
+    """A run in figures, as in the manifest, and in words.
+
+    Attributes:
+        counts: by the names of the manifest.
+        metrics: likewise.
+        words: what was done, and with which loss.
+    """
+
+    counts: dict[str, int]
+    metrics: dict[str, float]
+    words: str
+
+    def result(self, what_there_is: str, artifact: ArtifactReference | None = None) -> Result:
+        """Give a stage's last word."""
+        return Result(
+            outcome="Succeeded",
+            reason="Trained",
+            message=f"{self.words}; {what_there_is}",
+            artifact=artifact,
+            counts=self.counts,
+            metrics=self.metrics,
+        )
+
+
+def end_attempt(contract: TrainContract, paths: RunPaths, attempt: AttemptRecord) -> None:
+    """Make the line of the attempt complete in which the last step was saved."""
+    records = list(TrainingLogFollower(paths.training_log).read_new())
+    nodes = nodes_of(paths.all_logs, contract.attempt)
+    end_run(paths.attempts, attempt.model_copy(update={"nodes": nodes}), records)
+
+
+def sum_up(inputs: TrainingInputs, paths: RunPaths) -> Summary:
+    """Sum up a run whose last attempt has ended.
 
     The last checkpoint says how many steps were done. The log should have them all; what a volume lost of it, for all
     that it was synced, is counted.
     """
-    weights = _whole_weights(contract, paths, last)
-    export_model(weights, inputs.model, inputs.architecture, inputs.end_token, writer.directory)
     steps = inputs.schedule.total_steps
     records = list(TrainingLogFollower(paths.training_log).read_new())
     unlogged = steps - len(records)
-    attempt = attempt.model_copy(update={"nodes": nodes_of(paths.all_logs, contract.attempt)})
-    attempts = end_run(paths.attempts, attempt, records)
-    metrics = training_metrics(records, attempts, inputs)
+    metrics = training_metrics(records, read_attempts(paths.attempts), inputs)
     counts = {
         "steps": steps,
         "sequences": inputs.sequences,
@@ -43,17 +67,31 @@ def complete_run(
         "overflowSteps": sum(record.overflow for record in records),
         **({"unloggedSteps": unlogged} if unlogged else {}),
     }
-    artifact = writer.finish(counts, metrics, inputs=[contract.dataset], packages=_PACKAGES)
     loss = f"loss {metrics['loss']:.4g}" if records else "loss unknown"
     gap = f" (the training log lacks {unlogged} of them)" if unlogged else ""
-    return Result(
-        outcome="Succeeded",
-        reason="Trained",
-        message=f"trained {steps} steps{gap}, {loss}; the model is in {artifact.uri}",
-        artifact=artifact,
-        counts=counts,
-        metrics=metrics,
-    )
+    return Summary(counts, metrics, f"trained {steps} steps{gap}, {loss}")
+
+
+def complete_artifact(
+    contract: TrainContract,
+    inputs: TrainingInputs,
+    paths: RunPaths,
+    checkpoint: Checkpoint,
+    writer: ArtifactWriter,
+    reporter: Reporter,
+) -> Result:
+    """Export the model of a checkpoint, and make the artifact complete.
+
+    Raises:
+        WrongInput: as `export_model`.
+        Retryable: as `unify_checkpoint`.
+    """
+    reporter.update(message=f"exporting the model of step {checkpoint.step}")
+    weights = _whole_weights(contract, paths, checkpoint)
+    export_model(weights, inputs.model, inputs.architecture, inputs.end_token, writer.directory)
+    summary = sum_up(inputs, paths)
+    artifact = writer.finish(summary.counts, summary.metrics, inputs=[contract.dataset], packages=_PACKAGES)
+    return summary.result(f"the model is in {artifact.uri}", artifact)
 
 
 def _whole_weights(contract: TrainContract, paths: RunPaths, checkpoint: Checkpoint) -> list[Path]:

@@ -17,7 +17,7 @@ from distill_runtime.packing.description import (
 )
 from distill_runtime.packing.tokens import SampleTokenizer
 from distill_runtime.storage.artifact import open_artifact
-from distill_runtime.storage.fingerprints import fingerprint_directory
+from distill_runtime.storage.fingerprints import fingerprint_artifact, fingerprint_directory
 from distill_runtime.storage.volume import Volume
 from distill_runtime.training.architecture import Architecture, read_architecture
 from distill_runtime.training.configuration import TrainingData, compresses_mask, refuse_owned_overrides
@@ -62,6 +62,15 @@ def fingerprint_model(uri: str, volume: Volume) -> InputFingerprint:
         WrongInput: as `fingerprint_directory`.
     """
     return fingerprint_directory("model", uri, volume, _MODEL_FILES)
+
+
+def fingerprint_inputs(contract: TrainContract, volume: Volume) -> tuple[InputFingerprint, ...]:
+    """Tell what the packed data is, and the base model.
+
+    Raises:
+        WrongInput: as `fingerprint_model`.
+    """
+    return fingerprint_artifact("dataset", contract.dataset), fingerprint_model(contract.model.uri, volume)
 
 
 def open_inputs(contract: TrainContract, volume: Volume) -> TrainingInputs:

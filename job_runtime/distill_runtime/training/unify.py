@@ -17,17 +17,22 @@ from distill_runtime.training.weight_names import to_huggingface
 _MERGED_NAME: Final = "strategy.ckpt"
 
 
-def wait_for_no_memory(module: Any) -> None:
-    """Have files written one after another, however full the node's memory is.
+def take_one_file_of_memory(module: Any) -> None:
+    """Have whole weights written with the memory of one file, however full the node's is.
 
-    After each, unified_safetensors sleeps while more than half of the *node's* memory is in use (parallel/
+    After each file unified_safetensors sleeps while more than half of the *node's* memory is in use (parallel/
     transform_safetensors.py, 2.7). On a node that others use too that may be for ever, long after all is written; it is
-    no measure of this container's memory either, of which there is one file's at a time.
+    no measure of this container's memory either. Before the first it reads and writes what the first worker has besides
+    the weights, its part of the optimizer's states, all at once and to no use here.
     """
     module.psutil = SimpleNamespace(virtual_memory=lambda: SimpleNamespace(percent=0.0))
+    module._save_hyper_param = lambda *_: None
 
 
-PATCHES: patching.Patches = {"mindspore.parallel.transform_safetensors": wait_for_no_memory}
+PATCHES: patching.Patches = {"mindspore.parallel.transform_safetensors": take_one_file_of_memory}
+_PROCESSES: Final = 1
+"""Files that are made at a time; each takes as much memory as it has bytes, which are 3 GiB of weights or a little more
+(by the source; with a file of 1 GiB 1.2 GB were measured). By default it is up to 64 files."""
 
 
 def main(checkpoint: Path, strategies: Path, target: Path) -> int:
@@ -48,6 +53,7 @@ def main(checkpoint: Path, strategies: Path, target: Path) -> int:
         src_dir=str(checkpoint),
         src_strategy_file=str(merged),
         dst_dir=str(target),
+        max_process_num=_PROCESSES,
         choice_func=_is_weight,
     )
     return EXIT_DONE

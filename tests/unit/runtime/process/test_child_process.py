@@ -84,7 +84,7 @@ def test_a_child_does_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> Non
 
 
 def test_a_repeated_attempt_keeps_the_logs_of_the_first(tmp_path: Path) -> None:
-    first, second = (child_process.make_logs_directory(tmp_path / "run", 3) for _ in range(2))
+    first, second = (child_process.make_logs_directory(tmp_path / "run", "attempt-3") for _ in range(2))
     assert first != second
     assert first.name.startswith("attempt-3-")
     assert second.name == f"{first.name}-2"

@@ -1,0 +1,68 @@
+"""The export stage: the model of a run that has been trained, made of its last checkpoint without any device.
+
+It goes on where `msrun` has ended, by the same contract, in the same directory, and completes the artifact. Whoever is
+killed in it begins it again; the checkpoint stays until the artifact is complete.
+"""
+
+from distill_runtime.contract import InputFingerprint, Result, TrainContract
+from distill_runtime.foundation.errors import Retryable
+from distill_runtime.process.stage import StageContext
+from distill_runtime.storage.artifact import ArtifactWriter
+from distill_runtime.storage.inputs import refuse_changes
+from distill_runtime.training.attempt import RunPaths, make_paths
+from distill_runtime.training.checkpoints import Checkpoint
+from distill_runtime.training.completion import complete_artifact
+from distill_runtime.training.inputs import TrainingInputs, fingerprint_inputs, open_inputs
+from distill_runtime.training.waiting import is_trained, latest_checkpoint
+
+
+def fingerprints(contract: TrainContract, context: StageContext) -> tuple[InputFingerprint, ...]:
+    """Tell what the packed data is, and the base model.
+
+    Raises:
+        WrongInput: as `fingerprint_inputs`.
+    """
+    return fingerprint_inputs(contract, context.volume)
+
+
+def check(contract: TrainContract, context: StageContext) -> None:
+    """Check the inputs; whether there is a checkpoint is seen when it is read.
+
+    Raises:
+        WrongInput: as `open_inputs` and `refuse_changes`.
+    """
+    open_inputs(contract, context.volume)
+    refuse_changes(context.volume, contract, fingerprints(contract, context))
+
+
+def run(contract: TrainContract, context: StageContext) -> Result:
+    """Export the model.
+
+    Raises:
+        WrongInput: as `open_inputs`, `refuse_changes` and `complete_artifact`.
+        Retryable: CheckpointMissing, or as `complete_artifact`.
+    """
+    inputs = open_inputs(contract, context.volume)
+    refuse_changes(context.volume, contract, context.fingerprints)
+    paths = make_paths(contract, context.volume, "export")
+    checkpoint = _last_checkpoint(paths, inputs)
+    context.reporter.update(done=0, total=1)
+    writer = ArtifactWriter(context.volume, contract, context.fingerprints)
+    return complete_artifact(contract, inputs, paths, checkpoint, writer, context.reporter)
+
+
+def _last_checkpoint(paths: RunPaths, inputs: TrainingInputs) -> Checkpoint:
+    """Give the checkpoint of the last step; a node that has looked too early may not see it at once.
+
+    Raises:
+        Retryable: CheckpointMissing.
+    """
+    checkpoint = latest_checkpoint(paths, inputs)
+    if checkpoint is None or not is_trained(checkpoint, inputs):
+        there = "none" if checkpoint is None else f"that of step {checkpoint.step}"
+        raise Retryable(
+            "CheckpointMissing",
+            f"there is no complete checkpoint of step {inputs.schedule.total_steps} in {paths.checkpoints}, the latest "
+            f"is {there}; create the object again, which trains on from that, or by hand run msrun first",
+        )
+    return checkpoint

@@ -18,7 +18,9 @@ PROGRESS_SECONDS = 3
 VALUES: dict[str, Any] = {
     "progressIntervalSeconds": PROGRESS_SECONDS,
     # So little that a test may slow them down (Workspace.limit_cpu).
-    "stages": {stage: {"resources": {"requests": {"cpu": "50m"}}} for stage in ("generate", "filter", "pack")},
+    "stages": {
+        stage: {"resources": {"requests": {"cpu": "50m"}}} for stage in ("generate", "filter", "pack", "export")
+    },
     "profiles": {
         # Devices that the nodes of the local cluster claim to have, with the CPU's image: what an NPU Pod asks of
         # Kubernetes can be seen without an NPU.

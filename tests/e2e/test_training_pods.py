@@ -77,7 +77,7 @@ def test_a_run_that_asks_for_more_devices_than_a_node_has_says_why_it_is_pending
     assert "Unschedulable" in workspace.event_reasons("Warning")
 
 
-def test_devices_are_asked_of_the_scheduler_for_training_and_evaluating_and_not_for_preflights(
+def test_devices_are_asked_of_the_scheduler_for_training_and_evaluating_alone(
     workspace: Workspace,
 ) -> None:
     """Of objects of one name, whose children must not take each other's place."""
@@ -86,9 +86,10 @@ def test_devices_are_asked_of_the_scheduler_for_training_and_evaluating_and_not_
     for kind, stage in (("finetunerun", "train"), ("evalrun", "eval")):
         pod = workspace.running_pod(stage)
         assert pod["spec"]["containers"][0]["resources"]["limits"]["huawei.com/Ascend910"] == "1"
-        (preflight,) = workspace.pods(f"{stage}-preflight")
-        assert "huawei.com/Ascend910" not in preflight["spec"]["containers"][0]["resources"].get("limits", {})
         assert workspace.stage(kind, f"{stage}-preflight")["state"] == "Succeeded"
+    for stage in ("train-preflight", "export", "eval-preflight"):
+        (pod,) = workspace.pods(stage)
+        assert "huawei.com/Ascend910" not in pod["spec"]["containers"][0]["resources"].get("limits", {})
 
 
 def test_suspending_a_training_on_devices_resumes_from_its_checkpoint(workspace: Workspace) -> None:

@@ -200,6 +200,12 @@ class Status(Model):
         """Give the condition of type `name`, if it has been set."""
         return next((condition for condition in self.conditions if condition.type == name), None)
 
+    @property
+    def begun_with(self) -> tuple[str, ...]:
+        """Names of the stages with which the object has begun; none before a Job was asked for."""
+        has_begun = any(stage.job is not None for stage in self.stages)
+        return tuple(stage.name for stage in self.stages) if has_begun else ()
+
     def stage(self, name: str) -> StageStatus | None:
         """Give the status of stage `name`, if it has one."""
         return next((stage for stage in self.stages if stage.name == name), None)

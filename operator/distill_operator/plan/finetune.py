@@ -1,4 +1,7 @@
-"""The stages of a FinetuneRun: a preflight without devices where devices are scarce, then train."""
+"""The stages of a FinetuneRun: train and, where devices are scarce, a preflight and an export without any.
+
+All three read the same contract and work on the same directory.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,12 +24,17 @@ from distill_operator.settings import Profile, Settings, whole
 from distill_runtime.contract import ArtifactReference, TrainContract, Training
 
 PREFLIGHT = "train-preflight"
+TRAIN = "train"
+EXPORT = "export"
 
 
 def stage_names(run: FinetuneRun, settings: Settings) -> tuple[str, ...]:
-    """Give the stages: wrong input must be found before NPUs are held, and CPU Pods hold none."""
+    """Give the stages: NPUs are held neither until wrong input is found nor while weights are put together.
+
+    CPU Pods hold none, so there train does all of it.
+    """
     profile = settings.profiles.get(run.spec.accelerator.profile)
-    return (PREFLIGHT, "train") if profile is not None and profile.resource else ("train",)
+    return (PREFLIGHT, TRAIN, EXPORT) if profile is not None and profile.resource else (TRAIN,)
 
 
 def dependency(run: FinetuneRun) -> ResourceKey:
@@ -38,6 +46,8 @@ def outline(run: FinetuneRun, name: str) -> Outline:
     """Give what the stage `name` is by the object alone."""
     if name == PREFLIGHT:
         return Outline(name=name, reason="Checking")
+    if name == EXPORT:
+        return Outline(name=name, reason="Exporting")
     return Outline(
         name=name,
         reason="Training",
@@ -63,20 +73,21 @@ def plan_stage(
     packed = input_artifact(run, dependency(run), dataset, DistillDataset)
     if isinstance(packed, Waiting | Invalid):
         return packed
-    preflight = name == PREFLIGHT
+    stages = run.status.begun_with or stage_names(run, settings)
     return Stage(
         outline=outline(run, name),
         run=run.spec,
-        command="msrun",
-        contract=_contract(run, packed, profile),
-        profile=None if preflight else profile,
+        command="export" if name == EXPORT else "msrun",
+        contract=_contract(run, packed, profile, stages),
+        profile=profile if name == TRAIN else None,
         input=packed,
-        devices=0 if preflight else run.spec.accelerator.devices_per_node,
-        check_only=preflight,
+        devices=run.spec.accelerator.devices_per_node if name == TRAIN else 0,
+        check_only=name == PREFLIGHT,
     )
 
 
-def _contract(run: FinetuneRun, dataset: ArtifactReference, profile: Profile) -> TrainContract:
+def _contract(run: FinetuneRun, dataset: ArtifactReference, profile: Profile, stages: tuple[str, ...]) -> TrainContract:
+    """Give the contract of all stages. A run that began with a version before there was an export has none."""
     spec = run.spec
     contract = TrainContract(
         owner=owner_of(run),
@@ -92,5 +103,6 @@ def _contract(run: FinetuneRun, dataset: ArtifactReference, profile: Profile) ->
         devices_per_node=spec.accelerator.devices_per_node,
         device_memory=whole(profile.device_memory) if profile.device_memory else None,
         grace_seconds=profile.termination_grace_period_seconds,
+        export_by="export" if EXPORT in stages else "msrun",
     )
-    return placed(contract, run, "train")
+    return placed(contract, run, TRAIN)

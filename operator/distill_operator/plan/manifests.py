@@ -167,7 +167,7 @@ def _pod(stage: Stage, name: str, settings: Settings) -> Manifest:
         pod["imagePullSecrets"] = [{"name": secret} for secret in settings.images.pull_secrets]
     if stage.run.priority_class_name:
         pod["priorityClassName"] = stage.run.priority_class_name
-    if isinstance(stage.contract, TrainContract) and not stage.check_only:
+    if isinstance(stage.contract, TrainContract) and stage.profile is not None:
         pod["terminationGracePeriodSeconds"] = stage.contract.grace_seconds
     if _must_meet(stage):
         pod |= {"subdomain": name, "topologySpreadConstraints": [_one_pod_a_node(name, stage.outline.pods)]}

@@ -125,10 +125,8 @@ def _unless_changed(stage: Stage, recorded: StageStatus | None) -> Stage | Inval
 
 def _stage_names(kind: KindPlan, resource: AnyResource, settings: Settings) -> tuple[str, ...]:
     """Give the stages. Those that an object has begun with stay: a profile that is changed meanwhile changes none."""
-    recorded = resource.status.stages
-    if any(stage.job is not None for stage in recorded):
-        return tuple(stage.name for stage in recorded)
-    return kind.stage_names(resource, settings)
+    begun_with: tuple[str, ...] = resource.status.begun_with
+    return begun_with or kind.stage_names(resource, settings)
 
 
 def _verdict(step: Step) -> Verdict:

@@ -12,6 +12,7 @@ from distill_operator.plan.manifests import CONTRACT_ANNOTATION, attempt_manifes
 from distill_operator.plan.stages import Stage, job_name
 from distill_operator.settings import Settings
 from distill_runtime.contract import Contract, parse_contract
+from distill_runtime.contract.stages import CONTRACT_OF
 
 Manifest = dict[str, Any]
 Golden = Callable[[str, list[Manifest]], None]
@@ -104,6 +105,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
     "train-in-two-pods": ("FinetuneRun", "train", TWO_NODES, SETTINGS),
     "train-preflight": ("FinetuneRun", "train-preflight", NPUS, FULL_SETTINGS),
     "train-on-npus": ("FinetuneRun", "train", NPUS, FULL_SETTINGS),
+    "export": ("FinetuneRun", "export", NPUS, SHIPPED),
     "train-on-ascend-910b": ("FinetuneRun", "train", NPUS, SHIPPED),
     "train-on-ascend-a3": (
         "FinetuneRun",
@@ -335,7 +337,7 @@ def test_the_runtime_reads_the_contract_that_is_mounted(name: str) -> None:
         volume["downwardAPI"]["items"][0]["fieldRef"]["fieldPath"] == f"metadata.annotations['{CONTRACT_ANNOTATION}']"
     )
     command, *arguments = pod_of(name)["containers"][0]["args"]
-    assert contract.stage == command
+    assert contract.stage == CONTRACT_OF.get(command, command)
     assert ("--check" in arguments) == (name.endswith("-preflight"))
 
 
@@ -351,11 +353,12 @@ def test_only_pods_that_must_meet_have_a_service() -> None:
     assert with_service == {"train-in-two-pods", "train-on-npus", "train-on-ascend-910b", "train-on-ascend-a3"}
 
 
-def test_the_preflight_holds_no_devices_and_reads_the_same_contract() -> None:
-    preflight, train = job_of("train-preflight"), job_of("train-on-npus")
-    resources = job_of("train-preflight")["spec"]["template"]["spec"]["containers"][0]["resources"]
-    assert "huawei.com/Ascend910" not in resources.get("requests", {})
-    assert contract_in(preflight) == contract_in(train).model_copy(update={"rendezvous": None})
+def test_preflight_and_export_hold_no_devices_and_read_the_same_contract() -> None:
+    train = contract_in(job_of("train-on-npus"))
+    for name in ("train-preflight", "export"):
+        resources = pod_of(name)["containers"][0]["resources"]
+        assert "huawei.com/Ascend910" not in resources.get("requests", {})
+        assert contract_in(job_of(name)) == train.model_copy(update={"rendezvous": None})
 
 
 def test_each_attempt_has_its_own_name_and_meeting_place() -> None:
@@ -388,7 +391,7 @@ HOST_NAME = 63
 
 def test_objects_of_one_name_have_no_child_in_common() -> None:
     """Whatever their kinds; a child that two objects owned would be taken over and never be right."""
-    assert len(STAGES) == 7
+    assert len(STAGES) == 8
     assert len({job_name("math", stage.outline.name, 1) for stage in STAGES}) == len(STAGES)
 
 

@@ -29,9 +29,10 @@ from distill_operator.observation import JobView, PodView
 from distill_operator.plan.kinds import KIND_PLANS
 from distill_operator.plan.pipeline import Phase, Plan, plan_resource
 from distill_operator.plan.stages import job_name
-from distill_runtime.contract import ArtifactReference
+from distill_runtime.contract import ArtifactReference, TrainContract
 
 GENERATE = job()
+NPUS = {"accelerator": {"profile": "ascend-910b", "devicesPerNode": 8}}
 
 
 def recorded(*stages: StageStatus) -> dict[str, Any]:
@@ -95,9 +96,41 @@ class TestOrder:
         assert states(found) == {"generate": "Failed", "filter": "Pending", "pack": "Pending"}
 
     def test_an_npu_run_is_checked_before_it_holds_devices(self) -> None:
-        spec = {"accelerator": {"profile": "ascend-910b", "devicesPerNode": 8}}
-        found = plan("FinetuneRun", spec, dependency=ready("DistillDataset"))
+        found = plan("FinetuneRun", NPUS, dependency=ready("DistillDataset"))
         assert created(found) == ["student-train-preflight-a1"]
+
+    def test_the_devices_of_an_npu_run_are_given_back_before_its_export(self) -> None:
+        train = job("FinetuneRun", "train")
+        done = replace(train, **complete(train))
+        said = result({"steps": 40}).model_copy(update={"artifact": None})
+        status = recorded(
+            succeeded_stage("train-preflight", job="student-train-preflight-a1", artifact=None),
+            StageStatus(name="train", state=StageState.RUNNING, job=train.name),
+            StageStatus(name="export", state=StageState.PENDING),
+        )
+        found = plan("FinetuneRun", NPUS, status, (done,), (succeeded_pod(done, said=said),), ready("DistillDataset"))
+        assert (created(found), found.verdict.reason) == (["student-export-a1"], "Exporting")
+        assert found.start is not None
+        assert (found.start.stage.command, found.start.stage.devices) == ("export", 0)
+        (trained,) = (stage for stage in found.stages if stage.name == "train")
+        assert (trained.state, trained.counts, trained.artifact) == (StageState.SUCCEEDED, {"steps": 40}, None)
+
+    def test_a_run_that_a_version_without_exports_has_begun_exports_in_its_training(self) -> None:
+        train = replace(job("FinetuneRun", "train"), failed=True, finished_at=NOW)
+        status = recorded(
+            succeeded_stage("train-preflight", job="student-train-preflight-a1", artifact=None),
+            StageStatus(name="train", state=StageState.RUNNING, job=train.name),
+        )
+        found = plan(
+            "FinetuneRun", NPUS, status, (train,), (failed_pod(train),), ready("DistillDataset"), now=later(3600)
+        )
+        assert created(found) == ["student-train-a2"]
+        assert found.start is not None
+        assert isinstance(found.start.stage.contract, TrainContract)
+        assert found.start.stage.contract.export_by == "msrun"
+        done = replace(train, failed=False, complete=True)
+        found = plan("FinetuneRun", NPUS, status, (done,), (succeeded_pod(done),), ready("DistillDataset"))
+        assert (found.verdict.phase, states(found)["train"]) == (Phase.DONE, "Succeeded")
 
 
 class TestWaiting:

@@ -43,7 +43,7 @@ def output(kind: str, stage: str, spec: dict[str, Any] | None = None, dependency
         ("DistillDataset", ROWS, ("filter", "pack")),
         ("DistillDataset", PACKED, ("pack",)),
         ("FinetuneRun", None, ("train",)),
-        ("FinetuneRun", {"accelerator": NPU}, ("train-preflight", "train")),
+        ("FinetuneRun", {"accelerator": NPU}, ("train-preflight", "train", "export")),
         ("FinetuneRun", {"accelerator": {"profile": "unknown"}}, ("train",)),
         ("EvalRun", None, ("eval",)),
         ("EvalRun", {"accelerator": NPU}, ("eval-preflight", "eval")),
@@ -320,7 +320,7 @@ def test_a_training_is_told_the_memory_of_a_device_which_changes_nothing_of_its_
     profile = SETTINGS.profiles["ascend-910b"].model_copy(update={"device_memory": memory})
     settings = SETTINGS.model_copy(update={"profiles": {**SETTINGS.profiles, "ascend-910b": profile}})
     spec = {"accelerator": NPU}
-    for stage in ("train-preflight", "train"):
+    for stage in ("train-preflight", "train", "export"):
         planned = plan("FinetuneRun", stage, spec, ready("DistillDataset"), settings)
         assert isinstance(planned, Stage)
         assert isinstance(planned.contract, TrainContract)

@@ -10,10 +10,9 @@ from distill_runtime.process.stage import StageContext
 from distill_runtime.storage.artifact import ArtifactWriter
 from distill_runtime.storage.inputs import refuse_changes
 from distill_runtime.training.attempt import RunPaths, make_paths
-from distill_runtime.training.checkpoints import Checkpoint
+from distill_runtime.training.checkpoints import Checkpoint, find_resumption
 from distill_runtime.training.completion import complete_artifact
 from distill_runtime.training.inputs import TrainingInputs, fingerprint_inputs, open_inputs
-from distill_runtime.training.waiting import is_trained, latest_checkpoint
 
 
 def fingerprints(contract: TrainContract, context: StageContext) -> tuple[InputFingerprint, ...]:
@@ -57,12 +56,13 @@ def _last_checkpoint(paths: RunPaths, inputs: TrainingInputs) -> Checkpoint:
     Raises:
         Retryable: CheckpointMissing.
     """
-    checkpoint = latest_checkpoint(paths, inputs)
-    if checkpoint is None or not is_trained(checkpoint, inputs):
-        there = "none" if checkpoint is None else f"that of step {checkpoint.step}"
+    found = find_resumption(paths.checkpoints, inputs.schedule.devices)
+    if found.checkpoint is None or found.step < inputs.schedule.total_steps:
+        remark = f"; {found.remark}" if found.remark else ""
         raise Retryable(
             "CheckpointMissing",
             f"there is no complete checkpoint of step {inputs.schedule.total_steps} in {paths.checkpoints}, the latest "
-            f"is {there}; create the object again, which trains on from that, or by hand run msrun first",
+            f"is of step {found.step}; create the object again, which trains on from there, or by hand run msrun first"
+            f"{remark}",
         )
-    return checkpoint
+    return found.checkpoint

@@ -13,7 +13,7 @@ from distill_runtime.storage.artifact import ArtifactWriter
 from distill_runtime.storage.inputs import refuse_changes
 from distill_runtime.training.attempt import RunPaths, attempts_metrics, make_paths
 from distill_runtime.training.attempt_log import AttemptRecord, begin_attempt, noted
-from distill_runtime.training.checkpoints import Checkpoint
+from distill_runtime.training.checkpoints import Resumption, find_resumption
 from distill_runtime.training.claim import check_shared
 from distill_runtime.training.completion import complete_artifact, end_attempt, sum_up
 from distill_runtime.training.devices import check_devices
@@ -21,7 +21,7 @@ from distill_runtime.training.inputs import TrainingInputs, fingerprint_inputs, 
 from distill_runtime.training.looking_ahead import look_ahead
 from distill_runtime.training.node_training import train_on_node
 from distill_runtime.training.training_log import cut_log
-from distill_runtime.training.waiting import await_first_node, await_last_checkpoint, is_trained, latest_checkpoint
+from distill_runtime.training.waiting import await_first_node, await_last_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +66,9 @@ def run(contract: TrainContract, context: StageContext) -> Result:
     paths = make_paths(contract, context.volume)
     with noted(paths.logs) as note:
         await_first_node(paths)
-        checkpoint = latest_checkpoint(paths, inputs)
-        if not is_trained(checkpoint, inputs):
-            train_on_node(contract, context, inputs, paths, checkpoint, note)
+        resumption = find_resumption(paths.checkpoints, inputs.schedule.devices)
+        if resumption.step < inputs.schedule.total_steps:
+            train_on_node(contract, context, inputs, paths, resumption, note)
     return Result(
         outcome="Succeeded",
         reason="WorkersDone",
@@ -83,11 +83,11 @@ def _run_first_node(contract: TrainContract, context: StageContext, inputs: Trai
         look_ahead(contract, inputs, context.volume, context.reporter)
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
     with noted(paths.logs) as note:
-        checkpoint = latest_checkpoint(paths, inputs)
-        attempts = _begin_attempt(contract, inputs, paths, checkpoint)
+        resumption = find_resumption(paths.checkpoints, inputs.schedule.devices)
+        attempts = _begin_attempt(contract, inputs, paths, resumption)
         context.reporter.update(metrics=attempts_metrics(attempts, inputs.schedule.devices))
-        if not is_trained(checkpoint, inputs):
-            train_on_node(contract, context, inputs, paths, checkpoint, note)
+        if resumption.step < inputs.schedule.total_steps:
+            train_on_node(contract, context, inputs, paths, resumption, note)
         last = await_last_checkpoint(paths, inputs)
         end_attempt(contract, paths, attempts[-1])
         if contract.export_by == "export":
@@ -96,11 +96,14 @@ def _run_first_node(contract: TrainContract, context: StageContext, inputs: Trai
 
 
 def _begin_attempt(
-    contract: TrainContract, inputs: TrainingInputs, paths: RunPaths, checkpoint: Checkpoint | None
+    contract: TrainContract, inputs: TrainingInputs, paths: RunPaths, resumption: Resumption
 ) -> list[AttemptRecord]:
     """Cut the log back to the checkpoint and note the attempt; gives all attempts."""
-    resumed = 0 if checkpoint is None else checkpoint.step
+    resumed, remark = resumption.step, resumption.remark
     kept, lost = cut_log(paths.training_log, resumed)
     if resumed:
         logger.info("resuming from step %s of %s; %s steps are lost", resumed, inputs.schedule.total_steps, len(lost))
-    return begin_attempt(paths.attempts, paths.all_logs, contract.attempt, resumed, kept, lost)
+    if remark:
+        logger.warning("%s", remark)
+    begun = AttemptRecord(attempt=contract.attempt, resumed_from_step=resumed, passed_over=remark or None)
+    return begin_attempt(paths.attempts, paths.all_logs, begun, kept, lost)

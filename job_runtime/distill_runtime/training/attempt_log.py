@@ -36,6 +36,7 @@ class AttemptRecord(Model):
 
     attempt: int
     resumed_from_step: int = Field(description="Steps that were done and saved when it began.")
+    passed_over: str | None = Field(default=None, description="Which later checkpoint was not whole, and why.")
     to_step: int | None = Field(default=None, description="The last step that it did.")
     lost_steps: int = Field(default=0, description="Steps of it that had to be done again.")
     nodes: tuple[str, ...] = Field(default=(), description="Where it ran, by name.")
@@ -130,29 +131,28 @@ def this_node() -> str:
 
 
 def read_attempts(path: Path) -> list[AttemptRecord]:
-    """Read the log of attempts."""
+    """Read the log of attempts; what a later version has written of them besides is left out."""
     if not path.exists():
         return []
-    return [AttemptRecord.model_validate_json(line) for line in path.read_bytes().splitlines()]
+    return [AttemptRecord.model_validate_json(line, extra="ignore") for line in path.read_bytes().splitlines()]
 
 
 def begin_attempt(
-    path: Path, logs: Path, attempt: int, resumed: int, kept: Sequence[StepRecord], lost: Sequence[StepRecord]
+    path: Path, logs: Path, begun: AttemptRecord, kept: Sequence[StepRecord], lost: Sequence[StepRecord]
 ) -> list[AttemptRecord]:
     """Make the last attempt's line complete, add one for this attempt, and give all.
 
     Args:
         path: the log of attempts.
         logs: the directory in which each node of each attempt has one.
-        attempt: its number.
-        resumed: steps that are done and saved.
+        begun: its line so far.
         kept: the training log as it goes on.
         lost: what was in it besides, and is done again.
     """
     before = read_attempts(path)
     if before and before[-1].ended_at is None:
         before[-1] = _completed(before[-1], logs, kept, lost)
-    records = [*before, AttemptRecord(attempt=attempt, resumed_from_step=resumed, began_at=_now())]
+    records = [*before, begun.model_copy(update={"began_at": _now()})]
     _write(path, records)
     return records
 

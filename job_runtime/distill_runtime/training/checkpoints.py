@@ -12,7 +12,6 @@ MindFormers 1.8 calls this its legacy format and takes it unless told otherwise.
 tracker file (checkpoint/checkpoint.py), is written in place and with the tracker truncated first: a kill tears both.
 """
 
-import logging
 import re
 import shutil
 from collections.abc import Iterator
@@ -21,8 +20,6 @@ from pathlib import Path
 from typing import Final
 
 from distill_runtime.training.tensors import TornFile, read_tensors
-
-logger = logging.getLogger(__name__)
 
 _STEP: Final = re.compile(r"step-(\d{8,})")
 WRITING_DIRECTORY: Final = "writing"
@@ -49,6 +46,46 @@ class Checkpoint:
         return self.files[0] if len(self.files) == 1 else self.directory
 
 
+@dataclass(frozen=True)
+class Unusable:
+    """A step of which there is no complete checkpoint, although something of one is there.
+
+    Attributes:
+        step: steps done when it was begun.
+        why: what it lacks.
+    """
+
+    step: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """Where an attempt goes on from.
+
+    Attributes:
+        checkpoint: the latest complete one; None if there is none.
+        passed_over: later steps, the latest first.
+    """
+
+    checkpoint: Checkpoint | None
+    passed_over: tuple[Unusable, ...] = ()
+
+    @property
+    def step(self) -> int:
+        """Steps that are done and saved."""
+        return 0 if self.checkpoint is None else self.checkpoint.step
+
+    @property
+    def remark(self) -> str:
+        """What a person should know of it; empty if there is nothing."""
+        if not self.passed_over:
+            return ""
+        what = "; ".join(f"that of step {one.step} {one.why}" for one in self.passed_over)
+        where = "begins anew" if self.checkpoint is None else f"goes on from the checkpoint of step {self.step}"
+        return f"training {where}, since {what}"
+
+
 def checkpoint_file(checkpoints: Path, step: int, epoch: int, rank: int, workers: int) -> Path:
     """Name the file in which a worker saves a step."""
     directory = checkpoints / f"step-{step:08}"
@@ -58,19 +95,18 @@ def checkpoint_file(checkpoints: Path, step: int, epoch: int, rank: int, workers
 
 
 def complete_checkpoints(checkpoints: Path, workers: int) -> Iterator[Checkpoint]:
-    """Find the complete checkpoints, the latest first; says in the log which it passes over and why."""
-    for step, directory in _steps(checkpoints):
-        files = _files(directory, workers)
-        if files is None:
-            logger.warning("%s lacks a worker's file and is passed over", directory)
-            continue
-        try:
-            for file in files:
-                read_tensors(file)
-        except TornFile as error:
-            logger.warning("checkpoint passed over: %s", error)
-            continue
-        yield Checkpoint(step=step, directory=directory, files=files)
+    """Find the complete checkpoints, the latest first."""
+    return (found for found in _examined(checkpoints, workers) if isinstance(found, Checkpoint))
+
+
+def find_resumption(checkpoints: Path, workers: int) -> Resumption:
+    """Find the latest complete checkpoint, and what is passed over for it."""
+    passed_over: list[Unusable] = []
+    for found in _examined(checkpoints, workers):
+        if isinstance(found, Checkpoint):
+            return Resumption(found, tuple(passed_over))
+        passed_over.append(found)
+    return Resumption(None, tuple(passed_over))
 
 
 def delete_old(checkpoints: Path, workers: int, keep: int) -> None:
@@ -86,6 +122,22 @@ def delete_old(checkpoints: Path, workers: int, keep: int) -> None:
     for step, directory in _steps(checkpoints):
         if step < oldest_kept:
             shutil.rmtree(directory)
+
+
+def _examined(checkpoints: Path, workers: int) -> Iterator[Checkpoint | Unusable]:
+    """Look into the steps' directories, the latest first; which is looked into only when it is asked for."""
+    for step, directory in _steps(checkpoints):
+        files = _files(directory, workers)
+        if files is None:
+            yield Unusable(step, "lacks a worker's file")
+            continue
+        try:
+            for file in files:
+                read_tensors(file)
+        except TornFile as error:
+            yield Unusable(step, f"is damaged: {error}")
+            continue
+        yield Checkpoint(step=step, directory=directory, files=files)
 
 
 def _steps(checkpoints: Path) -> list[tuple[int, Path]]:

@@ -16,7 +16,7 @@ from distill_runtime.training.attempt import (
 )
 from distill_runtime.training.attempt_log import NoteWriter, read_attempts
 from distill_runtime.training.causes import judge
-from distill_runtime.training.checkpoints import Checkpoint
+from distill_runtime.training.checkpoints import Resumption
 from distill_runtime.training.graceful_stop import GracefulStop
 from distill_runtime.training.inputs import TrainingInputs
 from distill_runtime.training.launcher import Node, run_workers
@@ -31,7 +31,7 @@ def train_on_node(
     context: StageContext,
     inputs: TrainingInputs,
     paths: RunPaths,
-    checkpoint: Checkpoint | None,
+    resumption: Resumption,
     note: NoteWriter,
 ) -> None:
     """Run this node's workers to their end.
@@ -40,23 +40,23 @@ def train_on_node(
         StageError: if they failed, as `judge` says.
         Terminated: if they were told to stop, here or by another Pod.
     """
-    assignment = write_orders(contract, inputs, paths, checkpoint)
+    assignment = write_orders(contract, inputs, paths, resumption.checkpoint)
     stopping = Stopping(paths.stopping)
     if context.index == 0:
         shutil.copyfile(paths.logs / CONFIGURATION_NAME, paths.partial / CONFIGURATION_NAME)
-        start = choose_start(contract, inputs, paths, checkpoint).path
+        start = choose_start(contract, inputs, paths, resumption.checkpoint).path
         stopping.reset()
         if start == paths.initial:
             place_initial_weights(inputs, paths)
         elif start == paths.base:
             link_base_weights(inputs, paths)
-    resumed = 0 if checkpoint is None else checkpoint.step
-    context.reporter.update(done=resumed, total=inputs.schedule.total_steps, message="loading and compiling")
     progress = StepProgress(
         context.reporter,
         TrainingLogFollower(paths.training_log),
         tokens_per_step=inputs.schedule.global_batch_size * inputs.data.sequence_length,
-        resumed=resumed,
+        total_steps=inputs.schedule.total_steps,
+        resumed=resumption.step,
+        remark=resumption.remark,
         watch=StallWatch(
             began=time.monotonic(),
             saved_every=contract.checkpoint.every_steps,
@@ -64,6 +64,7 @@ def train_on_node(
             allowances=ALLOWANCES[contract.device_target],
         ),
     )
+    progress.begin()
     node = Node(context.index, contract.nodes, contract.devices_per_node, contract.rendezvous)
     stop = GracefulStop(progress, stopping, contract.grace_seconds)
     cause = run_workers(node, assignment, paths.logs, progress.update, stop.waits)

@@ -14,12 +14,19 @@ _SPEED_STEPS: Final = 20
 
 @dataclass
 class StepProgress:
-    """Passes the training log on to the reporter and the watch."""
+    """Passes the training log on to the reporter and the watch.
+
+    Attributes:
+        resumed: steps that were done when the attempt began.
+        remark: what is said of that as long as the attempt goes on; empty if there is nothing.
+    """
 
     reporter: Reporter
     follower: TrainingLogFollower
     tokens_per_step: int
+    total_steps: int
     resumed: int
+    remark: str
     watch: StallWatch
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_SPEED_STEPS))
     overflow_steps: int = 0
@@ -29,6 +36,10 @@ class StepProgress:
     def new_step(self) -> bool:
         """Whether this attempt has done a step."""
         return self.latest > self.resumed
+
+    def begin(self) -> None:
+        """Report that no step is done yet."""
+        self.reporter.update(done=self.resumed, total=self.total_steps, message=self._message("loading and compiling"))
 
     def update(self) -> str | None:
         """Report the steps that were done since the last call; says if there was none for too long."""
@@ -51,7 +62,10 @@ class StepProgress:
             metrics["tokensPerSecond"] = self.tokens_per_step * len(self.seconds) / sum(self.seconds)
         self.reporter.update(
             done=record.step,
-            message=f"epoch {record.epoch}",
+            message=self._message(f"epoch {record.epoch}"),
             counts={"overflowSteps": self.overflow_steps},
             metrics=metrics,
         )
+
+    def _message(self, what: str) -> str:
+        return f"{what}; {self.remark}" if self.remark else what

@@ -5,7 +5,7 @@ from typing import Final
 
 from distill_runtime.foundation.errors import Retryable
 from distill_runtime.training.attempt import RunPaths
-from distill_runtime.training.checkpoints import Checkpoint, complete_checkpoints
+from distill_runtime.training.checkpoints import Checkpoint, find_resumption
 from distill_runtime.training.inputs import TrainingInputs
 
 _OTHER_NODES_SECONDS: Final = 600
@@ -29,16 +29,6 @@ def await_first_node(paths: RunPaths) -> None:
         time.sleep(_BEGUN_POLL_SECONDS)
 
 
-def latest_checkpoint(paths: RunPaths, inputs: TrainingInputs) -> Checkpoint | None:
-    """Give the latest complete checkpoint, if there is one."""
-    return next(complete_checkpoints(paths.checkpoints, inputs.schedule.devices), None)
-
-
-def is_trained(checkpoint: Checkpoint | None, inputs: TrainingInputs) -> bool:
-    """Tell whether a checkpoint is that of the last step."""
-    return checkpoint is not None and checkpoint.step >= inputs.schedule.total_steps
-
-
 def await_last_checkpoint(paths: RunPaths, inputs: TrainingInputs) -> Checkpoint:
     """Give the last step's checkpoint, to which every node contributes.
 
@@ -47,14 +37,14 @@ def await_last_checkpoint(paths: RunPaths, inputs: TrainingInputs) -> Checkpoint
     """
     deadline = time.monotonic() + _OTHER_NODES_SECONDS
     while True:
-        checkpoint = latest_checkpoint(paths, inputs)
-        if checkpoint is not None and is_trained(checkpoint, inputs):
-            return checkpoint
+        found = find_resumption(paths.checkpoints, inputs.schedule.devices)
+        if found.checkpoint is not None and found.step >= inputs.schedule.total_steps:
+            return found.checkpoint
         if inputs.schedule.devices == 1 or time.monotonic() > deadline:
-            step = 0 if checkpoint is None else checkpoint.step
+            remark = f"; {found.remark}" if found.remark else ""
             raise Retryable(
                 "TrainingIncomplete",
-                f"the workers ended well, but the last complete checkpoint is of step {step}, not "
-                f"{inputs.schedule.total_steps}; see the logs in {paths.logs}",
+                f"the workers ended well, but the last complete checkpoint is of step {found.step}, not "
+                f"{inputs.schedule.total_steps}{remark}; see the logs in {paths.logs}",
             )
         time.sleep(1)

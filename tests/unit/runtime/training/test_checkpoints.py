@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 from safetensors.numpy import save_file
 
-from distill_runtime.training.checkpoints import checkpoint_file, complete_checkpoints, delete_old
+from distill_runtime.training.checkpoints import checkpoint_file, complete_checkpoints, delete_old, find_resumption
 
 
 def save(checkpoints: Path, step: int, rank: int = 0, workers: int = 1) -> Path:
@@ -30,22 +29,39 @@ def test_none_before_the_first(tmp_path: Path) -> None:
     assert steps(tmp_path / "checkpoints") == []
 
 
-def test_a_torn_one_is_passed_over_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_torn_one_is_passed_over_and_said(tmp_path: Path) -> None:
     save(tmp_path, 5)
     torn = save(tmp_path, 10)
     torn.write_bytes(torn.read_bytes()[:-3])
     assert steps(tmp_path) == [5]
-    assert str(torn) in caplog.text
+    found = find_resumption(tmp_path, 1)
+    assert found.step == 5
+    assert found.remark == (
+        f"training goes on from the checkpoint of step 5, since that of step 10 is damaged: {torn} has "
+        f"{torn.stat().st_size} bytes, its header announces {torn.stat().st_size + 3}"
+    )
 
 
-def test_one_that_lacks_a_workers_file_is_passed_over_and_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_one_that_lacks_a_workers_file_is_passed_over_and_said(tmp_path: Path) -> None:
     for rank in (0, 1):
         save(tmp_path, 5, rank, workers=2)
     save(tmp_path, 10, 0, workers=2)
     assert steps(tmp_path, workers=2) == [5]
-    assert "step-00000010 lacks a worker's file" in caplog.text
+    assert find_resumption(tmp_path, 2).remark.endswith("step 5, since that of step 10 lacks a worker's file")
+
+
+def test_where_none_is_whole_training_begins_anew(tmp_path: Path) -> None:
+    save(tmp_path, 5).write_bytes(b"")
+    found = find_resumption(tmp_path, 1)
+    assert (found.checkpoint, found.step) == (None, 0)
+    assert found.remark.startswith("training begins anew, since that of step 5 is damaged: ")
+
+
+def test_of_whole_ones_there_is_nothing_to_say(tmp_path: Path) -> None:
+    for step in (5, 10):
+        save(tmp_path, step)
+    found = find_resumption(tmp_path, 1)
+    assert (found.step, found.remark) == (10, "")
 
 
 def test_mindformers_loads_a_file_of_one_worker_and_a_directory_of_several(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_before_the_last_step_it_does_nothing(context: StageContext, tmp_path: P
     contract = contract_of(context)
     steps = open_inputs(contract, context.volume).schedule.total_steps
     leave_trained(tmp_path, contract, steps - 1)
-    with pytest.raises(Retryable, match=rf"of step {steps} in .*, the latest is that of step {steps - 1};") as refused:
+    with pytest.raises(Retryable, match=rf"of step {steps} in .*, the latest is of step {steps - 1};") as refused:
         run_stage(export, contract, context)
     assert refused.value.reason == "CheckpointMissing"
     assert not (tmp_path / "trained").exists()

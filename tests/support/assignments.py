@@ -14,6 +14,7 @@ def assignment(work: Path, **changes: Any) -> Assignment:
         "checkpoints": work / "checkpoints",
         "checkpoint_every_steps": 2,
         "checkpoints_kept": 1,
+        "checkpoint_exported": "last",
         "training_log": work / "log.jsonl",
         "compiled": work / "compiled",
         "failures": work,

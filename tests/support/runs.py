@@ -1,5 +1,6 @@
 """What runs leave on the volume."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,7 @@ from distill_runtime.training.weight_names import to_mindformers
 def leave_trained(root: Path, contract: TrainContract, steps: int) -> dict[str, np.ndarray]:
     """Leave what a run leaves that was killed after its last step; gives the trained weights."""
     weights = write_weights(write_student(root / "elsewhere"))
-    file = checkpoint_file(root / "trained.work" / "checkpoints", steps, 2, 0, 1)
-    file.parent.mkdir(parents=True)
-    save_file({to_mindformers(name): array for name, array in weights.items()}, file)
+    save_step(root, steps, weights)
     partial = root / "trained.partial"
     partial.mkdir()
     (partial / "contract.json").write_text(contract.model_dump_json(by_alias=True))
@@ -29,3 +28,10 @@ def leave_trained(root: Path, contract: TrainContract, steps: int) -> dict[str, 
     ]
     (partial / "training-log.jsonl").write_text("\n".join(records) + "\n")
     return weights
+
+
+def save_step(root: Path, step: int, weights: Mapping[str, np.ndarray]) -> None:
+    """Save a checkpoint of that run, of one worker, without the optimizer's states."""
+    file = checkpoint_file(root / "trained.work" / "checkpoints", step, 2, 0, 1)
+    file.parent.mkdir(parents=True)
+    save_file({to_mindformers(name): array for name, array in weights.items()}, file)

@@ -156,7 +156,7 @@ class TrainContract(StageContract):
     model: ModelSource
     training: Training
     parallelism: Parallelism
-    checkpoint: Annotated[Checkpoint, OPERATIONAL]
+    checkpoint: Checkpoint = Checkpoint()
     mindformers: MindFormersOverrides = Field(default_factory=dict)
     device_target: DeviceTarget
     nodes: int = Field(default=1, ge=1, description="Pods of the attempt.")

@@ -7,6 +7,7 @@ from typing import Final
 from pydantic import Field
 
 from distill_runtime.contract import Model
+from distill_runtime.contract.parameters.training import ExportedCheckpoint
 from distill_runtime.contract.stages import DeviceTarget
 
 STACKS_SIGNAL: Final = signal.SIGUSR1
@@ -21,6 +22,7 @@ class Assignment(Model):
     checkpoints: Path = Field(description="Directory of checkpoints.")
     checkpoint_every_steps: int = Field(ge=1)
     checkpoints_kept: int = Field(ge=1)
+    checkpoint_exported: ExportedCheckpoint = Field(description="The best is kept besides.")
     training_log: Path
     compiled: Path = Field(description="Directory of compiled graphs, which the next attempt need not compile again.")
     failures: Path = Field(description="Directory in which a worker explains why it gives up.")

@@ -190,6 +190,7 @@ def write_orders(
         checkpoints=paths.checkpoints,
         checkpoint_every_steps=contract.checkpoint.every_steps,
         checkpoints_kept=contract.checkpoint.keep,
+        checkpoint_exported=contract.checkpoint.export,
         training_log=paths.training_log,
         compiled=paths.compiled,
         failures=paths.logs,

@@ -14,7 +14,7 @@ tracker file (checkpoint/checkpoint.py), is written in place and with the tracke
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -109,18 +109,24 @@ def find_resumption(checkpoints: Path, workers: int) -> Resumption:
     return Resumption(None, tuple(passed_over))
 
 
-def delete_old(checkpoints: Path, workers: int, keep: int) -> None:
-    """Delete all but the latest `keep` steps that have every worker's file, and what is older than those.
+def saved_steps(checkpoints: Path, workers: int) -> list[int]:
+    """List the steps that have every worker's file, the latest first. One that others are still saving is not there."""
+    return [step for step, directory in _steps(checkpoints) if _files(directory, workers)]
 
-    To be called by one worker only. A step that others are still saving does not count, so that killing everything
-    at any moment leaves `keep` complete ones.
+
+def delete_old(checkpoints: Path, saved: Sequence[int], keep: int, best: int | None) -> None:
+    """Delete all but the latest `keep` of the saved steps and `best`, and what is older than those.
+
+    To be called by one worker only. Killing everything at any moment leaves `keep` complete ones.
+
+    Args:
+        saved: as `saved_steps`.
+        best: a step that is kept besides, if there is one.
     """
-    with_every_file = [step for step, directory in _steps(checkpoints) if _files(directory, workers)]
-    if len(with_every_file) < keep:
+    if len(saved) < keep:
         return
-    oldest_kept = with_every_file[keep - 1]
     for step, directory in _steps(checkpoints):
-        if step < oldest_kept:
+        if step < saved[keep - 1] and step != best:
             shutil.rmtree(directory)
 
 

@@ -60,7 +60,7 @@ def check_space(
         return
     checkpoint = checkpoint_bytes(contract, inputs, configuration)
     weights = exported_bytes(inputs)
-    kept = contract.checkpoint.keep
+    kept = contract.checkpoint.keep + (contract.checkpoint.export == "best")
     there = _bytes_in(work_directory(volume.resolve(contract.output)))
     needed = (kept + 1) * checkpoint + weights - there
     if needed > free:

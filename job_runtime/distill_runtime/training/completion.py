@@ -1,15 +1,17 @@
 """What comes after the last step: the attempt's line, the run summed up, and the artifact of the exported model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from distill_runtime.contract import ArtifactReference, Result, TrainContract
+from distill_runtime.foundation.errors import Retryable
 from distill_runtime.process.progress import Reporter
 from distill_runtime.storage.artifact import ArtifactWriter
 from distill_runtime.training.attempt import RunPaths, training_metrics
 from distill_runtime.training.attempt_log import AttemptRecord, end_run, nodes_of, read_attempts
-from distill_runtime.training.checkpoints import Checkpoint
+from distill_runtime.training.best import find_best
+from distill_runtime.training.checkpoints import Checkpoint, complete_checkpoints
 from distill_runtime.training.export import export_model, unify_checkpoint
 from distill_runtime.training.inputs import TrainingInputs
 from distill_runtime.training.training_log import TrainingLogFollower
@@ -76,22 +78,43 @@ def complete_artifact(
     contract: TrainContract,
     inputs: TrainingInputs,
     paths: RunPaths,
-    checkpoint: Checkpoint,
+    last: Checkpoint,
     writer: ArtifactWriter,
     reporter: Reporter,
 ) -> Result:
-    """Export the model of a checkpoint, and make the artifact complete.
+    """Export the model of the last checkpoint, or of the best, and make the artifact complete.
 
     Raises:
         WrongInput: as `export_model`.
         Retryable: as `unify_checkpoint`.
     """
+    checkpoint = last if contract.checkpoint.export == "last" else _best_checkpoint(contract, inputs, paths)
     reporter.update(message=f"exporting the model of step {checkpoint.step}")
     weights = _whole_weights(contract, paths, checkpoint)
     export_model(weights, inputs.model, inputs.architecture, inputs.end_token, writer.directory)
     summary = sum_up(inputs, paths)
+    summary = replace(summary, counts={**summary.counts, "exportedStep": checkpoint.step})
     artifact = writer.finish(summary.counts, summary.metrics, inputs=[contract.dataset], packages=_PACKAGES)
-    return summary.result(f"the model is in {artifact.uri}", artifact)
+    which = "the model" if contract.checkpoint.export == "last" else f"the model of the best step, {checkpoint.step},"
+    return summary.result(f"{which} is in {artifact.uri}", artifact)
+
+
+def _best_checkpoint(contract: TrainContract, inputs: TrainingInputs, paths: RunPaths) -> Checkpoint:
+    """Give the whole checkpoint with the lowest loss.
+
+    Raises:
+        Retryable: CheckpointMissing.
+    """
+    whole = {found.step: found for found in complete_checkpoints(paths.checkpoints, inputs.schedule.devices)}
+    step = find_best(whole, paths.training_log, contract.checkpoint.every_steps)
+    if step is None:
+        raise Retryable(
+            "CheckpointMissing",
+            f"the training log {paths.training_log} has the loss of no step up to a whole checkpoint in "
+            f"{paths.checkpoints}, so that none is known to be the best; restore it, or create the object with "
+            "checkpoint.export last",
+        )
+    return whole[step]
 
 
 def _whole_weights(contract: TrainContract, paths: RunPaths, checkpoint: Checkpoint) -> list[Path]:

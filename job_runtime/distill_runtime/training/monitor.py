@@ -12,7 +12,8 @@ from mindspore.train import Callback
 
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.assignment import Assignment
-from distill_runtime.training.checkpoints import WRITING_DIRECTORY, checkpoint_file, delete_old
+from distill_runtime.training.best import find_best
+from distill_runtime.training.checkpoints import WRITING_DIRECTORY, checkpoint_file, delete_old, saved_steps
 from distill_runtime.training.stopping import Stopping
 from distill_runtime.training.training_log import StepRecord, TrainingLogWriter
 
@@ -129,7 +130,15 @@ class TrainingMonitor(Callback):  # type: ignore[misc] # MindSpore has no types
         writing.replace(path)
         _make_durable(path.parent)
         if self._rank == 0:
-            delete_old(assignment.checkpoints, assignment.workers, assignment.checkpoints_kept)
+            saved = saved_steps(assignment.checkpoints, assignment.workers)
+            delete_old(assignment.checkpoints, saved, assignment.checkpoints_kept, self._best(saved))
+
+    def _best(self, saved: list[int]) -> int | None:
+        """Give the step that is kept for its loss. It is in the log: whose file is there has synced that before."""
+        assignment = self._assignment
+        if assignment.checkpoint_exported == "last":
+            return None
+        return find_best(saved, assignment.training_log, assignment.checkpoint_every_steps)
 
 
 def _make_durable(path: Path) -> None:

@@ -1,10 +1,11 @@
 """The fine-tuning."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
 from distill_runtime.contract.base import Parameters
+from distill_runtime.contract.identity import OPERATIONAL
 from distill_runtime.contract.parameters.fields import Fraction, Uri
 
 
@@ -58,11 +59,21 @@ class Parallelism(Parameters):
     micro_batches: int = Field(default=1, ge=1, le=4096, description="Micro-batches of a step, for pipelining.")
 
 
-class Checkpoint(Parameters):
-    """When training state is saved."""
+ExportedCheckpoint = Literal["last", "best"]
 
-    every_steps: int = Field(default=500, ge=1, description="Steps between two checkpoints.")
-    keep: int = Field(default=2, ge=1, le=100, description="Checkpoints kept; older ones are deleted.")
+
+class Checkpoint(Parameters):
+    """When training state is saved, and what becomes of it."""
+
+    every_steps: Annotated[int, OPERATIONAL] = Field(default=500, ge=1, description="Steps between two checkpoints.")
+    keep: Annotated[int, OPERATIONAL] = Field(
+        default=2, ge=1, le=100, description="Checkpoints kept; older ones are deleted."
+    )
+    export: ExportedCheckpoint = Field(
+        default="last",
+        description="Whose model is exported: that of the last step, or the best, that with the lowest training loss, "
+        "averaged over the everySteps steps up to each checkpoint. The best is kept besides those that keep says.",
+    )
 
 
 MindFormersOverrides = dict[str, JsonValue]

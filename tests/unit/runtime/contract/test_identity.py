@@ -87,7 +87,9 @@ def test_when_checkpoints_are_saved_does_not_change_what_is_trained() -> None:
             }
         )
 
-    assert identity(training(checkpoint={"everySteps": 7})) == identity(training())
+    assert identity(training(checkpoint={"everySteps": 7, "keep": 1})) == identity(training())
+    assert "checkpoint" not in identity(training())
+    assert identity(training(checkpoint={"export": "best"}))["checkpoint"] == {"export": "best"}
     assert identity(training(rendezvous={"host": "h"})) == identity(training())
     assert identity(training(nodes=2)) != identity(training())
     assert identity(training(mindformers={"a": {"b": 1}})) != identity(training())

@@ -5,7 +5,13 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from distill_runtime.training.checkpoints import checkpoint_file, complete_checkpoints, delete_old, find_resumption
+from distill_runtime.training.checkpoints import (
+    checkpoint_file,
+    complete_checkpoints,
+    delete_old,
+    find_resumption,
+    saved_steps,
+)
 
 
 def save(checkpoints: Path, step: int, rank: int = 0, workers: int = 1) -> Path:
@@ -78,15 +84,22 @@ def test_mindformers_loads_a_file_of_one_worker_and_a_directory_of_several(tmp_p
 def test_all_but_the_latest_are_deleted(tmp_path: Path) -> None:
     for step in (1, 2, 3, 4):
         save(tmp_path, step)
-    delete_old(tmp_path, 1, keep=2)
+    delete_old(tmp_path, saved_steps(tmp_path, 1), keep=2, best=None)
     assert steps(tmp_path) == [4, 3]
+
+
+def test_the_best_stays_besides(tmp_path: Path) -> None:
+    for step in (1, 2, 3, 4):
+        save(tmp_path, step)
+    delete_old(tmp_path, saved_steps(tmp_path, 1), keep=2, best=1)
+    assert steps(tmp_path) == [4, 3, 1]
 
 
 def test_one_that_another_worker_is_still_saving_does_not_count(tmp_path: Path) -> None:
     for rank in (0, 1):
         save(tmp_path, 5, rank, workers=2)
     save(tmp_path, 10, 0, workers=2)
-    delete_old(tmp_path, 2, keep=1)
+    delete_old(tmp_path, saved_steps(tmp_path, 2), keep=1, best=None)
     assert steps(tmp_path, workers=2) == [5]
 
 
@@ -94,5 +107,5 @@ def test_an_incomplete_one_goes_once_it_is_older_than_what_is_kept(tmp_path: Pat
     save(tmp_path, 5, 0, workers=2)
     for rank in (0, 1):
         save(tmp_path, 10, rank, workers=2)
-    delete_old(tmp_path, 2, keep=1)
+    delete_old(tmp_path, saved_steps(tmp_path, 2), keep=1, best=None)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000010"]

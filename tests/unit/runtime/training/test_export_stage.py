@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from support.runs import leave_trained
+from support.runs import leave_trained, save_step
 from support.student import pack_samples, train_contract, write_student
 
-from distill_runtime.contract import TrainContract
+from distill_runtime.contract import Checkpoint, TrainContract
 from distill_runtime.foundation.errors import Retryable
 from distill_runtime.process.progress import Reporter
 from distill_runtime.process.stage import StageContext, read_contract, run_stage
@@ -45,7 +45,7 @@ def test_it_makes_the_model_of_what_msrun_has_trained(context: StageContext, tmp
     assert [json.loads(line)["reason"] for line in attempts] == ["NoLastWord", "Trained"]
     exported = run_stage(export, contract.model_copy(update={"attempt": 1}), context)
     assert exported.artifact is not None
-    assert (exported.counts, exported.metrics) == (trained.counts, trained.metrics)
+    assert (exported.counts, exported.metrics) == (trained.counts | {"exportedStep": steps}, trained.metrics)
     directory, manifest = open_artifact(context.volume, exported.artifact)
     verify_content(directory, manifest)
     arrays = load_file(directory / "model.safetensors")
@@ -62,6 +62,22 @@ def test_what_is_exported_already_is_not_made_again(context: StageContext) -> No
     for stage in (msrun, export):
         again = run_stage(stage, contract, context)
         assert (again.reason, again.artifact) == ("AlreadyComplete", artifact)
+
+
+def test_the_best_is_exported_where_it_is_asked_for(context: StageContext, tmp_path: Path) -> None:
+    contract = contract_of(context, checkpoint=Checkpoint(every_steps=2, keep=1, export="best"))
+    steps, weights = leave_all_steps(contract, context)
+    save_step(tmp_path, steps - 2, {name: array + 1 for name, array in weights.items()})
+    log = tmp_path / "trained.partial" / "training-log.jsonl"
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    for record in records[-2:]:
+        record["loss"] += 1  # it has become worse since
+    log.write_text("".join(json.dumps(record) + "\n" for record in records))
+    exported = run_stage(export, contract, context)
+    assert exported.counts["exportedStep"] == steps - 2
+    assert f"; the model of the best step, {steps - 2}, is in trained" in exported.message
+    arrays = load_file(tmp_path / "trained" / "model.safetensors")
+    assert all(np.array_equal(arrays[name], array + 1) for name, array in weights.items())
 
 
 def test_before_the_last_step_it_does_nothing(context: StageContext, tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from distill_runtime.training.stopping import Stopping
 pytestmark = pytest.mark.mindspore
 
 
-def do_step(monitor: Any, step: int) -> bool:
+def do_step(monitor: Any, step: int, loss: float = 0.5) -> bool:
     """Tell the monitor that a step is done; gives whether it has training stop."""
     import mindspore  # noqa: PLC0415
 
-    scalar = mindspore.Tensor(0.5)
+    scalar = mindspore.Tensor(loss)
     optimizer = SimpleNamespace(global_step=mindspore.Parameter(mindspore.Tensor([2], mindspore.int32)))
     parameters = SimpleNamespace(
         cur_step_num=step,
@@ -64,3 +64,16 @@ def test_the_log_is_durable_before_the_checkpoint_is(tmp_path: Path, monkeypatch
     assert synced[0][1] == (tmp_path / "log.jsonl").stat().st_size
     assert len((tmp_path / "log.jsonl").read_bytes().splitlines()) == 2
     assert [checkpoint.step for checkpoint in complete_checkpoints(orders.checkpoints, 1)] == [2]
+
+
+@pytest.mark.parametrize(("exported", "kept"), [("last", [4]), ("best", [4, 2])])
+def test_the_best_checkpoint_is_kept_besides_where_it_is_to_be_exported(
+    tmp_path: Path, exported: str, kept: list[int]
+) -> None:
+    from distill_runtime.training.monitor import TrainingMonitor  # noqa: PLC0415
+
+    orders = assignment(tmp_path, checkpoint_exported=exported)
+    monitor = TrainingMonitor(orders)
+    for step, loss in enumerate((1.0, 1.0, 0.5, 2.5), start=1):
+        do_step(monitor, step, loss)
+    assert [checkpoint.step for checkpoint in complete_checkpoints(orders.checkpoints, 1)] == kept

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ class Workplace:
         write_student(root / "student")
         self.dataset = pack_samples(self.volume, 60)
 
-    def start(self, contract: TrainContract, index: int = 0) -> subprocess.Popen[str]:
+    def start(self, contract: TrainContract, index: int = 0, command: str = "msrun") -> subprocess.Popen[str]:
         if contract.output != "trained":
             # As if it had begun: that MindFormers has looked at the configuration is seen once.
             context = StageContext(self.volume, Reporter("msrun", "steps"))
@@ -52,15 +53,15 @@ class Workplace:
         path = self.root / f"{contract.output}.json"
         path.write_text(contract.model_dump_json(by_alias=True))
         return subprocess.Popen(
-            [sys.executable, "-m", "distill_runtime", "msrun", f"--contract={path}", f"--volume={self.root}"],
+            [sys.executable, "-m", "distill_runtime", command, f"--contract={path}", f"--volume={self.root}"],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "JOB_COMPLETION_INDEX": str(index)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def run(self, contract: TrainContract) -> Result:
-        output, errors = self.start(contract).communicate()
+    def run(self, contract: TrainContract, command: str = "msrun") -> Result:
+        output, errors = self.start(contract, command=command).communicate()
         result = Result.model_validate_json(output)
         assert result.outcome == "Succeeded", errors
         return result
@@ -245,22 +246,33 @@ def test_two_workers_on_two_nodes_start_from_the_same_weights(workplace: Workpla
     assert {tensor.dtype for tensor in exported.values()} == {"BF16"}
 
 
-def test_two_workers_go_on_with_the_same_losses(workplace: Workplace) -> None:
-    def contract(output: str, attempt: int) -> TrainContract:
-        return train_contract(
-            workplace.dataset,
-            output=output,
-            attempt=attempt,
-            training=Training(epochs=2, batch_size=2, max_steps=9, learning_rate=1e-3),
-            checkpoint=Checkpoint(every_steps=2),
-            devices_per_node=2,
-        )
+def test_two_nodes_save_the_same_step_when_one_is_told_to_end_and_go_on_with_the_same_losses(
+    workplace: Workplace,
+) -> None:
+    def contract(output: str, **changes: Any) -> TrainContract:
+        training = Training(epochs=8, batch_size=2, max_steps=30, learning_rate=1e-3)
+        checkpoint = Checkpoint(every_steps=100)
+        return train_contract(workplace.dataset, output=output, training=training, checkpoint=checkpoint, **changes)
 
-    workplace.run(contract("undisturbed", 1))
-    stage = workplace.start(contract("disturbed", 1))
-    workplace.wait_for_step(stage, "disturbed", 5)
-    stage.kill()
-    stage.wait()
-    resumed = workplace.run(contract("disturbed", 2))
-    assert resumed.metrics["resumedFromStep"] >= 4
+    def start(attempt: int) -> list[subprocess.Popen[str]]:
+        rendezvous = {"host": "127.0.0.1", "port": unused_port()}
+        orders = contract("disturbed", attempt=attempt, nodes=2, rendezvous=rendezvous, export_by="export")
+        return [workplace.start(orders, index) for index in (0, 1)]
+
+    workplace.run(contract("undisturbed", devices_per_node=2))
+    first, second = start(1)
+    workplace.wait_for_step(first, "disturbed", 3)
+    second.send_signal(signal.SIGTERM)
+    for node in (first, second):
+        assert Result.model_validate_json(node.communicate()[0]).outcome == "Terminated"
+    done = workplace.logged("disturbed")
+    assert 3 < done < 30
+    saved = (workplace.root / "disturbed.work" / "checkpoints").glob("step-*/rank_*/*.safetensors")
+    assert sorted(path.parts[-3:-1] for path in saved) == [(f"step-{done:08}", f"rank_{rank}") for rank in (0, 1)]
+    resumed, _ = (Result.model_validate_json(node.communicate()[0]) for node in start(2))
+    assert (resumed.metrics["resumedFromStep"], resumed.metrics["lostSteps"]) == (done, 0)
+    assert resumed.artifact is None
+    exported = workplace.run(contract("disturbed", nodes=2, export_by="export"), "export")
+    assert exported.artifact is not None
+    assert exported.counts["exportedStep"] == 30
     assert workplace.losses("disturbed") == workplace.losses("undisturbed")

@@ -24,7 +24,7 @@ UNITS: Mapping[StageName, str] = {
     "filter": "generations",
     "pack": "samples",
     "msrun": "steps",
-    "export": "models",
+    "export": "MB",
     "eval": "problems",
 }
 """The stages, and what each counts. A stage's module is `distill_runtime.stages.<name>`, loaded only when asked for."""

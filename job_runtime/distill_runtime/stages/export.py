@@ -12,6 +12,7 @@ from distill_runtime.storage.inputs import refuse_changes
 from distill_runtime.training.attempt import RunPaths, make_paths
 from distill_runtime.training.checkpoints import Checkpoint, find_resumption
 from distill_runtime.training.completion import complete_artifact
+from distill_runtime.training.export_progress import expected_bytes, growth_reported
 from distill_runtime.training.inputs import TrainingInputs, fingerprint_inputs, open_inputs
 
 
@@ -44,10 +45,13 @@ def run(contract: TrainContract, context: StageContext) -> Result:
     inputs = open_inputs(contract, context.volume)
     refuse_changes(context.volume, contract, context.fingerprints)
     paths = make_paths(contract, context.volume, "export")
-    checkpoint = _last_checkpoint(paths, inputs)
-    context.reporter.update(done=0, total=1)
+    last = _last_checkpoint(paths, inputs)
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
-    return complete_artifact(contract, inputs, paths, checkpoint, writer, context.reporter)
+    for left in writer.directory.glob("*.safetensors"):
+        left.unlink()  # by a Pod that was killed; it would count as done
+    total = expected_bytes(contract, inputs, last)
+    with growth_reported([paths.unified, writer.directory], total, context.reporter):
+        return complete_artifact(contract, inputs, paths, last, writer, context.reporter)
 
 
 def _last_checkpoint(paths: RunPaths, inputs: TrainingInputs) -> Checkpoint:

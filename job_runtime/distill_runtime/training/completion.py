@@ -117,8 +117,13 @@ def _best_checkpoint(contract: TrainContract, inputs: TrainingInputs, paths: Run
     return whole[step]
 
 
+def has_parts(contract: TrainContract, checkpoint: Checkpoint) -> bool:
+    """Tell whether each worker has saved a part; with data parallelism on CPU every one has saved all."""
+    return contract.device_target != "CPU" and len(checkpoint.files) > 1
+
+
 def _whole_weights(contract: TrainContract, paths: RunPaths, checkpoint: Checkpoint) -> list[Path]:
-    """Give files that together hold the whole weights: with data parallelism on CPU, every worker's does."""
-    if contract.device_target == "CPU" or len(checkpoint.files) == 1:
+    """Give files that together hold the whole weights."""
+    if not has_parts(contract, checkpoint):
         return [checkpoint.files[0]]
     return unify_checkpoint(checkpoint.directory, paths.strategies, paths.unified, paths.logs)

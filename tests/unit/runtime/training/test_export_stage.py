@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from support.runs import leave_trained, save_step
-from support.student import pack_samples, train_contract, write_student
+from support.student import pack_samples, train_contract, write_student, write_weights
 
 from distill_runtime.contract import Checkpoint, TrainContract
 from distill_runtime.foundation.errors import Retryable
@@ -17,13 +17,16 @@ from distill_runtime.process.stage import StageContext, read_contract, run_stage
 from distill_runtime.stages import export, msrun
 from distill_runtime.storage.artifact import open_artifact, verify_content
 from distill_runtime.storage.volume import Volume
+from distill_runtime.training.checkpoints import Checkpoint as CompleteCheckpoint
+from distill_runtime.training.export_progress import expected_bytes
 from distill_runtime.training.inputs import open_inputs
+from distill_runtime.training.weight_names import to_mindformers
 
 
 @pytest.fixture
 def context(tmp_path: Path) -> StageContext:
     write_student(tmp_path / "student")
-    return StageContext(Volume(tmp_path), Reporter("export", "models"))
+    return StageContext(Volume(tmp_path), Reporter("export", "MB"))
 
 
 def contract_of(context: StageContext, **changes: Any) -> TrainContract:
@@ -88,6 +91,19 @@ def test_before_the_last_step_it_does_nothing(context: StageContext, tmp_path: P
         run_stage(export, contract, context)
     assert refused.value.reason == "CheckpointMissing"
     assert not (tmp_path / "trained").exists()
+
+
+@pytest.mark.parametrize(("device_target", "copies"), [("CPU", 1), ("Ascend", 2)])
+def test_the_parts_of_workers_are_written_whole_before_the_model_is(
+    context: StageContext, tmp_path: Path, device_target: str, copies: int
+) -> None:
+    contract = contract_of(context, device_target=device_target, devices_per_node=2)
+    weights = write_weights(write_student(tmp_path / "parts"))
+    part = tmp_path / "part.safetensors"
+    save_file({to_mindformers(name): array for name, array in weights.items()}, part)
+    checkpoint = CompleteCheckpoint(step=5, directory=tmp_path, files=(part, part))
+    size = sum(array.nbytes for array in weights.values())
+    assert expected_bytes(contract, open_inputs(contract, context.volume), checkpoint) == copies * size
 
 
 def test_it_reads_the_contract_of_msrun(tmp_path: Path) -> None:

@@ -156,6 +156,12 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         {"parallelism": {"sequence": True}},
         "parallelism.sequence needs parallelism.tensor of at least 2",
     ),
+    (
+        "attention split among one device",
+        FINETUNE,
+        {"parallelism": {"contextAttention": "split"}},
+        "parallelism.contextAttention split needs parallelism.context of at least 2",
+    ),
     ("a learning rate that rises", FINETUNE, {"training": {"finalLearningRate": 0.9}}, "must not exceed learningRate"),
     ("no accelerator", FINETUNE, {"accelerator": None}, 'missing required field "accelerator"'),
     (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from distill_runtime.contract import TrainContract
+from distill_runtime.contract import Recompute, TrainContract
 from distill_runtime.contract.stages import DeviceTarget
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.packing.description import IGNORED_LABEL
@@ -120,13 +120,17 @@ class InitialState:
     reshard: bool = False
 
 
-def compresses_mask(device_target: DeviceTarget, sequence_length: int) -> bool:
+def compresses_mask(contract: TrainContract, sequence_length: int) -> bool:
     """Tell whether the attention mask is given as the ends of the samples, rather than as a matrix.
 
-    As a matrix, that of 32k tokens takes 4 GiB. Where MindFormers does not take the ends, and flash attention gets the
-    matrix, it takes less than 16 MiB.
+    As a matrix, that of 32k tokens takes 4 GiB. It is one where that was asked for, since only then does MindFormers
+    divide the queries among devices that share a sequence (modules/flash_attention.py, 1.8: TND is divided by data and
+    tensor only); and where MindFormers does not take the ends, when it takes less than 16 MiB.
     """
-    return device_target == "Ascend" and sequence_length >= _COMPRESSED_MASK_TOKENS
+    parallelism = contract.parallelism
+    if parallelism.context > 1 and parallelism.context_attention == "split":
+        return False
+    return contract.device_target == "Ascend" and sequence_length >= _COMPRESSED_MASK_TOKENS
 
 
 def build_configuration(
@@ -152,7 +156,7 @@ def build_configuration(
     refuse_owned_overrides(contract.mindformers)
     training, parallelism = contract.training, contract.parallelism
     ascend = contract.device_target == "Ascend"
-    compressed = compresses_mask(contract.device_target, data.sequence_length)
+    compressed = compresses_mask(contract, data.sequence_length)
     distributed = schedule.devices > 1
     # Columns are matched to the network's arguments by name; only the last one depends on how the mask is given.
     columns = ["input_ids", "labels", "loss_mask", "position_ids", "actual_seq_len" if compressed else "attention_mask"]
@@ -220,7 +224,9 @@ def build_configuration(
             **({"dataset_strategy": "full_batch"} if ascend and distributed else {}),
             "enable_alltoall": False,
             "search_mode": "sharding_propagation",
-            "enable_parallel_optimizer": ascend and schedule.data_parallel > 1,
+            # It shares out what would be whole on several devices: those of data and of context parallelism.
+            "enable_parallel_optimizer": ascend and distributed,
+            **({"parallel_optimizer_config": _parallel_optimizer(contract)} if ascend and distributed else {}),
             "strategy_ckpt_save_file": str(output / "strategy.ckpt"),
         },
         "parallel_config": {
@@ -234,14 +240,19 @@ def build_configuration(
             "gradient_aggregation_group": 4,
         },
         "micro_batch_interleave_num": 1,
-        "recompute_config": {"recompute": ascend},
+        "recompute_config": _recompute(training.recompute) if ascend else {"recompute": False},
         "callbacks": [],
         "context": {
             "mode": 0,
             "device_target": contract.device_target,
             "max_call_depth": 10000,
             "jit_config": {"jit_level": "O1" if ascend else "O0"},
-            **({} if ascend else {"runtime_num_threads": max(1, cpus // contract.devices_per_node)}),
+            # O1 plans where tensors lie for the least memory, as in MindFormers' templates for dense models.
+            **(
+                {"memory_optimize_level": "O1"}
+                if ascend
+                else {"runtime_num_threads": max(1, cpus // contract.devices_per_node)}
+            ),
         },
         "model": {
             "arch": {"type": "LlamaForCausalLM"},
@@ -331,6 +342,30 @@ def _paths(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
         yield prefix + key
         if isinstance(value, Mapping):
             yield from _paths(value, f"{prefix}{key}.")
+
+
+def _parallel_optimizer(contract: TrainContract) -> dict[str, Any]:
+    """Give how the optimizer's states are shared out.
+
+    Gradients that a pipeline adds up are not, as in MindFormers' recipes: it costs a ReduceScatter a micro-batch. That
+    key is left out beside an `optimizer_level` of the user's, which says the same and MindSpore may refuse with it.
+    """
+    overrides = contract.mindformers.get("parallel")
+    options = overrides.get("parallel_optimizer_config") if isinstance(overrides, Mapping) else None
+    levelled = isinstance(options, Mapping) and "optimizer_level" in options
+    return {
+        **({} if levelled else {"gradient_accumulation_shard": False}),
+        "parallel_optimizer_threshold": 64,  # KiB; smaller parameters stay whole
+    }
+
+
+def _recompute(recompute: Recompute) -> dict[str, Any]:
+    """Give the keys that MindFormers 1.8 goes by; mp_comm_recompute is none, as its LayerSetting does not read it."""
+    return {
+        "recompute": recompute.layers == "full",
+        "select_recompute": recompute.layers == "selected",
+        "select_comm_recompute": recompute.communication,
+    }
 
 
 def _learning_rate_schedule(contract: TrainContract, schedule: Schedule) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def _check_columns(data: TrainingData, contract: TrainContract) -> None:
             for batch in stream:
                 samples = pc.max(pc.list_value_length(batch["actual_seq_len"])).as_py()
                 longest = max(longest, samples or 0)
-    if compresses_mask(contract.device_target, data.sequence_length) and longest > SAMPLES_PER_SEQUENCE:
+    if compresses_mask(contract, data.sequence_length) and longest > SAMPLES_PER_SEQUENCE:
         raise WrongInput(
             "TooManySamples",
             f"a packed sequence of {contract.dataset.uri} holds {longest} samples; the compressed attention mask of "

@@ -77,6 +77,11 @@ class FinetuneRunSpec(RunSpec):
                 "parallelism.sequence needs parallelism.tensor of at least 2",
                 field="parallelism",
             ),
+            Rule(
+                "self.parallelism.contextAttention == 'whole' || self.parallelism.context > 1",
+                "parallelism.contextAttention split needs parallelism.context of at least 2",
+                field="parallelism",
+            ),
         )
     )
 

@@ -18,6 +18,7 @@ from distill_runtime.contract.parameters.training import (
     MindFormersOverrides,
     ModelSource,
     Parallelism,
+    Recompute,
     Training,
 )
 
@@ -40,6 +41,7 @@ __all__ = [
     "ProblemSet",
     "PromptSource",
     "Protocol",
+    "Recompute",
     "RowSource",
     "Sampling",
     "TeacherParameters",

@@ -22,6 +22,21 @@ class ModelSource(Parameters):
     )
 
 
+class Recompute(Parameters):
+    """What a layer computes again in the backward pass instead of keeping it. On CPU nothing is computed again."""
+
+    layers: Literal["full", "selected", "none"] = Field(
+        default="full",
+        description="full keeps only each layer's input; selected computes the feed-forward's SiLU and its product "
+        "again; none keeps everything.",
+    )
+    communication: bool = Field(
+        default=False,
+        description="Gather the inputs of projections over the tensor-parallel group again, in layers that are not "
+        "computed again as a whole.",
+    )
+
+
 class Training(Parameters):
     """Hyperparameters of the fine-tuning."""
 
@@ -47,6 +62,9 @@ class Training(Parameters):
     adam_epsilon: float = Field(default=1e-8, gt=0, le=1, description="AdamW's epsilon.")
     max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this global norm.")
     seed: int = Field(default=42, ge=0, le=2_147_483_647, description="Seed of initialisation and shuffling.")
+    recompute: Recompute = Field(
+        default=Recompute(), description="What is computed again in the backward pass: slower, with less memory."
+    )
 
 
 class Parallelism(Parameters):
@@ -55,6 +73,11 @@ class Parallelism(Parameters):
     tensor: int = Field(default=1, ge=1, le=1024, description="Devices that share each layer.")
     pipeline: int = Field(default=1, ge=1, le=1024, description="Stages that the layers are split into.")
     context: int = Field(default=1, ge=1, le=1024, description="Devices that share each sequence.")
+    context_attention: Literal["whole", "split"] = Field(
+        default="whole",
+        description="How devices that share a sequence attend over it. whole: each over all of it, sample by sample; "
+        "split: each from its own part, with the mask as a matrix, which grows with the square of the sequence.",
+    )
     sequence: bool = Field(default=False, description="Sequence parallelism within the tensor-parallel group.")
     micro_batches: int = Field(default=1, ge=1, le=4096, description="Micro-batches of a step, for pipelining.")
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
-from distill_runtime.contract import Parallelism, TrainContract
+from distill_runtime.contract import Parallelism, Recompute, TrainContract
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.configuration import InitialState, build_configuration
 from distill_runtime.training.divisions import check_divisions
@@ -66,13 +66,31 @@ def _have(plan: MemoryPlan, estimate: Estimate, device_memory: int) -> str:
 
 
 def _with_recompute(contract: TrainContract, inputs: TrainingInputs, device_memory: int) -> Iterator[str]:
-    """Say it if the run would fit without the user's own recompute_config: all layers are recomputed then."""
+    """Say it if the run would fit with all layers computed again, as without the user's own settings."""
     overrides = {key: value for key, value in contract.mindformers.items() if key != "recompute_config"}
-    if len(overrides) < len(contract.mindformers):
-        plan = _plan(contract.model_copy(update={"mindformers": overrides}), inputs, inputs.schedule)
+    training = contract.training.model_copy(update={"recompute": Recompute()})
+    settings = {
+        "mindformers.recompute_config": len(overrides) < len(contract.mindformers),
+        "training.recompute": training != contract.training,
+    }
+    if any(settings.values()):
+        plan = _plan(
+            contract.model_copy(update={"training": training, "mindformers": overrides}), inputs, inputs.schedule
+        )
         estimate = estimate_memory(plan)
         if fits(plan, estimate, device_memory):
-            yield f"Take out mindformers.recompute_config, and {_gib(estimate.pool)} GiB are enough"
+            named = " and ".join(name for name, changed in settings.items() if changed)
+            yield f"Take out {named}, and {_gib(estimate.pool)} GiB are enough"
+
+
+def _with_whole_attention(contract: TrainContract, inputs: TrainingInputs, device_memory: int) -> Iterator[str]:
+    """Say it if the run would fit without the mask as a matrix."""
+    if contract.parallelism.context_attention == "split":
+        parallelism = contract.parallelism.model_copy(update={"context_attention": "whole"})
+        plan = _plan(contract.model_copy(update={"parallelism": parallelism}), inputs, inputs.schedule)
+        estimate = estimate_memory(plan)
+        if fits(plan, estimate, device_memory):
+            yield f"With parallelism.contextAttention: whole, {_gib(estimate.pool)} GiB are enough"
 
 
 def _with_batch_size(contract: TrainContract, inputs: TrainingInputs, device_memory: int) -> Iterator[str]:
@@ -124,4 +142,4 @@ def _gib(amount: int) -> str:
     return f"{amount / GIB:.1f}"
 
 
-_REMEDIES: Final = (_with_recompute, _with_batch_size, _with_parallelism)
+_REMEDIES: Final = (_with_recompute, _with_whole_attention, _with_batch_size, _with_parallelism)

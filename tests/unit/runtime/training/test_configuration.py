@@ -8,7 +8,7 @@ import yaml
 from support.architectures import QWEN_2_5_7B
 from support.student import CONFIG, train_contract
 
-from distill_runtime.contract import ArtifactReference, ModelSource, Parallelism, TrainContract, Training
+from distill_runtime.contract import ArtifactReference, ModelSource, Parallelism, Recompute, TrainContract, Training
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.architecture import Architecture, llama_config
 from distill_runtime.training.attempt import to_yaml
@@ -94,12 +94,82 @@ def test_the_mask_is_compressed_where_mindformers_takes_it_so(
         assert configuration["train_dataset"][key][-1] == last_column
 
 
+@pytest.mark.parametrize(
+    ("parallelism", "compressed"),
+    [({}, True), ({"context": 2}, True), ({"context": 2, "context_attention": "split"}, False)],
+)
+def test_the_mask_is_a_matrix_where_attention_is_split(parallelism: dict, compressed: bool) -> None:
+    """MindFormers divides the queries among context ranks only so: see flash_attention.py, layouts BSH and TND."""
+    contract = train_contract(
+        DATASET, device_target="Ascend", devices_per_node=8, parallelism=Parallelism(**parallelism)
+    )
+    assert compresses_mask(contract, 32768) is compressed
+
+
+@pytest.mark.mindspore
+def test_mindformers_divides_queries_among_context_ranks_in_one_layout_only() -> None:
+    from mindformers.modules.flash_attention import FlashAttention  # noqa: PLC0415
+
+    data, tensor, context = 1, 4, 2
+    queries = {
+        layout: FlashAttention(28, input_layout=layout, sparse_mode=mode)._generate_flash_attention_strategy(
+            data, tensor, context
+        )[0]
+        for layout, mode in (("BSH", 0), ("TND", 8))
+    }
+    assert queries == {"BSH": (data, context, tensor), "TND": (data, tensor, 1)}
+
+
+@pytest.mark.parametrize(
+    ("recompute", "keys"),
+    [
+        ({}, (True, False, False)),
+        ({"layers": "selected"}, (False, True, False)),
+        ({"layers": "none", "communication": True}, (False, False, True)),
+    ],
+)
+def test_what_is_computed_again(recompute: dict, keys: tuple[bool, ...]) -> None:
+    changes = {"training": Training(recompute=Recompute(**recompute)), "device_target": "Ascend"}
+    written = tiny(**changes)["recompute_config"]
+    assert written == dict(zip(("recompute", "select_recompute", "select_comm_recompute"), keys, strict=True))
+    assert tiny(**changes | {"device_target": "CPU"})["recompute_config"] == {"recompute": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "shared"),
+    [
+        ({"device_target": "Ascend"}, False),
+        ({"device_target": "Ascend", "devices_per_node": 8}, True),
+        ({"device_target": "Ascend", "devices_per_node": 8, "parallelism": Parallelism(tensor=4, context=2)}, True),
+        ({"devices_per_node": 8}, False),
+    ],
+)
+def test_several_devices_share_the_optimizer(changes: dict, shared: bool) -> None:
+    parallel = tiny(**changes)["parallel"]
+    assert parallel["enable_parallel_optimizer"] is shared
+    assert ("parallel_optimizer_config" in parallel) is shared
+
+
+@pytest.mark.mindspore
+@pytest.mark.parametrize("level", [None, "level1", "level2", "level3"])
+def test_mindspore_takes_every_level_of_sharing_beside_what_is_written(level: str | None) -> None:
+    from mindspore.parallel._auto_parallel_context import auto_parallel_context  # noqa: PLC0415
+
+    overrides = {} if level is None else {"parallel": {"parallel_optimizer_config": {"optimizer_level": level}}}
+    options = tiny(device_target="Ascend", devices_per_node=8, mindformers=overrides)["parallel"]
+    try:
+        auto_parallel_context().set_parallel_optimizer_config(options["parallel_optimizer_config"])
+        assert auto_parallel_context().get_grad_accumulation_shard() is (level == "level2")
+    finally:
+        auto_parallel_context().reset()
+
+
 @pytest.mark.mindspore
 def test_mindformers_takes_no_compressed_mask_for_shorter_sequences() -> None:
     from mindformers.modules.transformer.transformer import LowerTriangularMaskWithDynamic  # noqa: PLC0415
 
     for length in (2047, 2048):
-        compressed = compresses_mask("Ascend", length)
+        compressed = compresses_mask(train_contract(DATASET, device_target="Ascend"), length)
         LowerTriangularMaskWithDynamic(length, use_flash_attention=True, use_attn_mask_compression=compressed)
     with pytest.raises(ValueError, match="seq_length"):
         LowerTriangularMaskWithDynamic(2047, use_flash_attention=True, use_attn_mask_compression=True)

@@ -11,7 +11,7 @@ from hypothesis.strategies import integers, sampled_from
 from support.student import train_contract
 from unit.runtime.training.test_configuration import DATASET, QWEN_2_5_7B
 
-from distill_runtime.contract import ModelSource, Parallelism, TrainContract, Training
+from distill_runtime.contract import ModelSource, Parallelism, Recompute, TrainContract, Training
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.configuration import TrainingData
 from distill_runtime.training.inputs import TrainingInputs
@@ -143,6 +143,19 @@ def test_recompute_that_was_turned_off_is_named_first() -> None:
     overrides = {"recompute_config": {"recompute": False}}
     message = refusal(asked({"tensor": 4, "pipeline": 2, "micro_batches": 8}, mindformers=overrides))
     assert ". Take out mindformers.recompute_config, and " in message
+
+
+def test_so_is_recompute_that_was_turned_off_by_its_field() -> None:
+    training = Training(recompute=Recompute(layers="none"))
+    message = refusal(asked({"tensor": 4, "pipeline": 2, "micro_batches": 8}, training=training))
+    assert ". Take out training.recompute, and " in message
+
+
+def test_attention_that_was_split_is_named_where_its_mask_is_too_large() -> None:
+    """At 64k tokens a matrix of integers takes 16 GiB, and 4 GiB as bytes."""
+    parallelism = {"tensor": 4, "context": 2, "sequence": True, "context_attention": "split"}
+    message = refusal(asked(parallelism, device_memory=48 * GIB), sequence_length=65536)
+    assert ". With parallelism.contextAttention: whole, " in message
 
 
 def test_a_smaller_batch_is_named_if_it_is_enough() -> None:

@@ -151,7 +151,6 @@ def test_a_mask_that_the_data_brings_is_a_matrix_of_integers(loader: dict[str, A
         ({"context": {"max_device_memory": "lots"}}, "max_device_memory is 'lots'"),
         ({"model": {"model_config": {"param_init_type": "int8"}}}, "param_init_type is 'int8'"),
         ({"model": {"model_config": {"compute_dtype": ["float32"]}}}, "compute_dtype is"),
-        ({"parallel": {"parallel_optimizer_config": 3}}, "parallel.parallel_optimizer_config is 3"),
         ({"parallel_config": {"gradient_aggregation_group": 0}}, "gradient_aggregation_group 0"),
     ],
 )

@@ -1,5 +1,6 @@
 """Which layers are computed again, as MindFormers reads its recompute_config."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -55,8 +56,8 @@ def test_an_offset_that_is_no_list_of_numbers_is_refused(offset: object) -> None
 
 
 @pytest.mark.mindspore
-@pytest.mark.parametrize("recompute", [[4, 0], [True, False], [20, 3]])
-def test_mindformers_reads_it_so(recompute: list[int]) -> None:
+@pytest.mark.parametrize("recompute", [[4, 0], [True, False], [20, 3], True])
+def test_mindformers_reads_it_so_and_mp_comm_recompute_not_at_all(recompute: list[int] | bool) -> None:
     """By its own `LayerSetting`, with layers that note what is set on them."""
     from mindformers.modules.transformer.transformer import (  # noqa: PLC0415
         TransformerOpParallelConfig,
@@ -71,11 +72,13 @@ def test_mindformers_reads_it_so(recompute: list[int]) -> None:
         def set_comm_fusion(self, _: int) -> None:
             """Needed to be taken for a layer."""
 
-        def recompute(self) -> None:
+        def recompute(self, **options: bool) -> None:
             self.recomputed = True
+            asked_for.update(options)
 
+    asked_for: dict[str, bool] = {}
     config = TransformerOpParallelConfig(
-        pipeline_stage=2, recompute=TransformerRecomputeConfig(recompute=list(recompute))
+        pipeline_stage=2, recompute=TransformerRecomputeConfig(recompute=deepcopy(recompute), mp_comm_recompute=False)
     )
     setting = LayerSetting(28, 0, config)
     found = [0, 0]
@@ -84,3 +87,4 @@ def test_mindformers_reads_it_so(recompute: list[int]) -> None:
         setting(layer, number)
         found[layer.pipeline_stage] += layer.recomputed
     assert found == [each.recomputed for each in read_stages({"num_layers": 28}, {"recompute": recompute}, 2)]
+    assert "mp_comm_recompute" not in asked_for

@@ -7,7 +7,7 @@ import pytest
 from support.architectures import QWEN_2_5_7B
 from support.student import CONFIG, train_contract
 
-from distill_runtime.contract import ArtifactReference, Parallelism, Training
+from distill_runtime.contract import ArtifactReference, Parallelism, Recompute, Training
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.architecture import Architecture, RopeScaling
 from distill_runtime.training.configuration import InitialState, TrainingData, build_configuration
@@ -113,7 +113,11 @@ FORMS: dict[str, tuple[dict[str, Any], Architecture, int, InitialState]] = {
         BASE,
     ),
     "tensor 4, context 2": (
-        {**ASCEND, "parallelism": Parallelism(tensor=4, context=2, micro_batches=4)},
+        {
+            **ASCEND,
+            "training": Training(recompute=Recompute(layers="none", communication=True)),
+            "parallelism": Parallelism(tensor=4, context=2, context_attention="split"),
+        },
         QWEN_2_5_7B,
         32768,
         BASE,

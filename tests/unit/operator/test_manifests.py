@@ -1,5 +1,6 @@
 """The children of each stage, compared with golden files that are read in review."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -78,6 +79,21 @@ def manifests(
     kind: str, stage: str, spec: dict[str, Any] | None = None, settings: Settings = SETTINGS
 ) -> list[Manifest]:
     return attempt_manifests(key(kind), UID, planned(kind, stage, spec, settings), 1, settings)
+
+
+def test_512_nodes_are_as_many_objects_as_two() -> None:
+    """A plan of 4,096 devices is no larger, for the API server and for whoever makes it."""
+
+    def planned_on(nodes: int) -> list[Manifest]:
+        accelerator = {"profile": "ascend-910b", "nodes": nodes, "devicesPerNode": 8}
+        return manifests("FinetuneRun", "train", {"accelerator": accelerator}, SHIPPED)
+
+    two, many = planned_on(2), planned_on(512)
+    assert [child["kind"] for child in many] == [child["kind"] for child in two]
+    job = many[-1]["spec"]
+    assert (job["completions"], job["parallelism"]) == (512, 512)
+    digits = 4 * len("12")  # of completions, parallelism, minDomains, and of nodes in the contract
+    assert len(json.dumps(many)) - len(json.dumps(two)) == digits
 
 
 TEACHER = {"endpoints": ["http://teacher/v1"], "model": "deepseek-r1"}

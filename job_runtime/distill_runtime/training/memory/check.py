@@ -131,9 +131,10 @@ def _with_parallelism(contract: TrainContract, inputs: TrainingInputs, device_me
 
 def _described(fit: Fit) -> str:
     parallelism = fit.parallelism
+    attention = ", contextAttention: split" if parallelism.context_attention == "split" else ""
     return (
         f"{{tensor: {parallelism.tensor}, pipeline: {parallelism.pipeline}, context: {parallelism.context}, "
-        f"sequence: {str(parallelism.sequence).lower()}, microBatches: {parallelism.micro_batches}}} "
+        f"sequence: {str(parallelism.sequence).lower()}, microBatches: {parallelism.micro_batches}{attention}}} "
         f"({_gib(fit.estimate.pool)} GiB)"
     )
 

@@ -75,7 +75,7 @@ def _others(asked: Parallelism, devices: int, per_node: int) -> Iterator[Paralle
                         tensor=tensor,
                         pipeline=pipeline,
                         context=context,
-                        context_attention=asked.context_attention,
+                        context_attention=asked.context_attention if context > 1 else "whole",
                         sequence=sequence,
                         micro_batches=max(asked.micro_batches, pipeline) if pipeline > 1 else asked.micro_batches,
                     )

@@ -158,6 +158,18 @@ def test_attention_that_was_split_is_named_where_its_mask_is_too_large() -> None
     assert ". With parallelism.contextAttention: whole, " in message
 
 
+@pytest.mark.parametrize(
+    ("memory", "sequence_length", "recommended"),
+    [
+        (40, 32768, "context: 2, sequence: false, microBatches: 1, contextAttention: split} ("),
+        (24, 2048, "context: 1, sequence: false, microBatches: 2} ("),  # nothing to split among
+    ],
+)
+def test_what_is_recommended_instead_of_split_attention(memory: int, sequence_length: int, recommended: str) -> None:
+    contract = asked({"context": 8, "context_attention": "split"}, device_memory=memory * GIB)
+    assert recommended in refusal(contract, sequence_length)
+
+
 def test_a_smaller_batch_is_named_if_it_is_enough() -> None:
     contract = asked({"tensor": 4, "sequence": True}, training=Training(batch_size=8))
     smaller = re.search(r"training\.batchSize: (\d+)", refusal(contract))

@@ -84,7 +84,7 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 @cache
 def contract_of(form: str) -> TrainContract:
     """Give the contract that the operator makes of the form's manifest with the chart's profile."""
-    run = manifest(FORMS[form], FinetuneRun)
+    run = manifest(FORMS[form])
     dataset = ready("DistillDataset", metadata={"name": run.spec.dataset_ref.name})
     profile = Profile.model_validate(CHART_VALUES["profiles"]["ascend-910b"])
     planned = plan_stage(run, "train", {}, dataset, SETTINGS.model_copy(update={"profiles": {"ascend-910b": profile}}))
@@ -93,10 +93,10 @@ def contract_of(form: str) -> TrainContract:
     return planned.contract
 
 
-def manifest(name: str, kind: type[FinetuneRun]) -> FinetuneRun:
+def manifest(name: str) -> FinetuneRun:
     document = yaml.safe_load((EXAMPLE / f"{name}.yaml").read_text())
     document["metadata"] |= {"namespace": "team-a", "uid": "11111111-2222-3333-4444-555555555555", "generation": 1}
-    return kind.model_validate(document)
+    return FinetuneRun.model_validate(document)
 
 
 @cache
@@ -116,6 +116,16 @@ def test_manifests_are_valid(path: Path) -> None:
     assert isinstance(spec_model, type)
     assert issubclass(spec_model, Model)
     spec_model.model_validate(document["spec"])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_trains_on_the_dataset_beside_it(form: str) -> None:
+    dataset = yaml.safe_load((EXAMPLE / "dataset.yaml").read_text())
+    run = yaml.safe_load((EXAMPLE / f"{FORMS[form]}.yaml").read_text())
+    assert run["spec"]["datasetRef"]["name"] == dataset["metadata"]["name"]
+    assert run["spec"]["storage"] == dataset["spec"]["storage"]
+    assert run["spec"]["model"]["uri"] == dataset["spec"]["pack"]["tokenizer"]["uri"]
+    assert dataset["spec"]["pack"]["sequenceLength"] == DATA.sequence_length
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -16,7 +16,7 @@ from distill_operator.api import KINDS, FinetuneRun
 from distill_operator.plan.finetune import plan_stage
 from distill_operator.plan.stages import Stage
 from distill_operator.settings import Profile
-from distill_runtime.contract import Model, TrainContract
+from distill_runtime.contract import Model, Recompute, TrainContract
 from distill_runtime.training.attempt import to_yaml
 from distill_runtime.training.configuration import InitialState, TrainingData, build_configuration
 from distill_runtime.training.divisions import check_divisions
@@ -35,6 +35,7 @@ ARCHITECTURE = QWEN_2_5_7B.model_copy(update={"rope_theta": 300000.0})
 """Of the config.json that the example's README asks for."""
 SEQUENCES = 10_000
 DATA = TrainingData(Path("/data/packed/sequences"), 32768)
+NOTHING_AGAIN = "the same, were nothing computed again"
 ABSENT, ANY = "–", "…"
 ROW = re.compile(r"^\| `([^`]+)` \| ((?:A|B)(?:, B)?) \| (.*) \|$", re.MULTILINE)
 
@@ -165,7 +166,10 @@ def test_a_form_passes_the_preflight_and_the_page_has_its_memory(form: str) -> N
     check_divisions(contract, ARCHITECTURE, DATA.sequence_length)
     schedule = plan_schedule(contract, SEQUENCES)
     inputs = TrainingInputs(Path("/data"), ARCHITECTURE, DATA, schedule, SEQUENCES, labelled_tokens=1, end_token=None)
-    estimate = check_memory(contract, inputs)
-    assert estimate is not None
-    (line,) = re.findall(r"^\| Estimate of a device's memory, of 64 GiB \| (.*) \|$", PAGE, re.MULTILINE)
-    assert line.split(" | ")[list(FORMS).index(form)] == f"{estimate.total / GIB:.1f} GiB"
+    training = contract.training.model_copy(update={"recompute": Recompute(layers="none")})
+    unchecked = contract.model_copy(update={"training": training, "device_memory": None})
+    for row, asked in (("Estimate of a device's memory, of 64 GiB", contract), (NOTHING_AGAIN, unchecked)):
+        estimate = check_memory(asked, inputs)
+        assert estimate is not None
+        (line,) = re.findall(rf"^\| {row} \| (.*) \|$", PAGE, re.MULTILINE)
+        assert line.split(" | ")[list(FORMS).index(form)] == f"{estimate.total / GIB:.1f} GiB"

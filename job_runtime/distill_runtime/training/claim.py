@@ -14,11 +14,14 @@ from distill_runtime.storage.volume import Volume
 from distill_runtime.training.architecture import CONFIG_NAME
 from distill_runtime.training.export import base_dtype
 from distill_runtime.training.inputs import TrainingInputs
+from distill_runtime.training.lora import adapter_parameters
 from distill_runtime.training.weight_names import expected_shapes
 
 _WIDTHS: Final[Mapping[str, int]] = {"float32": 4, "float16": 2, "bfloat16": 2}
 _ADAM: Final = 3
 """The weight and its two moments, of one dtype (MindFormers, core/optim/adamw.py)."""
+_ADAPTER_BYTES: Final = 4
+"""Of an adapter's parameter, whatever the base is kept in."""
 _GIGABYTE: Final = 10**9
 
 
@@ -77,17 +80,23 @@ def checkpoint_bytes(contract: TrainContract, inputs: TrainingInputs, configurat
     """Give the size of a checkpoint of all workers.
 
     On CPU every worker saves the whole state. On Ascend each saves its part; devices that have the same part, by data
-    or context parallelism, save it each, unless the parallel optimizer divides it among them.
+    or context parallelism, save it each, unless the parallel optimizer divides it among them, as it does with what is
+    trained. With adapters the base weights are saved besides, without moments.
     """
     width = _WIDTHS.get(configuration["model"]["model_config"]["param_init_type"], 2)
     states = _ADAM if configuration["optimizer"]["type"] == "AdamW" else 1
+    lora = contract.training.lora
+    if lora is None:
+        saved = states * width * _parameters(inputs)
+    else:
+        saved = width * _parameters(inputs) + states * _ADAPTER_BYTES * adapter_parameters(lora, inputs.architecture)
     if contract.device_target == "CPU":
         copies = inputs.schedule.devices
-    elif configuration["parallel"]["enable_parallel_optimizer"]:
+    elif configuration["parallel"]["enable_parallel_optimizer"] and lora is None:
         copies = 1
     else:
         copies = inputs.schedule.data_parallel * contract.parallelism.context
-    return copies * states * width * _parameters(inputs)
+    return copies * saved
 
 
 def exported_bytes(inputs: TrainingInputs) -> int:

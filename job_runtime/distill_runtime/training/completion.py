@@ -14,6 +14,7 @@ from distill_runtime.training.best import find_best
 from distill_runtime.training.checkpoints import Checkpoint, complete_checkpoints
 from distill_runtime.training.export import export_model, unify_checkpoint
 from distill_runtime.training.inputs import TrainingInputs
+from distill_runtime.training.lora import Adapted
 from distill_runtime.training.training_log import TrainingLogFollower
 
 _PACKAGES: Final = ("mindspore", "mindformers")
@@ -91,7 +92,9 @@ def complete_artifact(
     checkpoint = last if contract.checkpoint.export == "last" else _best_checkpoint(contract, inputs, paths)
     reporter.update(message=f"exporting the model of step {checkpoint.step}")
     weights = _whole_weights(contract, paths, checkpoint)
-    export_model(weights, inputs.model, inputs.architecture, inputs.end_token, writer.directory)
+    lora = contract.training.lora
+    adapted = None if lora is None else Adapted(lora, contract.model.uri)
+    export_model(weights, inputs.model, inputs.architecture, inputs.end_token, adapted, writer.directory)
     summary = sum_up(inputs, paths)
     summary = replace(summary, counts={**summary.counts, "exportedStep": checkpoint.step})
     artifact = writer.finish(summary.counts, summary.metrics, inputs=[contract.dataset], packages=_PACKAGES)

@@ -16,6 +16,7 @@ from distill_runtime.contract.stages import DeviceTarget
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.packing.description import IGNORED_LABEL
 from distill_runtime.training.architecture import LLAMA_CONFIG_SOURCES, Architecture, llama_config
+from distill_runtime.training.lora import pet_config
 from distill_runtime.training.schedule import Schedule
 
 OWNED: Final[Mapping[str, str]] = {
@@ -57,7 +58,7 @@ OWNED: Final[Mapping[str, str]] = {
     },
     "model.arch": "nothing: the network follows from the config.json of model.uri",
     "model.model_config.qkv_concat": "nothing: query, key and value are exported apart",
-    "model.model_config.pet_config": "nothing: all weights are trained, and adapters are not exported",
+    "model.model_config.pet_config": "training.lora",
     "model.model_config.moe_config": "nothing: mixtures of experts are not exported",
 }
 """Keys that overrides may not set, and what to set instead."""
@@ -268,6 +269,7 @@ def build_configuration(
                 "use_past": False,
                 # Labels are shifted by one when they are packed, so the network must not shift them again.
                 "input_sliced_sig": True,
+                **({} if training.lora is None else {"pet_config": pet_config(training.lora)}),
             },
         },
     }

@@ -3,12 +3,14 @@
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from distill_runtime.process import child_process
 from distill_runtime.training.architecture import CONFIG_NAME, Architecture
 from distill_runtime.training.end_token import EndToken, stop_at
+from distill_runtime.training.lora import Adapted
 from distill_runtime.training.tensors import Tensor, read_directory, read_tensors, write_sharded
 from distill_runtime.training.weight_names import check_shapes, to_huggingface
 
@@ -39,18 +41,25 @@ _TIED: Final = "lm_head.weight"
 
 
 def export_model(
-    weights: list[Path], model: Path, architecture: Architecture, end_token: EndToken | None, target: Path
+    weights: list[Path],
+    model: Path,
+    architecture: Architecture,
+    end_token: EndToken | None,
+    adapted: Adapted | None,
+    target: Path,
 ) -> None:
     """Write the trained model, its weights rounded to the dtype of the base.
 
     They are trained in float32 whatever the base is: a step of training is too small a change for halves. Once it is
-    trained the difference is small, but the files, and what a server needs to hold them, are twice as large.
+    trained the difference is small, but the files, and what a server needs to hold them, are twice as large. Where
+    adapters were trained, they are added to the weights, and written by themselves besides.
 
     Args:
         weights: files that together hold the whole weights under MindFormers' names, and may hold the optimizer's
             state besides.
         model: directory of the base model, whose config.json and tokenizer the trained one keeps.
         end_token: what it has learned to end an answer with; None leaves what the base says.
+        adapted: the adapters that were trained; None if all weights were.
         target: an existing directory.
 
     Raises:
@@ -58,6 +67,10 @@ def export_model(
             beyond what the base's dtype can hold.
     """
     tensors = trained_weights(weights)
+    if adapted is not None:
+        updates = adapted.updates(weights, architecture)
+        tensors |= {name: replace(tensors[name], update=update) for name, update in updates.items() if name in tensors}
+        adapted.write(updates, target)
     if architecture.tie_word_embeddings:
         # The same as the embedding; HuggingFace leaves it out, and so would a reader's tied layer.
         tensors.pop(_TIED, None)

@@ -38,6 +38,13 @@ def round_values(content: bytes, dtype: str) -> bytes:
     return rounded.tobytes()
 
 
+def widen_values(content: bytes, dtype: str) -> NDArray[np.float32]:
+    """Give little-endian values of F32, F16 or BF16 as float32, which has all of them."""
+    if dtype == "BF16":
+        return (np.frombuffer(content, "<u2").astype("<u4") << 16).view("<f4")
+    return np.frombuffer(content, {"F32": "<f4", "F16": "<f2"}[dtype]).astype("<f4", copy=False)
+
+
 def _to_bfloat16(values: NDArray[np.float32]) -> tuple[NDArray[np.uint16], int]:
     bits = values.view("<u4")
     # Just under half a unit of what is kept, and a whole half if that is odd: a tie goes up then, and stays otherwise.

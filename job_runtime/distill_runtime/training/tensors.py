@@ -5,14 +5,18 @@ a JSON object of name to dtype, shape and offsets into what follows; the tensors
 """
 
 import json
+import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from distill_runtime.foundation.errors import WrongInput
-from distill_runtime.training.rounding import TooLarge, round_values
+from distill_runtime.training.rounding import TooLarge, round_values, widen_values
 
 _LENGTH: Final = struct.Struct("<Q")
 _METADATA: Final = "__metadata__"
@@ -33,6 +37,7 @@ class Tensor:
         start: where it starts in the file.
         bytes: how many it has there.
         rounded_to: dtype that its values are rounded to when it is written; None leaves them as they are.
+        update: what is added to it when it is written.
     """
 
     file: Path
@@ -41,20 +46,41 @@ class Tensor:
     start: int
     bytes: int
     rounded_to: str | None = None
+    update: "LowRankUpdate | None" = None
 
     def rounded(self, dtype: str) -> "Tensor":
         """Have float32 values written as F16 or BF16; others stay as they are, as everything does for F32."""
-        return replace(self, rounded_to=dtype) if (self.dtype, dtype) in _ROUNDED else self
+        return replace(self, rounded_to=dtype) if (self._updated_dtype, dtype) in _ROUNDED else self
 
     @property
     def written_dtype(self) -> str:
         """Dtype of its values when it is written."""
-        return self.rounded_to or self.dtype
+        return self.rounded_to or self._updated_dtype
 
     @property
     def written_bytes(self) -> int:
         """Bytes that it has when it is written."""
-        return self.bytes if self.rounded_to is None else self.bytes // 2
+        updated = self.bytes if self.update is None else 4 * math.prod(self.shape)
+        return updated if self.rounded_to is None else updated // 2
+
+    @property
+    def _updated_dtype(self) -> str:
+        return self.dtype if self.update is None else "F32"
+
+
+@dataclass(frozen=True)
+class LowRankUpdate:
+    """A product of two small matrices, which is added in float32 to a matrix of the shape (outputs, inputs).
+
+    Attributes:
+        up: of the shape (outputs, rank).
+        down: of the shape (rank, inputs).
+        scale: of the product.
+    """
+
+    up: Tensor
+    down: Tensor
+    scale: float
 
 
 class TornFile(ValueError):  # noqa: N818 - says what the file is
@@ -157,16 +183,34 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     with path.open("wb") as target:
         target.write(_LENGTH.pack(len(text)) + text)
         for name, tensor in tensors.items():
-            for chunk in _chunks(tensor):
+            for chunk in _updated_chunks(tensor):
                 target.write(chunk if tensor.rounded_to is None else _round(chunk, name, tensor.rounded_to))
 
 
-def _chunks(tensor: Tensor) -> Iterator[bytes]:
-    """Read a tensor in pieces of whole values."""
+def _updated_chunks(tensor: Tensor) -> Iterator[bytes]:
+    """Read a tensor, with what is added to it, in pieces of whole values."""
+    if tensor.update is None:
+        yield from _chunks(tensor, _COPY_BYTES)
+        return
+    up, down = _read_matrix(tensor.update.up), _read_matrix(tensor.update.down)
+    row = tensor.bytes // tensor.shape[0]
+    rows = max(1, _COPY_BYTES // row)
+    for first, chunk in zip(range(0, tensor.shape[0], rows), _chunks(tensor, rows * row), strict=True):
+        values = widen_values(chunk, tensor.dtype).reshape(-1, tensor.shape[1])
+        product = np.float32(tensor.update.scale) * (up[first : first + rows] @ down)
+        yield bytes(np.asarray(values + product, "<f4").data)
+
+
+def _read_matrix(tensor: Tensor) -> NDArray[np.float32]:
+    return widen_values(b"".join(_chunks(tensor, _COPY_BYTES)), tensor.dtype).reshape(tensor.shape)
+
+
+def _chunks(tensor: Tensor, size: int) -> Iterator[bytes]:
+    """Read a tensor in pieces of `size` bytes, which are whole values."""
     with tensor.file.open("rb") as source:
         source.seek(tensor.start)
-        for start in range(0, tensor.bytes, _COPY_BYTES):
-            wanted = min(_COPY_BYTES, tensor.bytes - start)
+        for start in range(0, tensor.bytes, size):
+            wanted = min(size, tensor.bytes - start)
             chunk = source.read(wanted)
             if len(chunk) < wanted:
                 raise TornFile(f"{tensor.file} ended {tensor.bytes - start - len(chunk)} bytes early")

@@ -5,6 +5,7 @@ MindSpore. It needs no device.
 """
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -12,7 +13,7 @@ from typing import Any, Final
 from distill_runtime.contract import EXIT_DONE
 from distill_runtime.process.child_process import end_with_parent
 from distill_runtime.training import patching
-from distill_runtime.training.weight_names import to_huggingface
+from distill_runtime.training.weight_names import adapter_in_huggingface, to_huggingface
 
 _MERGED_NAME: Final = "strategy.ckpt"
 
@@ -60,12 +61,12 @@ def main(checkpoint: Path, strategies: Path, target: Path) -> int:
 
 
 def _is_weight(name: str) -> bool:
-    """Tell a weight from a state of the optimizer, which takes twice the room."""
-    try:
-        to_huggingface(name)
-    except KeyError:
-        return False
-    return True
+    """Tell a weight, or a matrix of an adapter, from a state of the optimizer, which takes twice the room."""
+    for translate in (to_huggingface, adapter_in_huggingface):
+        with suppress(KeyError):
+            translate(name)
+            return True
+    return False
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ _IN_LAYERS: Final[Mapping[str, str]] = {
     "post_attention_layernorm": "ffn_norm",
 }
 _LAYER: Final = re.compile(r"(?P<layer>model\.layers\.\d+)\.(?P<module>.+)\.(?P<kind>weight|bias)")
+_ADAPTER: Final = re.compile(r"(?P<layer>model\.layers\.\d+)\.(?P<module>.+)\.mindpet_delta_lora_(?P<matrix>[ab])")
 _NAMED_AT_MOST: Final = 5
 
 
@@ -47,6 +48,24 @@ def to_huggingface(name: str) -> str:
         {mindformers: huggingface for huggingface, mindformers in _OUTSIDE_LAYERS.items()},
         {mindformers: huggingface for huggingface, mindformers in _IN_LAYERS.items()},
     )
+
+
+def adapter_in_huggingface(name: str) -> tuple[str, str]:
+    """Give the module that a matrix of a low-rank adapter belongs to, by its HuggingFace name, and which it is, a or b.
+
+    Raises:
+        KeyError: if it is no such matrix.
+    """
+    match = _ADAPTER.fullmatch(name)
+    modules = {mindformers: huggingface for huggingface, mindformers in _IN_LAYERS.items()}
+    if match is None:
+        raise KeyError(name)
+    return f"{match['layer']}.{modules[match['module']]}", match["matrix"]
+
+
+def module_in_mindformers(projection: str) -> str:
+    """Give what MindFormers calls a projection, such as q_proj, within a layer."""
+    return next(ours for theirs, ours in _IN_LAYERS.items() if theirs.endswith(f".{projection}"))
 
 
 def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:

@@ -82,6 +82,11 @@ class FinetuneRunSpec(RunSpec):
                 "parallelism.contextAttention split needs parallelism.context of at least 2",
                 field="parallelism",
             ),
+            Rule(
+                "!has(self.training.lora) || self.model.initialization != 'random'",
+                "training.lora adapts weights that somebody has trained: set model.initialization to pretrained",
+                field="training",
+            ),
         )
     )
 

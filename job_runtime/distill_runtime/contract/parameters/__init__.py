@@ -15,6 +15,7 @@ from distill_runtime.contract.parameters.sources import PromptSource, RowSource
 from distill_runtime.contract.parameters.teacher import Price, Sampling, TeacherParameters
 from distill_runtime.contract.parameters.training import (
     Checkpoint,
+    Lora,
     MindFormersOverrides,
     ModelSource,
     Parallelism,
@@ -32,6 +33,7 @@ __all__ = [
     "Decontamination",
     "EntryPoint",
     "FilterParameters",
+    "Lora",
     "MindFormersOverrides",
     "ModelSource",
     "PackParameters",

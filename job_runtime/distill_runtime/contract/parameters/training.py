@@ -1,6 +1,6 @@
 """The fine-tuning."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, JsonValue
 
@@ -37,6 +37,24 @@ class Recompute(Parameters):
     )
 
 
+LoraTarget = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+"""The projections of a layer, by HuggingFace's names."""
+
+
+class Lora(Parameters):
+    """Low-rank adaptation (Hu et al. 2021): a projection W computes (W + alpha/rank B A) x, and only A and B are
+    trained."""
+
+    rank: int = Field(default=16, ge=1, le=1024, description="Rows of A and columns of B.")
+    alpha: int = Field(default=32, ge=1, le=65536, description="The product of B and A is scaled by alpha / rank.")
+    targets: tuple[LoraTarget, ...] = Field(
+        default=get_args(LoraTarget),
+        min_length=1,
+        max_length=7,
+        description="Projections of each layer that are adapted, by HuggingFace's names.",
+    )
+
+
 class Training(Parameters):
     """Hyperparameters of the fine-tuning."""
 
@@ -64,6 +82,11 @@ class Training(Parameters):
     seed: int = Field(default=42, ge=0, le=2_147_483_647, description="Seed of initialisation and shuffling.")
     recompute: Recompute = Field(
         default=Recompute(), description="What is computed again in the backward pass: slower, with less memory."
+    )
+    lora: Lora | None = Field(
+        default=None,
+        description="Train low-rank adapters, and leave the base weights as they are; without it all weights are "
+        "trained.",
     )
 
 

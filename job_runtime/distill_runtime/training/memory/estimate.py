@@ -11,6 +11,8 @@ sequence parallelism and 1 without it, w and e the bytes of a parameter and of a
     gradients     w a parameter, shared out as the optimizer says; without a pipeline only from the backward pass on,
                   with those of the group of layers that is reduced at once
     optimizer     Adam's two moments in float32: 8 / shards a parameter. The weights themselves are the masters
+                  (with low-rank adapters, of these alone; each device has the base's weights unshared, as MindSpore's
+                  step_parallel.cc leaves what is not trained)
     activations   for each layer, and each micro-batch in flight (p - stage at most: one forward, one backward):
                   e s (2 h/t' + 2 h + 2 h/t + 2 k/t + 4 i/t) + 64 s a/t, or e s h/t' if it is computed again
     temporary     the largest of: 14 s v/t for the loss (log-softmax, one-hot labels, gradient in float32, gradient in
@@ -117,14 +119,16 @@ def estimate_memory(plan: MemoryPlan) -> Estimate:
 def _moments(plan: MemoryPlan, stage: int) -> Iterator[Estimate]:
     """Give what a stage needs at the moments of a step that can be the worst."""
     parameters = _parameters(plan, stage)
+    trained = _trained(plan, stage, parameters)
+    frozen = parameters.all if trained is not parameters else 0
     optimizer = plan.optimizer
-    share = parameters.shared_out(optimizer.shards, optimizer.embedding_shards)
-    accumulated = _accumulated(plan, parameters, share)
+    share = trained.shared_out(optimizer.shards, optimizer.embedding_shards)
+    accumulated = _accumulated(plan, trained, share)
     backward = _layer_backward(plan, plan.stages[stage]) * plan.interleaved
     begin = Estimate(
         stage=stage,
         moment="the backward pass of its first layer",
-        weights=share * plan.parameter_bytes,
+        weights=(frozen + share) * plan.parameter_bytes,
         copies=_copies(plan, stage, parameters),
         gradients=accumulated,
         optimizer=share * _MOMENTS_BYTES,
@@ -143,7 +147,7 @@ def _moments(plan: MemoryPlan, stage: int) -> Iterator[Estimate]:
             begin, moment="the end of the backward pass", gradients=reduced, activations=0, temporary=backward + group
         )
     yield replace(begin, moment="the arrival of the data", copies=0, activations=0, temporary=_arriving_mask(plan))
-    step = share * plan.parameter_bytes + _STEP_TENSORS * _FLOAT32_BYTES * _largest(plan, parameters)
+    step = share * plan.parameter_bytes + _STEP_TENSORS * _FLOAT32_BYTES * _largest(plan, trained)
     yield replace(begin, moment="the optimizer's step", copies=0, gradients=reduced, activations=0, temporary=step)
 
 
@@ -159,6 +163,13 @@ def _parameters(plan: MemoryPlan, stage: int) -> _Parameters:
     )
 
 
+def _trained(plan: MemoryPlan, stage: int, parameters: _Parameters) -> _Parameters:
+    """Give the parameters that are trained: all, or those of adapters, of which each device has the whole at most."""
+    if not plan.adapter_parameters:
+        return parameters
+    return _Parameters(layers=plan.stages[stage].layers * plan.adapter_parameters, embedding=0, projection=0)
+
+
 def _vocabulary_degree(plan: MemoryPlan, degree: int) -> int:
     """Give by how many the vocabulary is divided: not at all where that is no whole number."""
     return 1 if plan.replicated_vocabulary or plan.network.vocabulary % degree else degree
@@ -168,12 +179,13 @@ def _copies(plan: MemoryPlan, stage: int, parameters: _Parameters) -> int:
     layers, optimizer = plan.stages[stage], plan.optimizer
     width, layer = plan.compute_bytes, plan.network.layer_parameters // plan.tensor
     kept = layers.layers - layers.recomputed
-    if optimizer.shards > 1 and not optimizer.gathers_again:
+    sharded = optimizer.shards > 1 and not plan.adapter_parameters  # only what is trained is
+    if sharded and not optimizer.gathers_again:
         recomputed = width if plan.pipeline > 1 else plan.parameter_bytes
         return layers.recomputed * layer * recomputed + (kept * layer + parameters.projection) * width
-    if optimizer.shards == 1 and plan.parameter_bytes == width:
+    if not sharded and plan.parameter_bytes == width:
         return 0
-    if optimizer.gathers_again:
+    if sharded:
         kept = 0
     return (max(kept, 1) * layer + parameters.projection) * width
 
@@ -190,7 +202,8 @@ def _reduced_at_once(plan: MemoryPlan) -> int:
     """Give the gradients of the group of layers that replicas of the model add up together."""
     if plan.data * plan.context == 1:
         return 0
-    return plan.aggregated_layers * plan.network.layer_parameters // plan.tensor * plan.parameter_bytes
+    layer = plan.adapter_parameters or plan.network.layer_parameters // plan.tensor
+    return plan.aggregated_layers * layer * plan.parameter_bytes
 
 
 def _largest(plan: MemoryPlan, parameters: _Parameters) -> int:
@@ -199,7 +212,7 @@ def _largest(plan: MemoryPlan, parameters: _Parameters) -> int:
     return max(
         parameters.embedding // optimizer.embedding_shards,
         parameters.projection // optimizer.shards,
-        plan.network.hidden * plan.network.intermediate // plan.tensor // optimizer.shards,
+        (plan.adapter_parameters or plan.network.hidden * plan.network.intermediate // plan.tensor) // optimizer.shards,
     )
 
 

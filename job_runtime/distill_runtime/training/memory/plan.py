@@ -66,6 +66,7 @@ class MemoryPlan:
         mask_from_data: whether it comes with the data as a matrix of integers.
         compressed_mask: whether flash attention makes the causal mask by itself.
         aggregated_layers: layers whose gradients are reduced at once.
+        adapter_parameters: of the low-rank adapters of a layer; 0 where all weights are trained.
         stages: the layers of each stage of the pipeline.
         pool: bytes that MindSpore may take of a device.
     """
@@ -90,6 +91,7 @@ class MemoryPlan:
     compressed_mask: bool
     optimizer: Optimizer
     aggregated_layers: int
+    adapter_parameters: int
     stages: tuple[StageLayers, ...]
     pool: int
 
@@ -105,8 +107,9 @@ def read_plan(configuration: Mapping[str, Any]) -> MemoryPlan:
     pipeline = parallel["pipeline_stage"]
     packed = bool(model.get("use_eod_attn_mask_compression"))
     groups = _count(parallel, "gradient_aggregation_group", 4)
+    network = _network(model)
     return MemoryPlan(
-        network=_network(model),
+        network=network,
         sequence_length=model["seq_length"],
         sequences=configuration["runner_config"]["batch_size"],
         tensor=parallel["model_parallel"],
@@ -126,6 +129,7 @@ def read_plan(configuration: Mapping[str, Any]) -> MemoryPlan:
         compressed_mask=packed or bool(model.get("use_attn_mask_compression")),
         optimizer=_optimizer(_section(configuration, "parallel"), parallel, model),
         aggregated_layers=max(1, (model["num_layers"] + 1) // groups),
+        adapter_parameters=_adapter_parameters(_section(model, "pet_config", "model.model_config.pet_config"), network),
         stages=read_stages(model, _section(configuration, "recompute_config"), pipeline),
         pool=_pool(_section(configuration, "context").get("max_device_memory", _DEFAULT_POOL)),
     )
@@ -171,6 +175,18 @@ def _network(model: Mapping[str, Any]) -> Network:
         vocabulary=model["vocab_size"],
         tied=bool(model.get("tie_word_embeddings")),
     )
+
+
+def _adapter_parameters(pet_config: Mapping[str, Any], network: Network) -> int:
+    """Count the parameters of a layer's adapters, by the cells that they are asked for (see `lora`)."""
+    if not pet_config:
+        return 0
+    hidden, key_value, inner = network.hidden, network.key_value_size, network.intermediate
+    widths = dict.fromkeys(("wq", "wo"), 2 * hidden)
+    widths |= dict.fromkeys(("wk", "wv"), hidden + key_value)
+    widths |= dict.fromkeys(("w1", "w2", "w3"), hidden + inner)
+    cells = str(pet_config["target_modules"]).replace("$", "").split("|")
+    return int(pet_config["lora_rank"]) * sum(widths[cell] for cell in cells)
 
 
 def _optimizer(parallel: Mapping[str, Any], degrees: Mapping[str, Any], model: Mapping[str, Any]) -> Optimizer:

@@ -9,13 +9,14 @@ import pytest
 from support.architectures import QWEN_2_5_7B
 from support.student import CONFIG, train_contract
 
-from distill_runtime.contract import ArtifactReference, Checkpoint, Parallelism
+from distill_runtime.contract import ArtifactReference, Checkpoint, Lora, Parallelism, Training
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.storage.volume import Volume
 from distill_runtime.training import claim
 from distill_runtime.training.claim import check_shared, check_space, checkpoint_bytes, exported_bytes
 from distill_runtime.training.configuration import InitialState, TrainingData, build_configuration
 from distill_runtime.training.inputs import TrainingInputs
+from distill_runtime.training.lora import adapter_parameters
 from distill_runtime.training.schedule import plan_schedule
 
 DATASET = ArtifactReference(uri="packed", digest="sha256:" + "0" * 64)
@@ -67,6 +68,14 @@ def test_devices_that_share_a_sequence_save_the_same_without_the_parallel_optimi
     changes = {**EIGHT, "parallelism": Parallelism(tensor=4, context=2)}
     off = {"parallel": {"enable_parallel_optimizer": False}}
     assert size(inputs, **changes, mindformers=off) == 2 * 12 * PARAMETERS
+
+
+def test_with_adapters_it_has_the_base_once_and_moments_of_the_adapters_alone(inputs: TrainingInputs) -> None:
+    lora = Lora(rank=16)
+    adapters = adapter_parameters(lora, QWEN_2_5_7B)
+    assert adapters == 40_370_176  # of Qwen2.5-7B with rank 16 on all projections, as PEFT prints it
+    assert size(inputs, device_target="Ascend", training=Training(lora=lora)) == 4 * PARAMETERS + 12 * adapters
+    assert size(inputs, **EIGHT, training=Training(lora=lora)) == 8 * (4 * PARAMETERS + 12 * adapters)
 
 
 def test_an_optimizer_without_moments_of_that_size_counts_by_its_weights(inputs: TrainingInputs) -> None:

@@ -37,7 +37,7 @@ def test_weights_are_renamed_and_states_left_out(tmp_path: Path, tied: bool) -> 
     weights = save_checkpoint(tmp_path / "checkpoint.safetensors", architecture)
     target = tmp_path / "trained"
     target.mkdir()
-    export_model([tmp_path / "checkpoint.safetensors"], model, architecture, None, target)
+    export_model([tmp_path / "checkpoint.safetensors"], model, architecture, None, None, target)
     exported = load_file(target / "model.safetensors")
     assert exported.keys() == weights.keys()
     for name, array in weights.items():
@@ -68,7 +68,7 @@ def test_weights_have_the_dtype_of_the_base(
     weights = save_checkpoint(tmp_path / "checkpoint.safetensors", architecture)
     target = tmp_path / "trained"
     target.mkdir()
-    export_model([tmp_path / "checkpoint.safetensors"], model, architecture, None, target)
+    export_model([tmp_path / "checkpoint.safetensors"], model, architecture, None, None, target)
     exported = read_tensors(target / "model.safetensors")
     dtypes = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
     assert {tensor.dtype for tensor in exported.values()} == {dtypes[stored]}
@@ -86,7 +86,7 @@ def test_the_models_own_generation_settings_are_kept(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "checkpoint.safetensors", architecture)
     target = tmp_path / "trained"
     target.mkdir()
-    export_model([tmp_path / "checkpoint.safetensors"], model, architecture, None, target)
+    export_model([tmp_path / "checkpoint.safetensors"], model, architecture, None, None, target)
     assert json.loads((target / "generation_config.json").read_text()) == {"eos_token_id": [1, 2]}
 
 
@@ -97,6 +97,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
             [tmp_path / "checkpoint.safetensors"],
             write_student(tmp_path / "student"),
             Architecture.model_validate(CONFIG),
+            None,
             None,
             tmp_path,
         )

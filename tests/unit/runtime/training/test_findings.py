@@ -7,7 +7,7 @@ import pytest
 from support.architectures import QWEN_2_5_7B
 from support.student import CONFIG, train_contract
 
-from distill_runtime.contract import ArtifactReference, Parallelism, Recompute, Training
+from distill_runtime.contract import ArtifactReference, Lora, Parallelism, Recompute, Training
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.architecture import Architecture, RopeScaling
 from distill_runtime.training.configuration import InitialState, TrainingData, build_configuration
@@ -127,6 +127,12 @@ FORMS: dict[str, tuple[dict[str, Any], Architecture, int, InitialState]] = {
         LLAMA_3_1,
         32768,
         InitialState(path=Path("/data/step"), resume="model_rank_0-1_500"),
+    ),
+    "adapters": (
+        {**ASCEND, "training": Training(lora=Lora()), "parallelism": Parallelism(tensor=4)},
+        QWEN_2_5_7B,
+        32768,
+        BASE,
     ),
     "the seed's own settings": (
         {**ASCEND, "parallelism": Parallelism(tensor=4, context=2, micro_batches=4), "mindformers": SEED},

@@ -6,7 +6,7 @@ import pytest
 from support.student import train_contract
 from unit.runtime.training.test_configuration import DATASET, QWEN_2_5_7B, build
 
-from distill_runtime.contract import ModelSource, Parallelism, Training
+from distill_runtime.contract import Lora, ModelSource, Parallelism, Training
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.configuration import InitialState
 from distill_runtime.training.memory.estimate import Estimate, estimate_memory
@@ -15,6 +15,7 @@ from distill_runtime.training.memory.plan import GIB, read_plan
 LAYER = 2 * 3584 * (3584 + 512) + 3 * 3584 * 18944
 VOCABULARY = 3584 * 152064
 TOKENS = 32768
+DEFAULTS = Training()
 
 
 def estimate(
@@ -22,11 +23,12 @@ def estimate(
     mindformers: dict[str, Any] | None = None,
     sequence_length: int = TOKENS,
     devices: int = 8,
+    training: Training = DEFAULTS,
 ) -> Estimate:
     contract = train_contract(
         DATASET,
         model=ModelSource(uri="Qwen2.5-7B"),
-        training=Training(),
+        training=training,
         parallelism=Parallelism(**(parallelism or {})),
         device_target="Ascend",
         devices_per_node=devices,
@@ -51,6 +53,19 @@ def test_every_item_of_qwen_2_5_7b_at_tensor_4_and_pipeline_2() -> None:
     assert found.mask == 2048 * 2048
     assert found.communication == 3 * 400 * 2**20  # all devices, tensor, pipeline
     assert found.total == found.pool + found.communication + 3 * GIB
+
+
+def test_of_what_is_frozen_there_are_the_weights_alone() -> None:
+    """With adapters of rank 16 on queries and values: 16 (3584 + 3584) + 16 (3584 + 512) parameters a layer."""
+    lora = Lora(rank=16, targets=("q_proj", "v_proj"))
+    found = estimate({"tensor": 4}, devices=4, training=Training(lora=lora))
+    base, adapters = (28 * LAYER + 2 * VOCABULARY) // 4, 28 * 16 * (7168 + 4096)
+    whole = estimate({"tensor": 4}, devices=4)
+    assert found.weights == 4 * (base + adapters)
+    assert (found.optimizer, found.gradients) == (8 * adapters, 0)
+    assert whole.pool - found.pool == 8 * base - 12 * adapters
+    shared_out = estimate({"tensor": 4}, devices=8, training=Training(lora=lora))
+    assert shared_out.weights == 4 * (base + adapters // 2)  # the parallel optimizer has to do with what is trained
 
 
 def test_a_layer_that_is_not_computed_again_keeps_all_its_tensors() -> None:

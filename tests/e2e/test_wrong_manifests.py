@@ -162,6 +162,13 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         {"parallelism": {"contextAttention": "split"}},
         "parallelism.contextAttention split needs parallelism.context of at least 2",
     ),
+    (
+        "adapters of random weights",
+        FINETUNE,
+        {"training": {"lora": {}}, "model": {"initialization": "random"}},
+        "training.lora adapts weights that somebody has trained",
+    ),
+    ("a projection that no layer has", FINETUNE, {"training": {"lora": {"targets": ["wq"]}}}, "Unsupported value"),
     ("a learning rate that rises", FINETUNE, {"training": {"finalLearningRate": 0.9}}, "must not exceed learningRate"),
     ("no accelerator", FINETUNE, {"accelerator": None}, 'missing required field "accelerator"'),
     (

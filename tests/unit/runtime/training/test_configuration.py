@@ -227,7 +227,7 @@ def test_an_override_does_away_with_no_mapping_that_is_written(overrides: dict, 
             {"model": {"model_config": {"theta": 300000.0, "max_position_embedding": 131072}}},
             "config.max_position_embedding: set max_position_embeddings in the config.json of model.uri, which the",
         ),
-        ({"model": {"model_config": {"pet_config": {"pet_type": "lora"}}}}, "adapters are not exported"),
+        ({"model": {"model_config": {"pet_config": {"pet_type": "lora"}}}}, "set training.lora instead"),
         ({"model": {"arch": {"type": "LlamaForCausalLMWithLora"}}}, "the network follows from the config.json"),
     ],
 )

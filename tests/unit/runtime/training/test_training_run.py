@@ -19,7 +19,15 @@ from support.ports import unused_port
 from support.qwen2_reference import next_token_logits
 from support.student import pack_samples, train_contract, write_student
 
-from distill_runtime.contract import ArtifactReference, Checkpoint, ModelSource, Result, TrainContract, Training
+from distill_runtime.contract import (
+    ArtifactReference,
+    Checkpoint,
+    Lora,
+    ModelSource,
+    Result,
+    TrainContract,
+    Training,
+)
 from distill_runtime.process.progress import Reporter
 from distill_runtime.process.stage import StageContext
 from distill_runtime.stages import msrun
@@ -136,10 +144,8 @@ def load_halves(file: Path) -> dict[str, NDArray[np.float32]]:
     }
 
 
-@pytest.mark.parametrize(("model", "load"), [("trained", load_file), ("halves", load_halves)])
-def test_served_again_it_computes_what_huggingface_s_qwen2_computes(
-    workplace: Workplace, halves: Path, model: str, load: Callable[[Path], dict[str, NDArray[np.float32]]]
-) -> None:
+def served_logits(workplace: Workplace, model: str, sequences: list[list[int]]) -> NDArray[np.float32]:
+    """Ask the network that serves a model for the logits of the tokens after some sequences."""
     script = (
         "import json, sys; from pathlib import Path; from distill_runtime.training import cpu_patches, patching\n"
         "patching.install(cpu_patches.PATCHES)\n"
@@ -147,7 +153,6 @@ def test_served_again_it_computes_what_huggingface_s_qwen2_computes(
         "network = Network(Path(sys.argv[1]), 'CPU', 4)\n"
         "print(json.dumps(network.next_logits(json.loads(sys.argv[2])).tolist()))\n"
     )
-    sequences = [*np.random.default_rng(0).integers(1, 300, (2, 40)).tolist(), [5, 6, 7]]
     child = subprocess.run(
         [sys.executable, "-c", script, str(workplace.root / model), json.dumps(sequences)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "LOCAL_DEFAULT_PATH": str(workplace.root)},
@@ -156,11 +161,63 @@ def test_served_again_it_computes_what_huggingface_s_qwen2_computes(
         text=True,
         check=True,
     )
-    served = np.array(json.loads(child.stdout.splitlines()[-1]))
+    return np.array(json.loads(child.stdout.splitlines()[-1]))
+
+
+SEQUENCES = [*np.random.default_rng(0).integers(1, 300, (2, 40)).tolist(), [5, 6, 7]]
+
+
+@pytest.mark.parametrize(("model", "load"), [("trained", load_file), ("halves", load_halves)])
+def test_served_again_it_computes_what_huggingface_s_qwen2_computes(
+    workplace: Workplace, halves: Path, model: str, load: Callable[[Path], dict[str, NDArray[np.float32]]]
+) -> None:
     config = json.loads((workplace.root / model / "config.json").read_text())
     weights = load(workplace.root / model / "model.safetensors")
-    for logits, sequence in zip(served, sequences, strict=True):
+    for logits, sequence in zip(served_logits(workplace, model, SEQUENCES), SEQUENCES, strict=True):
         assert logits == pytest.approx(next_token_logits(config, weights, sequence), abs=1e-4)
+
+
+def test_adapters_are_trained_on_weights_that_stay_and_exported_within_them_and_alone(
+    workplace: Workplace, trained: Result
+) -> None:
+    contract = train_contract(
+        workplace.dataset,
+        output="adapted",
+        model=ModelSource(uri="trained"),
+        training=Training(epochs=2, batch_size=4, learning_rate=1e-2, lora=Lora(rank=4, alpha=8)),
+    )
+    workplace.run(contract.model_copy(update={"output": "undisturbed-adapters"}))
+    stage = workplace.start(contract)
+    workplace.wait_for_step(stage, "adapted", 4)
+    stage.kill()
+    stage.wait()
+    resumed = workplace.run(contract.model_copy(update={"attempt": 2}))
+    assert resumed.metrics["resumedFromStep"] >= 3
+    losses = workplace.losses("adapted")
+    assert losses == workplace.losses("undisturbed-adapters")
+    assert losses[-1][1] < losses[0][1] < workplace.losses("trained")[0][1] - 0.5  # it began with the base's weights
+    base, exported, adapter = (
+        load_file(workplace.root / file)
+        for file in (
+            "trained/model.safetensors",
+            "adapted/model.safetensors",
+            "adapted/adapter/adapter_model.safetensors",
+        )
+    )
+    modules = {name: f"base_model.model.{name.removesuffix('.weight')}" for name in base}
+    adapted = {name: module for name, module in modules.items() if f"{module}.lora_A.weight" in adapter}
+    assert len(adapted) == 7 * 2
+    assert len(adapter) == 2 * len(adapted)
+    expected = base | {
+        name: base[name] + 2 * (adapter[f"{module}.lora_B.weight"] @ adapter[f"{module}.lora_A.weight"])
+        for name, module in adapted.items()
+    }
+    for name, weight in expected.items():
+        assert exported[name] == pytest.approx(weight, abs=1e-6)
+    config = json.loads((workplace.root / "adapted" / "config.json").read_text())
+    served = served_logits(workplace, "adapted", SEQUENCES)
+    for logits, sequence in zip(served, SEQUENCES, strict=True):
+        assert logits == pytest.approx(next_token_logits(config, expected, sequence), abs=1e-4)
 
 
 def test_ended_at_any_step_it_goes_on_with_the_same_losses(workplace: Workplace, trained: Result) -> None:

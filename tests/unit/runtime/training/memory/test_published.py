@@ -100,6 +100,7 @@ class TestMeasuredPeaks:
         compressed_mask=True,
         optimizer=Optimizer(128, 1, shards_accumulation=False, gathers_again=False),
         aggregated_layers=24,
+        adapter_parameters=0,
         stages=(),
         pool=58 * GIB,
     )

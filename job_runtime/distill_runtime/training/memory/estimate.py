@@ -1,11 +1,12 @@
 """Bytes that a device needs, item by item, for the stage of the pipeline that needs most.
 
-With h the hidden size, i that of the feed-forward, k that of all keys, a the heads, v the vocabulary, s the tokens of
-a micro-batch on a context rank, t, c, d, p the degrees of tensor, context, data and pipeline parallelism, t' = t with
-sequence parallelism and 1 without it, w and e the bytes of a parameter and of a number in computing:
+With h the hidden size, i that of the feed-forward, q and k those of all queries and all keys, a the heads, v the
+vocabulary, s the tokens of a micro-batch on a context rank, t, c, d, p the degrees of tensor, context, data and
+pipeline parallelism, t' = t with sequence parallelism and 1 without it, w and e the bytes of a parameter and of a
+number in computing:
 
     weights       w / shards a parameter; a parameter of a layer is on 1/t of the devices of a stage, the embedding's on
-                  1/(t c), that of the projection to logits on 1/t, as far as these divide the vocabulary
+                  1/(t c) (of Qwen3 1/t), that of the projection to logits on 1/t, as far as these divide the vocabulary
     copies        what is multiplied by: e a parameter of layers that are not computed again, or of all where the
                   optimizer's shards are gathered (w instead of e, for layers that are, without a pipeline)
     gradients     w a parameter, shared out as the optimizer says; without a pipeline only from the backward pass on,
@@ -14,7 +15,8 @@ sequence parallelism and 1 without it, w and e the bytes of a parameter and of a
                   (with low-rank adapters, of these alone; each device has the base's weights unshared, as MindSpore's
                   step_parallel.cc leaves what is not trained)
     activations   for each layer, and each micro-batch in flight (p - stage at most: one forward, one backward):
-                  e s (2 h/t' + 2 h + 2 h/t + 2 k/t + 4 i/t) + 64 s a/t, or e s h/t' if it is computed again
+                  e s (2 h/t' + 2 h + 2 q/t + 2 k/t + 4 i/t) + 64 s a/t, or e s h/t' if it is computed again; for a norm
+                  on query and key e s (q + k)/t more; where residuals are in float32, 4 for e before h/t'
     temporary     the largest of: 14 s v/t for the loss (log-softmax, one-hot labels, gradient in float32, gradient in
                   e = 2), the backward pass of a layer, the optimizer's step
     mask          as a matrix, the square of the sequence length a sequence, and four times that a micro-batch where
@@ -153,7 +155,7 @@ def _moments(plan: MemoryPlan, stage: int) -> Iterator[Estimate]:
 
 def _parameters(plan: MemoryPlan, stage: int) -> _Parameters:
     network, last = plan.network, plan.pipeline - 1
-    embedding_degree = plan.tensor if network.tied else plan.tensor * plan.context
+    embedding_degree = plan.tensor if network.tied or network.qwen3 else plan.tensor * plan.context
     embeds = stage == 0 or (network.tied and stage == last)
     projects = stage == last and not network.tied
     return _Parameters(
@@ -237,22 +239,25 @@ def _activations(plan: MemoryPlan, stage: int) -> int:
 def _layer_activations(plan: MemoryPlan) -> int:
     """Give the bytes that a layer keeps of a micro-batch for its backward pass."""
     network, tokens, tensor = plan.network, _tokens(plan), plan.tensor
-    # Packed, each context rank attends over the whole sequence; otherwise over its queries, with all keys and values.
+    # Packed, each context rank of an older network attends over the whole sequence; otherwise over its queries, with
+    # all keys and values.
     queries = tokens * plan.context if plan.packed_attention else tokens
     keys = tokens * plan.context
-    residual = 2 * network.hidden * tokens // _sequence_degree(plan)
+    residual = 2 * network.hidden * tokens // _sequence_degree(plan) * plan.residual_bytes
     projected = 2 * network.hidden * tokens
-    attention = (2 * queries * network.hidden + 2 * keys * network.key_value_size) // tensor
+    attention = (2 * queries * network.query_size + 2 * keys * network.key_value_size) // tensor
+    if network.qwen3:
+        attention += tokens * (network.query_size + network.key_value_size) // tensor
     feed_forward = 4 * tokens * network.intermediate // tensor
     statistics = queries * network.heads // tensor * _STATISTICS_BYTES
     if not plan.flash_attention:
         statistics = queries * plan.sequence_length * network.heads // tensor * _SCORES_BYTES
-    return plan.compute_bytes * (residual + projected + attention + feed_forward) + statistics
+    return residual + plan.compute_bytes * (projected + attention + feed_forward) + statistics
 
 
 def _recomputed_layer(plan: MemoryPlan) -> int:
     degree = plan.tensor if plan.slices_recomputed else _sequence_degree(plan)
-    return plan.compute_bytes * _tokens(plan) * plan.network.hidden // degree
+    return plan.residual_bytes * _tokens(plan) * plan.network.hidden // degree
 
 
 def _layer_backward(plan: MemoryPlan, layers: StageLayers) -> int:

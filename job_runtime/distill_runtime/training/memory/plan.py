@@ -12,24 +12,32 @@ GIB: Final = 2**30
 _BYTES: Final[Mapping[str, int]] = {"float32": 4, "float16": 2, "bfloat16": 2}
 _DEFAULT_POOL: Final = "58GB"
 """MindFormers 1.8, tools/register/template.py, where a YAML has no max_device_memory."""
+_LAYERS: Final = ("num_layers", "num_hidden_layers")
 _POOL: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)GB")
 
 
 @dataclass(frozen=True)
 class Network:
-    """The shape of a network of Llama's kind; `tied` if it predicts with the table that it embeds with."""
+    """The shape of a network of Llama's kind; `tied` if it predicts with the table that it embeds with.
+
+    Attributes:
+        query_size: width of all queries, which is that of the network but in Qwen3.
+        qwen3: whether it is one of the newer kind, in which each head's query and key are normed.
+    """
 
     hidden: int
     intermediate: int
     heads: int
+    query_size: int
     key_value_size: int
     vocabulary: int
     tied: bool
+    qwen3: bool = False
 
     @property
     def layer_parameters(self) -> int:
         """Parameters of a layer but for norms and biases, which are less than a thousandth of it."""
-        return 2 * self.hidden * (self.hidden + self.key_value_size) + 3 * self.hidden * self.intermediate
+        return 2 * self.hidden * (self.query_size + self.key_value_size) + 3 * self.hidden * self.intermediate
 
     @property
     def vocabulary_parameters(self) -> int:
@@ -61,8 +69,10 @@ class MemoryPlan:
     Attributes:
         sequences: in a micro-batch of a data-parallel rank.
         interleaved: micro-batches that run through the network side by side (micro_batch_interleave_num).
+        residual_bytes: of a number that goes from layer to layer.
         replicated_vocabulary: whether embedding and projection to logits are whole on every device.
-        packed_attention: whether the mask is the ends of the samples. Each context rank computes all of it then.
+        packed_attention: whether the mask is the ends of the samples, of a network of the older kind. Each context rank
+            computes all of it then.
         mask_from_data: whether it comes with the data as a matrix of integers.
         compressed_mask: whether flash attention makes the causal mask by itself.
         aggregated_layers: layers whose gradients are reduced at once.
@@ -85,6 +95,7 @@ class MemoryPlan:
     replicated_vocabulary: bool
     parameter_bytes: int
     compute_bytes: int
+    residual_bytes: int
     flash_attention: bool
     packed_attention: bool
     mask_from_data: bool
@@ -106,6 +117,8 @@ def read_plan(configuration: Mapping[str, Any]) -> MemoryPlan:
     parallel = _section(configuration, "parallel_config")
     pipeline = parallel["pipeline_stage"]
     packed = bool(model.get("use_eod_attn_mask_compression"))
+    newer = configuration.get("use_legacy") is False
+    compute_bytes = _bytes(model, "compute_dtype")
     groups = _count(parallel, "gradient_aggregation_group", 4)
     network = _network(model)
     return MemoryPlan(
@@ -120,15 +133,16 @@ def read_plan(configuration: Mapping[str, Any]) -> MemoryPlan:
         slices_recomputed=bool(_section(configuration, "recompute_config").get("recompute_slice_activation")),
         micro_batches=parallel.get("micro_batch_num", 1),
         interleaved=_count(configuration, "micro_batch_interleave_num", 1),
-        replicated_vocabulary=bool(parallel.get("vocab_emb_dp", True)),
+        replicated_vocabulary=not newer and bool(parallel.get("vocab_emb_dp", True)),
         parameter_bytes=_bytes(model, "param_init_type"),
-        compute_bytes=_bytes(model, "compute_dtype"),
+        compute_bytes=compute_bytes,
+        residual_bytes=4 if model.get("fp32_residual_connection") else compute_bytes,
         flash_attention=bool(model.get("use_flash_attention")),
-        packed_attention=packed,
+        packed_attention=packed and not newer,
         mask_from_data=_brings_mask(_section(configuration, "train_dataset")),
         compressed_mask=packed or bool(model.get("use_attn_mask_compression")),
         optimizer=_optimizer(_section(configuration, "parallel"), parallel, model),
-        aggregated_layers=max(1, (model["num_layers"] + 1) // groups),
+        aggregated_layers=max(1, (_first_of(model, *_LAYERS) + 1) // groups),
         adapter_parameters=_adapter_parameters(_section(model, "pet_config", "model.model_config.pet_config"), network),
         stages=read_stages(model, _section(configuration, "recompute_config"), pipeline),
         pool=_pool(_section(configuration, "context").get("max_device_memory", _DEFAULT_POOL)),
@@ -167,13 +181,18 @@ def _brings_mask(dataset: Mapping[str, Any]) -> bool:
 
 
 def _network(model: Mapping[str, Any]) -> Network:
+    heads = _first_of(model, "num_heads", "num_attention_heads")
+    key_value_heads = _first_of(model, "n_kv_heads", "num_key_value_heads") or heads
+    size = model.get("head_dim") or model["hidden_size"] // heads
     return Network(
         hidden=model["hidden_size"],
         intermediate=model["intermediate_size"],
-        heads=model["num_heads"],
-        key_value_size=model["hidden_size"] // model["num_heads"] * (model.get("n_kv_heads") or model["num_heads"]),
+        heads=heads,
+        query_size=size * heads,
+        key_value_size=size * key_value_heads,
         vocabulary=model["vocab_size"],
         tied=bool(model.get("tie_word_embeddings")),
+        qwen3=model.get("model_type") == "qwen3",
     )
 
 
@@ -187,6 +206,11 @@ def _adapter_parameters(pet_config: Mapping[str, Any], network: Network) -> int:
     widths |= dict.fromkeys(("w1", "w2", "w3"), hidden + inner)
     cells = str(pet_config["target_modules"]).replace("$", "").split("|")
     return int(pet_config["lora_rank"]) * sum(widths[cell] for cell in cells)
+
+
+def _first_of(model: Mapping[str, Any], *keys: str) -> Any:
+    """Give what stands under the name that this network's configuration has for it: LlamaConfig's or Qwen3Config's."""
+    return next((model[key] for key in keys if key in model), None)
 
 
 def _optimizer(parallel: Mapping[str, Any], degrees: Mapping[str, Any], model: Mapping[str, Any]) -> Optimizer:

@@ -9,9 +9,12 @@ it is taken at its word here, as what may fit must not be refused.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from distill_runtime.foundation.errors import WrongInput
+
+_PRODUCTS: Final = (r"feed_forward\.mul", r"mlp\.mul")
+"""The product after SiLU, as a network of the older kind and one of the newer name it."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ def read_stages(model: Mapping[str, Any], recompute: Mapping[str, Any], pipeline
     Raises:
         WrongInput: OverrideInvalid, for what MindFormers refuses as well.
     """
-    counts = _layers(model["num_layers"], model.get("offset", 0), pipeline)
+    layers = model["num_layers"] if "num_layers" in model else model["num_hidden_layers"]
+    counts = _layers(layers, model.get("offset", 0), pipeline)
     full = _first_layers(recompute.get("recompute", False), "recompute", counts)
     activation = _first_layers(_activation(recompute.get("select_recompute", False)), "select_recompute", counts)
     communication = _first_layers(recompute.get("select_comm_recompute", False), "select_comm_recompute", counts)
@@ -58,9 +62,10 @@ def _activation(value: Any) -> Any:
     """Give the part of `select_recompute` by which neither SiLU nor the product after it is kept."""
     if not isinstance(value, list | Mapping) or _numbers(value):
         return value
-    if r"feed_forward\.mul" not in value or not any("activat" in name for name in value):
+    product = next((name for name in _PRODUCTS if name in value), None)
+    if product is None or not any("activat" in name for name in value):
         return False
-    return value[r"feed_forward\.mul"] if isinstance(value, Mapping) else True
+    return value[product] if isinstance(value, Mapping) else True
 
 
 def _numbers(value: object) -> bool:

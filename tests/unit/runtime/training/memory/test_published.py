@@ -80,7 +80,7 @@ class TestMeasuredPeaks:
     guide's "Llama Multi-Card Cluster Training Tuning"."""
 
     PLAN = MemoryPlan(
-        network=Network(12288, 53248, 96, 2048, 160000, tied=False),
+        network=Network(12288, 53248, 96, 12288, 2048, 160000, tied=False),
         sequence_length=8192,
         sequences=1,
         tensor=8,
@@ -94,6 +94,7 @@ class TestMeasuredPeaks:
         replicated_vocabulary=False,
         parameter_bytes=4,
         compute_bytes=2,
+        residual_bytes=2,
         flash_attention=True,
         packed_attention=False,
         mask_from_data=False,
@@ -126,7 +127,7 @@ def test_a_measured_run_of_qwen_2_5_7b_on_four_devices() -> None:
     one tensor less of SwiGLU, and its weights are bfloat16 with a copy in float32: only the activations compare."""
     plan = replace(
         TestMeasuredPeaks.PLAN,
-        network=Network(3584, 18944, 28, 512, 152064, tied=False),
+        network=Network(3584, 18944, 28, 3584, 512, 152064, tied=False),
         sequence_length=10240,
         tensor=2,
         pipeline=2,

@@ -28,6 +28,7 @@ def stages(recompute: dict[str, Any], offset: object = 0, pipeline: int = 2) -> 
         ({"select_recompute": True}, [(14, 0, 14, 0), (14, 0, 14, 0)]),
         ({"recompute": [4, 0], "select_recompute": True}, [(14, 4, 10, 0), (14, 0, 14, 0)]),
         ({"select_recompute": [MUL, SILU]}, [(14, 0, 14, 0), (14, 0, 14, 0)]),
+        ({"select_recompute": [r"mlp\.mul", r"mlp\.activation_func\.silu"]}, [(14, 0, 14, 0), (14, 0, 14, 0)]),
         ({"select_recompute": [MUL]}, [(14, 0, 0, 0), (14, 0, 0, 0)]),
         ({"select_recompute": {MUL: [5, 2], SILU: [5, 2]}}, [(14, 0, 5, 0), (14, 0, 2, 0)]),
         ({"select_comm_recompute": [3, 1]}, [(14, 0, 0, 3), (14, 0, 0, 1)]),

@@ -20,19 +20,25 @@ def main(model: Path, patched: bool) -> None:
         patching.install(cpu_patches.PATCHES)
     import mindspore  # noqa: PLC0415
     import numpy as np  # noqa: PLC0415
+    from mindformers.core.context.build_context import MFContextOperator  # noqa: PLC0415
     from mindformers.models.llama import LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
+    from mindformers.models.qwen3 import Qwen3Config, Qwen3ForCausalLM  # noqa: PLC0415
+    from mindformers.tools.register import MindFormerConfig  # noqa: PLC0415
 
     mindspore.set_context(mode=mindspore.GRAPH_MODE, device_target="CPU")
     mindspore.set_seed(1)
-    keys = inference_config(read_architecture(model), "CPU", batch_size=1, sequence_length=LENGTH)
-    network = LlamaForCausalLM(LlamaConfig(**keys))
+    architecture = read_architecture(model)
+    keys = inference_config(architecture, "CPU", batch_size=1, sequence_length=LENGTH)
+    MFContextOperator(MindFormerConfig(use_legacy=not architecture.newer))
+    network = Qwen3ForCausalLM(Qwen3Config(**keys)) if architecture.newer else LlamaForCausalLM(LlamaConfig(**keys))
     network.set_train(False)
     allowed = np.tri(LENGTH, dtype=bool)
     allowed[SECOND_SAMPLE:, :SECOND_SAMPLE] = False
     mask = mindspore.Tensor((~allowed).astype(np.int32)[None, None])  # as the data set gives it: 1 forbids
 
     def logits(tokens: np.ndarray) -> np.ndarray:
-        return network(input_ids=mindspore.Tensor(tokens), attention_mask=mask)[0].asnumpy()[0]
+        output = network(input_ids=mindspore.Tensor(tokens), attention_mask=mask)
+        return (output if architecture.newer else output[0]).asnumpy().reshape(LENGTH, -1)
 
     before = np.random.default_rng(0).integers(1, 300, (1, LENGTH)).astype(np.int32)
     after = before.copy()

@@ -1,4 +1,5 @@
-"""Qwen2 in numpy, as transformers computes it (modeling_qwen2.py): to tell whether weights mean what they must."""
+"""Qwen2 and Qwen3 in numpy, as transformers computes them (modeling_qwen2.py, modeling_qwen3.py): to tell whether
+weights mean what they must."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ Array = NDArray[np.float32]
 def next_token_logits(config: Mapping[str, Any], weights: Mapping[str, Array], tokens: Sequence[int]) -> Array:
     """Give float32 (vocabulary,): what follows the tokens."""
     heads, key_value_heads = config["num_attention_heads"], config["num_key_value_heads"]
-    size = config["hidden_size"] // heads
+    size = config.get("head_dim", config["hidden_size"] // heads)
     length = len(tokens)
     frequencies = 1 / config["rope_theta"] ** (np.arange(0, size, 2) / size)
     angles = np.tile(np.outer(np.arange(length), frequencies), 2)
@@ -37,6 +38,8 @@ def next_token_logits(config: Mapping[str, Any], weights: Mapping[str, Array], t
             project(x, f"{layer}.self_attn.{name}_proj").reshape(length, count, size).transpose(1, 0, 2)
             for name, count in (("q", heads), ("k", key_value_heads), ("v", key_value_heads))
         )
+        if f"{layer}.self_attn.q_norm.weight" in weights:  # Qwen3
+            query, key = norm(query, f"{layer}.self_attn.q_norm"), norm(key, f"{layer}.self_attn.k_norm")
         key, value = (np.repeat(x, heads // key_value_heads, axis=0) for x in (rotate(key), value))
         scores = rotate(query) @ key.transpose(0, 2, 1) / np.sqrt(size)
         scores = np.where(np.tri(length, dtype=bool), scores, -np.inf)
@@ -49,4 +52,4 @@ def next_token_logits(config: Mapping[str, Any], weights: Mapping[str, Array], t
         hidden = hidden + project(
             gate / (1 + np.exp(-gate)) * project(x, f"{layer}.mlp.up_proj"), f"{layer}.mlp.down_proj"
         )
-    return norm(hidden, "model.norm")[-1] @ weights["model.embed_tokens.weight"].T
+    return norm(hidden, "model.norm")[-1] @ weights.get("lm_head.weight", weights["model.embed_tokens.weight"]).T

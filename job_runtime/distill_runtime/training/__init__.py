@@ -2,8 +2,9 @@
 
 Told apart by the process that a module runs in:
 
-* the stage's, without MindSpore. Pure: `architecture`, `schedule`, `configuration`, `weight_names`, `memory` (what a
-  device needs), `stall` (whether training hangs). Files: `tensors` (safetensors by their headers), `checkpoints`,
+* the stage's, without MindSpore. Pure: `architecture`, `qwen3` (its keys), `schedule`, `configuration`,
+  `weight_names`, `weight_layout` (what the network's weights are made of), `memory` (what a device needs), `stall`
+  (whether training hangs). Files: `tensors` (safetensors by their headers), `woven` (in pieces), `checkpoints`,
   `training_log`, `attempt_log`, `assignment`, `stopping` (the workers' agreement on when to). Checks: `inputs`,
   `divisions`, `claim`, `devices`, `findings` (of `yaml_check`), `looking_ahead` (all of them before a device is
   touched). Work: `attempt` (where it starts, what came of it), `waiting` (of nodes for each other), `node_training` (a

@@ -1,9 +1,10 @@
-"""The student's architecture: HuggingFace's config.json in, MindFormers' LlamaConfig out.
+"""The student's architecture: HuggingFace's config.json in, MindFormers' LlamaConfig out (Qwen3's: see `qwen3`).
 
 MindFormers' LlamaForCausalLM covers the models whose decoder layer is Llama's: rotary positions, RMS norm before
 attention and feed-forward, grouped-query attention, SwiGLU. Qwen2 and Qwen2.5 differ from Llama by a bias on query,
-key and value. Qwen3 (a norm on query and key), mixtures of experts and sliding windows are other layers; training
-them as if they were these would run and be wrong, so they are refused.
+key and value. Qwen3 has a norm on query and key, and heads of any width; MindFormers trains it by a network of its
+newer kind. Mixtures of experts and sliding windows are other layers; training them as if they were these would run and
+be wrong, so they are refused.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from distill_runtime.foundation.errors import WrongInput
 
 CONFIG_NAME = "config.json"
-SUPPORTED: Final = "qwen2 (Qwen2, Qwen2.5 and models distilled into them) and llama (Llama 2, 3, 3.1, 3.2)"
+SUPPORTED: Final = (
+    "qwen2 (Qwen2, Qwen2.5 and models distilled into them), qwen3 (dense Qwen3) and llama (Llama 2, 3, 3.1, 3.2)"
+)
+_MIXTURES: Final = frozenset({"qwen2_moe", "qwen3_moe", "mixtral"})
+_QWEN3_HEAD_DIM: Final = 128
+"""Where a Qwen3's config.json has no head_dim (transformers, configuration_qwen3.py)."""
 
 
 class RopeScaling(BaseModel):
@@ -43,7 +49,7 @@ class Architecture(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    model_type: Literal["qwen2", "llama"]
+    model_type: Literal["qwen2", "qwen3", "llama"]
     hidden_size: int = Field(ge=1)
     intermediate_size: int = Field(ge=1)
     num_hidden_layers: int = Field(ge=1)
@@ -61,6 +67,16 @@ class Architecture(BaseModel):
     mlp_bias: Literal[False] = False
     head_dim: int | None = None
     initializer_range: float = Field(default=0.02, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dense(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("model_type") in _MIXTURES:
+            raise ValueError(
+                f"{values['model_type']} is a mixture of experts; the weights of experts cannot be exported, nor what "
+                "they take of a device be estimated"
+            )
+        return values
 
     @model_validator(mode="before")
     @classmethod
@@ -84,17 +100,37 @@ class Architecture(BaseModel):
             raise ValueError("hidden_size is no multiple of num_attention_heads")
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError("num_attention_heads is no multiple of num_key_value_heads")
-        if self.head_dim not in (None, self.head_size):
+        if not self.newer and self.head_dim not in (None, self.head_size):
             raise ValueError(
                 f"head_dim {self.head_dim} is not hidden_size / num_attention_heads = {self.head_size}, "
                 "which MindFormers takes for granted"
             )
         return self
 
+    @model_validator(mode="after")
+    def _what_mindformers_reads_of_qwen3(self) -> Self:
+        """MindFormers' Qwen3 has neither of these, and would go on without (models/qwen3/modeling_qwen3_train.py)."""
+        for key in ("attention_bias", "rope_scaling"):
+            if self.newer and getattr(self, key):
+                raise ValueError(f"{key} is set, which MindFormers does not read of a Qwen3")
+        return self
+
+    @property
+    def newer(self) -> bool:
+        """Whether MindFormers has it as a network of its newer kind (`use_legacy: False`)."""
+        return self.model_type == "qwen3"
+
     @property
     def head_size(self) -> int:
         """Width of an attention head."""
+        if self.newer:
+            return self.head_dim or _QWEN3_HEAD_DIM
         return self.hidden_size // self.num_attention_heads
+
+    @property
+    def query_size(self) -> int:
+        """Width of all queries of a layer."""
+        return self.head_size * self.num_attention_heads
 
     @property
     def key_value_size(self) -> int:
@@ -105,6 +141,11 @@ class Architecture(BaseModel):
     def query_key_value_bias(self) -> bool:
         """Whether query, key and value are projected with a bias."""
         return self.model_type == "qwen2" or self.attention_bias
+
+    @property
+    def query_key_norm(self) -> bool:
+        """Whether each head's query and key are normed."""
+        return self.model_type == "qwen3"
 
     @property
     def attention_output_bias(self) -> bool:

@@ -3,7 +3,7 @@
 <output>.partial/training-log.jsonl  a line a step; becomes part of the artifact
 <output>.partial/attempts.jsonl      a line an attempt; becomes part of the artifact
 <output>.work/checkpoints/           see `checkpoints`
-<output>.work/initial/               base weights, where each worker needs its own copy of the names
+<output>.work/initial/               base weights as MindFormers names them, where it cannot load them as they are
 <output>.work/base/                  links to the base weights, where MindFormers writes beside what it loads
 <output>.work/stopping/              see `stopping`
 <output>.work/mindformers/           what MindFormers writes for itself
@@ -33,11 +33,14 @@ from distill_runtime.training.configuration import InitialState, build_configura
 from distill_runtime.training.inputs import TrainingInputs
 from distill_runtime.training.tensors import read_directory, write_index, write_tensors
 from distill_runtime.training.training_log import StepRecord
-from distill_runtime.training.weight_names import expected_shapes, to_mindformers
+from distill_runtime.training.weight_layout import weave, weight_layout
+from distill_runtime.training.weight_names import expected_shapes
 
 logger = logging.getLogger(__name__)
 
 CONFIGURATION_NAME: Final = "mindformers.yaml"
+_INITIAL_NAME: Final = "model.safetensors"
+"""One file however large it is: of several, MindSpore would have to be told which has what."""
 _LOSS_STEPS: Final = 10
 """Last steps whose mean is reported as the loss: one batch says little."""
 
@@ -129,26 +132,32 @@ def choose_start(
         return InitialState(path=checkpoint.load_path, resume=resume)
     if contract.model.initialization == "random":
         return InitialState()
-    if inputs.schedule.devices == 1:
-        return InitialState(path=inputs.model)
-    if contract.device_target == "Ascend":
-        return InitialState(path=paths.base, reshard=True)
-    return InitialState(path=paths.initial)
+    reshard = contract.device_target == "Ascend" and inputs.schedule.devices > 1
+    if inputs.architecture.newer or (contract.device_target == "CPU" and inputs.schedule.devices > 1):
+        return InitialState(path=paths.initial, reshard=reshard)
+    return InitialState(path=paths.base if reshard else inputs.model, reshard=reshard)
 
 
-def place_initial_weights(inputs: TrainingInputs, paths: RunPaths) -> None:
-    """Write the base weights where data-parallel workers on CPU load them from.
+def place_initial_weights(contract: TrainContract, inputs: TrainingInputs, paths: RunPaths) -> None:
+    """Write the base weights under MindFormers' names, and as its network has them.
 
-    MindFormers splits whole weights over its workers only by semi-automatic parallelism, which the CPU backend lacks.
-    So each worker gets a directory as if a checkpoint were resumed; they all link to one copy.
+    For a network of the newer kind always: MindFormers would do it itself, in a child of the first worker that holds
+    all weights in memory while the others wait with their devices (utils/load_checkpoint_utils.py, 1.8).
+
+    For data-parallel workers on CPU too: MindFormers splits whole weights over its workers only by semi-automatic
+    parallelism, which the CPU backend lacks. So each of them gets a directory as if a checkpoint were resumed; they all
+    link to one copy.
     """
-    names = expected_shapes(inputs.architecture)
-    tensors = {to_mindformers(name): tensor for name, tensor in read_directory(inputs.model).items() if name in names}
+    tensors = weave(weight_layout(inputs.architecture), read_directory(inputs.model))
     shutil.rmtree(paths.initial, ignore_errors=True)
+    paths.initial.mkdir(parents=True)
+    if contract.device_target == "Ascend" or inputs.schedule.devices == 1:
+        write_tensors(tensors, paths.initial / _INITIAL_NAME)
+        return
     for rank in range(inputs.schedule.devices):
         directory = paths.initial / f"rank_{rank}"
-        directory.mkdir(parents=True)
-        file = directory / "model.safetensors"
+        directory.mkdir()
+        file = directory / _INITIAL_NAME
         if rank == 0:
             write_tensors(tensors, file)
         else:

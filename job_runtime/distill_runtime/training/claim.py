@@ -47,7 +47,8 @@ def check_shared(contract: TrainContract, volume: Volume) -> None:
 def check_space(
     contract: TrainContract, inputs: TrainingInputs, configuration: Mapping[str, Any], volume: Volume
 ) -> None:
-    """Check that the checkpoints that are kept, the one that is being written and the exported weights find room.
+    """Check that the checkpoints that are kept, the one that is being written and the exported weights find room, and
+    of Qwen3 the base's weights as MindFormers names them.
 
     It is the least that they take: with the optimizer spread over devices that share the weights, one copy of all. What
     an earlier attempt has left of them has its room already.
@@ -63,15 +64,17 @@ def check_space(
         return
     checkpoint = checkpoint_bytes(contract, inputs, configuration)
     weights = exported_bytes(inputs)
+    placed = weights if inputs.architecture.newer and contract.model.initialization == "pretrained" else 0
     kept = contract.checkpoint.keep + (contract.checkpoint.export == "best")
     there = _bytes_in(work_directory(volume.resolve(contract.output)))
-    needed = (kept + 1) * checkpoint + weights - there
+    needed = (kept + 1) * checkpoint + weights + placed - there
     if needed > free:
         raise WrongInput(
             "ClaimTooSmall",
             f"the claim has {_gigabytes(free)} free, but the run takes {_gigabytes(needed)}"
             f"{' more' if there else ''}: {kept} checkpoints that are kept and one being written, of "
-            f"{_gigabytes(checkpoint)} each, and the exported weights, {_gigabytes(weights)}; enlarge the claim or "
+            f"{_gigabytes(checkpoint)} each, and the exported weights, {_gigabytes(weights)}"
+            f"{', as much as the copy of the base that MindFormers loads' if placed else ''}; enlarge the claim or "
             "remove what is not needed, or lower checkpoint.keep",
         )
 

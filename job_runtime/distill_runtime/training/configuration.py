@@ -17,13 +17,22 @@ from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.packing.description import IGNORED_LABEL
 from distill_runtime.training.architecture import LLAMA_CONFIG_SOURCES, Architecture, llama_config
 from distill_runtime.training.lora import pet_config
+from distill_runtime.training.qwen3 import (
+    OTHER_NAMES,
+    QWEN3_CONFIG_SOURCES,
+    QWEN3_KINDS,
+    QWEN3_PRECISE,
+    qwen3_config,
+)
 from distill_runtime.training.schedule import Schedule
 
 OWNED: Final[Mapping[str, str]] = {
     "seed": "training.seed",
     "run_mode": "nothing: the stage always fine-tunes",
+    "use_legacy": "nothing: it follows from model_type in the config.json of model.uri",
     "output_dir": "nothing: artifacts have their place on the volume",
     "load_checkpoint": "model.uri",
+    "pretrained_model_dir": "model.uri",
     "load_ckpt_format": "nothing: weights are safetensors",
     "use_legacy_format": "nothing: checkpoints are in the layout that the stage resumes from",
     "resume_training": "nothing: the stage resumes by itself",
@@ -54,10 +63,12 @@ OWNED: Final[Mapping[str, str]] = {
     # another one would be trained, and then be lost in the export or be computed differently by every server.
     **{
         f"model.model_config.{key}": f"{source} in the config.json of model.uri, which the exported model keeps,"
-        for key, source in LLAMA_CONFIG_SOURCES.items()
+        for key, source in {**LLAMA_CONFIG_SOURCES, **QWEN3_CONFIG_SOURCES, **OTHER_NAMES}.items()
     },
     "model.arch": "nothing: the network follows from the config.json of model.uri",
     "model.model_config.qkv_concat": "nothing: query, key and value are exported apart",
+    "model.model_config.use_contiguous_weight_layout_attention": "nothing: weights are in the layout that is exported",
+    "model.model_config.use_interleaved_weight_layout_mlp": "nothing: weights are in the layout that is exported",
     "model.model_config.pet_config": "training.lora",
     "model.model_config.moe_config": "nothing: mixtures of experts are not exported",
 }
@@ -152,7 +163,7 @@ def build_configuration(
 
     Raises:
         WrongInput: OverrideNotAllowed, for an override of a key that has its own field; WrongMindFormersValue, for one
-            that would do away with a mapping; LearningRateRises.
+            that would do away with a mapping; LearningRateRises; AdaptersNotSupported.
     """
     refuse_owned_overrides(contract.mindformers)
     training, parallelism = contract.training, contract.parallelism
@@ -186,7 +197,7 @@ def build_configuration(
     configuration = {
         "seed": training.seed,
         "run_mode": "finetune",
-        "use_legacy": True,
+        "use_legacy": not architecture.newer,
         "output_dir": str(output),
         "load_checkpoint": "" if start.path is None else str(start.path),
         "load_ckpt_format": "safetensors",
@@ -237,7 +248,7 @@ def build_configuration(
             "context_parallel": parallelism.context,
             "use_seq_parallel": parallelism.sequence,
             "micro_batch_num": parallelism.micro_batches,
-            "vocab_emb_dp": not ascend,
+            "vocab_emb_dp": not ascend and not architecture.newer,  # the newer networks know of no such thing
             "gradient_aggregation_group": 4,
         },
         "micro_batch_interleave_num": 1,
@@ -255,23 +266,7 @@ def build_configuration(
                 else {"runtime_num_threads": max(1, cpus // contract.devices_per_node)}
             ),
         },
-        "model": {
-            "arch": {"type": "LlamaForCausalLM"},
-            "model_config": {
-                **llama_config(architecture),
-                **(_ASCEND_MODEL if ascend else _CPU_MODEL),
-                **_PRECISE,
-                "use_eod_attn_mask_compression": compressed,
-                "batch_size": training.batch_size,
-                "seq_length": data.sequence_length,
-                "ignore_token_id": IGNORED_LABEL,
-                "qkv_concat": False,
-                "use_past": False,
-                # Labels are shifted by one when they are packed, so the network must not shift them again.
-                "input_sliced_sig": True,
-                **({} if training.lora is None else {"pet_config": pet_config(training.lora)}),
-            },
-        },
+        "model": _model(contract, architecture, data, compressed),
     }
     _refuse_lost_sections(configuration, contract.mindformers)
     merged = merge(configuration, contract.mindformers)
@@ -283,21 +278,55 @@ def build_configuration(
 def inference_config(
     architecture: Architecture, device_target: DeviceTarget, batch_size: int, sequence_length: int
 ) -> dict[str, Any]:
-    """Give the keys of LlamaConfig for a network that predicts, with the arithmetic that it was trained with.
+    """Give the model_config of a network that predicts, with the arithmetic that it was trained with.
 
     Args:
         sequence_length: of the mask that the network makes for itself, a matrix; sequences that come with one of their
             own may have any length that the model has positions for.
     """
-    return {
-        **llama_config(architecture),
-        **(_ASCEND_MODEL if device_target == "Ascend" else _CPU_MODEL),
-        **_PRECISE,
-        "batch_size": batch_size,
-        "seq_length": sequence_length,
+    keys = _network(architecture, device_target) | {"batch_size": batch_size, "seq_length": sequence_length}
+    return keys if architecture.newer else keys | {"qkv_concat": False, "use_past": False}
+
+
+def _model(contract: TrainContract, architecture: Architecture, data: TrainingData, compressed: bool) -> dict[str, Any]:
+    """Give the section of the network.
+
+    Args:
+        compressed: whether the attention mask is given as the ends of the samples.
+
+    Raises:
+        WrongInput: AdaptersNotSupported.
+    """
+    keys = _network(architecture, contract.device_target) | {
+        "use_eod_attn_mask_compression": compressed,
+        "batch_size": contract.training.batch_size,
+        "seq_length": data.sequence_length,
+        "ignore_token_id": IGNORED_LABEL,
+    }
+    lora = contract.training.lora
+    if architecture.newer:
+        if lora is not None:
+            raise WrongInput(
+                "AdaptersNotSupported",
+                f"training.lora adapts Qwen2, Qwen2.5 and Llama; model.uri is a {architecture.model_type}, whose "
+                "network has other layers: leave training.lora out, or take another model",
+            )
+        return {"model_config": keys}
+    older = {
         "qkv_concat": False,
         "use_past": False,
+        # Labels are shifted by one when they are packed, so the network must not shift them again.
+        "input_sliced_sig": True,
+        **({} if lora is None else {"pet_config": pet_config(lora)}),
     }
+    return {"arch": {"type": "LlamaForCausalLM"}, "model_config": keys | older}
+
+
+def _network(architecture: Architecture, device_target: DeviceTarget) -> dict[str, Any]:
+    """Give what of model_config the architecture decides, and the arithmetic."""
+    if architecture.newer:
+        return {**qwen3_config(architecture), **QWEN3_KINDS[device_target], **QWEN3_PRECISE}
+    return {**llama_config(architecture), **(_ASCEND_MODEL if device_target == "Ascend" else _CPU_MODEL), **_PRECISE}
 
 
 def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -11,8 +10,10 @@ from distill_runtime.process import child_process
 from distill_runtime.training.architecture import CONFIG_NAME, Architecture
 from distill_runtime.training.end_token import EndToken, stop_at
 from distill_runtime.training.lora import Adapted
-from distill_runtime.training.tensors import Tensor, read_directory, read_tensors, write_sharded
-from distill_runtime.training.weight_names import check_shapes, to_huggingface
+from distill_runtime.training.low_rank import Updated
+from distill_runtime.training.tensors import Content, read_directory, read_tensors, write_sharded
+from distill_runtime.training.weight_layout import unweave, weight_layout
+from distill_runtime.training.weight_names import check_shapes
 
 SHARD_BYTES: Final = 5 * 10**9
 """Largest weights file, as HuggingFace's own tools write them."""
@@ -35,9 +36,9 @@ _COPIED: Final = (
 )
 _DTYPES: Final[Mapping[str, str]] = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 """Of PyTorch, as config.json has them, and of safetensors."""
+_TIED: Final = "lm_head.weight"
 _DTYPE_KEYS: Final = ("torch_dtype", "dtype")
 """What config.json calls the weights' dtype: until transformers 4.55, and since."""
-_TIED: Final = "lm_head.weight"
 
 
 def export_model(
@@ -66,10 +67,10 @@ def export_model(
         WrongInput: WeightsMismatch, if the checkpoint is not one of this architecture; WeightsTooLarge, if a weight is
             beyond what the base's dtype can hold.
     """
-    tensors = trained_weights(weights)
+    tensors = trained_weights(weights, architecture)
     if adapted is not None:
         updates = adapted.updates(weights, architecture)
-        tensors |= {name: replace(tensors[name], update=update) for name, update in updates.items() if name in tensors}
+        tensors |= {name: Updated(tensors[name], update) for name, update in updates.items() if name in tensors}
         adapted.write(updates, target)
     if architecture.tie_word_embeddings:
         # The same as the embedding; HuggingFace leaves it out, and so would a reader's tied layer.
@@ -120,13 +121,12 @@ def unify_checkpoint(checkpoint: Path, strategies: Path, target: Path, logs: Pat
     return sorted(target.glob("*.safetensors"))
 
 
-def trained_weights(files: list[Path]) -> dict[str, Tensor]:
+def trained_weights(files: list[Path], architecture: Architecture) -> dict[str, Content]:
     """Find the weights in checkpoint files, by their HuggingFace names, in the order in which they are stored."""
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        for name, tensor in read_tensors(file).items():
-            try:
-                tensors[to_huggingface(name)] = tensor
-            except KeyError:
-                continue  # a state of the optimizer or of the loop
-    return tensors
+    layout = weight_layout(architecture)
+    return {
+        name: content
+        for file in files
+        for stored, tensor in read_tensors(file).items()
+        for name, content in unweave(layout, stored, tensor)
+    }

@@ -26,7 +26,8 @@ def expected_bytes(contract: TrainContract, inputs: TrainingInputs, checkpoint: 
     model = exported_bytes(inputs)
     if not has_parts(contract, checkpoint):
         return model
-    widths = (tensor.bytes // math.prod(tensor.shape) for tensor in trained_weights([checkpoint.files[0]]).values())
+    parts = trained_weights([checkpoint.files[0]], inputs.architecture)
+    widths = (part.written_bytes // math.prod(part.shape) for part in parts.values())
     parameters = sum(math.prod(shape) for shape in expected_shapes(inputs.architecture).values())
     return model + max(widths, default=0) * parameters
 

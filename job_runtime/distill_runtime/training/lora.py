@@ -16,7 +16,8 @@ from typing import Any, Final
 from distill_runtime.contract import Lora
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.architecture import Architecture
-from distill_runtime.training.tensors import LowRankUpdate, Tensor, read_tensors, write_tensors
+from distill_runtime.training.low_rank import LowRankUpdate
+from distill_runtime.training.tensors import Content, Tensor, read_tensors, write_tensors
 from distill_runtime.training.weight_names import adapter_in_huggingface, expected_shapes, module_in_mindformers
 
 ADAPTER_DIRECTORY: Final = "adapter"
@@ -101,7 +102,7 @@ class Adapted:
         """
         directory = target / ADAPTER_DIRECTORY
         directory.mkdir(exist_ok=True)
-        tensors: dict[str, Tensor] = {}
+        tensors: dict[str, Content] = {}
         for name, update in updates.items():
             module = f"base_model.model.{name.removesuffix(_WEIGHT)}"
             tensors |= {f"{module}.lora_A.weight": update.down, f"{module}.lora_B.weight": update.up}

@@ -47,7 +47,7 @@ def train_on_node(
         start = choose_start(contract, inputs, paths, resumption.checkpoint).path
         stopping.reset()
         if start == paths.initial:
-            place_initial_weights(inputs, paths)
+            place_initial_weights(contract, inputs, paths)
         elif start == paths.base:
             link_base_weights(inputs, paths)
     progress = StepProgress(

@@ -5,25 +5,57 @@ a JSON object of name to dtype, shape and offsets into what follows; the tensors
 """
 
 import json
-import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, cast
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Final, Protocol, Self, cast
 
 from distill_runtime.foundation.errors import WrongInput
-from distill_runtime.training.rounding import TooLarge, round_values, widen_values
+from distill_runtime.training.rounding import TooLarge, round_values
 
 _LENGTH: Final = struct.Struct("<Q")
 _METADATA: Final = "__metadata__"
 _HEADER_LIMIT: Final = 100_000_000
 """Longest header in bytes; the reference implementation's own limit."""
-_COPY_BYTES: Final = 16 << 20
-_ROUNDED: Final = (("F32", "F16"), ("F32", "BF16"))
+COPY_BYTES: Final = 16 << 20
+"""How much of a tensor is held at once."""
+ROUNDED: Final = (("F32", "F16"), ("F32", "BF16"))
+"""From which dtype to which values are rounded."""
+
+
+Chunk = bytes
+"""Some of a tensor's bytes; `Tensor` has a field of that name."""
+
+
+class Content(Protocol):
+    """A tensor that can be written, wherever its bytes are."""
+
+    @property
+    def dtype(self) -> str:
+        """Of its values, as safetensors calls it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of it."""
+
+    @property
+    def rounded_to(self) -> str | None:
+        """Dtype that its values are rounded to when it is written; None leaves them as they are."""
+
+    @property
+    def written_dtype(self) -> str:
+        """Dtype of its values when it is written."""
+
+    @property
+    def written_bytes(self) -> int:
+        """Bytes that it has when it is written."""
+
+    def rounded(self, dtype: str) -> Self:
+        """Have float32 values written as F16 or BF16; others stay as they are, as everything does for F32."""
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Read it in pieces of whole values, before they are rounded."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +69,6 @@ class Tensor:
         start: where it starts in the file.
         bytes: how many it has there.
         rounded_to: dtype that its values are rounded to when it is written; None leaves them as they are.
-        update: what is added to it when it is written.
     """
 
     file: Path
@@ -46,41 +77,31 @@ class Tensor:
     start: int
     bytes: int
     rounded_to: str | None = None
-    update: "LowRankUpdate | None" = None
 
     def rounded(self, dtype: str) -> "Tensor":
         """Have float32 values written as F16 or BF16; others stay as they are, as everything does for F32."""
-        return replace(self, rounded_to=dtype) if (self._updated_dtype, dtype) in _ROUNDED else self
+        return replace(self, rounded_to=dtype) if (self.dtype, dtype) in ROUNDED else self
 
     @property
     def written_dtype(self) -> str:
         """Dtype of its values when it is written."""
-        return self.rounded_to or self._updated_dtype
+        return self.rounded_to or self.dtype
 
     @property
     def written_bytes(self) -> int:
         """Bytes that it has when it is written."""
-        updated = self.bytes if self.update is None else 4 * math.prod(self.shape)
-        return updated if self.rounded_to is None else updated // 2
+        return self.bytes if self.rounded_to is None else self.bytes // 2
 
-    @property
-    def _updated_dtype(self) -> str:
-        return self.dtype if self.update is None else "F32"
-
-
-@dataclass(frozen=True)
-class LowRankUpdate:
-    """A product of two small matrices, which is added in float32 to a matrix of the shape (outputs, inputs).
-
-    Attributes:
-        up: of the shape (outputs, rank).
-        down: of the shape (rank, inputs).
-        scale: of the product.
-    """
-
-    up: Tensor
-    down: Tensor
-    scale: float
+    def chunks(self) -> Iterator[Chunk]:
+        """Read it in pieces of whole values, before they are rounded."""
+        with self.file.open("rb") as source:
+            source.seek(self.start)
+            for start in range(0, self.bytes, COPY_BYTES):
+                wanted = min(COPY_BYTES, self.bytes - start)
+                chunk = source.read(wanted)
+                if len(chunk) < wanted:
+                    raise TornFile(f"{self.file} ended {self.bytes - start - len(chunk)} bytes early")
+                yield chunk
 
 
 class TornFile(ValueError):  # noqa: N818 - says what the file is
@@ -134,7 +155,7 @@ def read_directory(directory: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def write_sharded(tensors: Mapping[str, Tensor], directory: Path, shard_bytes: int) -> list[Path]:
+def write_sharded(tensors: Mapping[str, Content], directory: Path, shard_bytes: int) -> list[Path]:
     """Copy tensors into a model directory under new names, in files of at most `shard_bytes` each.
 
     One file is called model.safetensors; several are numbered and listed in model.safetensors.index.json, as
@@ -163,7 +184,7 @@ def write_index(file_of: Mapping[str, str], total_bytes: int, directory: Path) -
     (directory / "model.safetensors.index.json").write_text(text, encoding="utf-8")
 
 
-def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+def write_tensors(tensors: Mapping[str, Content], path: Path) -> None:
     """Copy tensors into one file under the names they are given.
 
     Raises:
@@ -183,38 +204,8 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     with path.open("wb") as target:
         target.write(_LENGTH.pack(len(text)) + text)
         for name, tensor in tensors.items():
-            for chunk in _updated_chunks(tensor):
+            for chunk in tensor.chunks():
                 target.write(chunk if tensor.rounded_to is None else _round(chunk, name, tensor.rounded_to))
-
-
-def _updated_chunks(tensor: Tensor) -> Iterator[bytes]:
-    """Read a tensor, with what is added to it, in pieces of whole values."""
-    if tensor.update is None:
-        yield from _chunks(tensor, _COPY_BYTES)
-        return
-    up, down = _read_matrix(tensor.update.up), _read_matrix(tensor.update.down)
-    row = tensor.bytes // tensor.shape[0]
-    rows = max(1, _COPY_BYTES // row)
-    for first, chunk in zip(range(0, tensor.shape[0], rows), _chunks(tensor, rows * row), strict=True):
-        values = widen_values(chunk, tensor.dtype).reshape(-1, tensor.shape[1])
-        product = np.float32(tensor.update.scale) * (up[first : first + rows] @ down)
-        yield bytes(np.asarray(values + product, "<f4").data)
-
-
-def _read_matrix(tensor: Tensor) -> NDArray[np.float32]:
-    return widen_values(b"".join(_chunks(tensor, _COPY_BYTES)), tensor.dtype).reshape(tensor.shape)
-
-
-def _chunks(tensor: Tensor, size: int) -> Iterator[bytes]:
-    """Read a tensor in pieces of `size` bytes, which are whole values."""
-    with tensor.file.open("rb") as source:
-        source.seek(tensor.start)
-        for start in range(0, tensor.bytes, size):
-            wanted = min(size, tensor.bytes - start)
-            chunk = source.read(wanted)
-            if len(chunk) < wanted:
-                raise TornFile(f"{tensor.file} ended {tensor.bytes - start - len(chunk)} bytes early")
-            yield chunk
 
 
 def _round(chunk: bytes, name: str, dtype: str) -> bytes:
@@ -228,8 +219,8 @@ def _round(chunk: bytes, name: str, dtype: str) -> bytes:
         ) from error
 
 
-def _split(tensors: Mapping[str, Tensor], shard_bytes: int) -> Iterator[dict[str, Tensor]]:
-    shard: dict[str, Tensor] = {}
+def _split(tensors: Mapping[str, Content], shard_bytes: int) -> Iterator[dict[str, Content]]:
+    shard: dict[str, Content] = {}
     size = 0
     for name, tensor in tensors.items():
         if shard and size + tensor.written_bytes > shard_bytes:

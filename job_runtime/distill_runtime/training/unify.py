@@ -5,7 +5,6 @@ MindSpore. It needs no device.
 """
 
 import sys
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -13,7 +12,8 @@ from typing import Any, Final
 from distill_runtime.contract import EXIT_DONE
 from distill_runtime.process.child_process import end_with_parent
 from distill_runtime.training import patching
-from distill_runtime.training.weight_names import adapter_in_huggingface, to_huggingface
+from distill_runtime.training.weight_layout import is_weight
+from distill_runtime.training.weight_names import is_adapter
 
 _MERGED_NAME: Final = "strategy.ckpt"
 
@@ -55,18 +55,14 @@ def main(checkpoint: Path, strategies: Path, target: Path) -> int:
         src_strategy_file=str(merged),
         dst_dir=str(target),
         max_process_num=_PROCESSES,
-        choice_func=_is_weight,
+        choice_func=_is_exported,
     )
     return EXIT_DONE
 
 
-def _is_weight(name: str) -> bool:
-    """Tell a weight, or a matrix of an adapter, from a state of the optimizer, which takes twice the room."""
-    for translate in (to_huggingface, adapter_in_huggingface):
-        with suppress(KeyError):
-            translate(name)
-            return True
-    return False
+def _is_exported(name: str) -> bool:
+    """Tell weights and adapters from the optimizer's states, which take twice the room."""
+    return is_weight(name) or is_adapter(name)
 
 
 if __name__ == "__main__":

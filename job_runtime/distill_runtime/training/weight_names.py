@@ -1,4 +1,4 @@
-"""The names and shapes of a model's weights, in HuggingFace's terms and in MindFormers'."""
+"""The names and shapes of a model's weights, in HuggingFace's terms and in those of MindFormers' Llama."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -50,6 +50,11 @@ def to_huggingface(name: str) -> str:
     )
 
 
+def is_adapter(name: str) -> bool:
+    """Tell a matrix of a low-rank adapter, by MindFormers' name."""
+    return _ADAPTER.fullmatch(name) is not None
+
+
 def adapter_in_huggingface(name: str) -> tuple[str, str]:
     """Give the module that a matrix of a low-rank adapter belongs to, by its HuggingFace name, and which it is, a or b.
 
@@ -70,13 +75,14 @@ def module_in_mindformers(projection: str) -> str:
 
 def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """Give the name and shape of every weight, as HuggingFace stores them."""
-    hidden, key_value, inner = architecture.hidden_size, architecture.key_value_size, architecture.intermediate_size
+    hidden, inner = architecture.hidden_size, architecture.intermediate_size
+    query, key_value = architecture.query_size, architecture.key_value_size
     layer: dict[str, tuple[int, ...]] = {
         "input_layernorm.weight": (hidden,),
-        "self_attn.q_proj.weight": (hidden, hidden),
+        "self_attn.q_proj.weight": (query, hidden),
         "self_attn.k_proj.weight": (key_value, hidden),
         "self_attn.v_proj.weight": (key_value, hidden),
-        "self_attn.o_proj.weight": (hidden, hidden),
+        "self_attn.o_proj.weight": (hidden, query),
         "post_attention_layernorm.weight": (hidden,),
         "mlp.gate_proj.weight": (inner, hidden),
         "mlp.up_proj.weight": (inner, hidden),
@@ -84,12 +90,14 @@ def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     }
     if architecture.query_key_value_bias:
         layer |= {
-            "self_attn.q_proj.bias": (hidden,),
+            "self_attn.q_proj.bias": (query,),
             "self_attn.k_proj.bias": (key_value,),
             "self_attn.v_proj.bias": (key_value,),
         }
     if architecture.attention_output_bias:
         layer["self_attn.o_proj.bias"] = (hidden,)
+    if architecture.query_key_norm:
+        layer |= {f"self_attn.{name}_norm.weight": (architecture.head_size,) for name in "qk"}
     shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (architecture.vocab_size, hidden)}
     for number in range(architecture.num_hidden_layers):
         shapes |= {f"model.layers.{number}.{name}": shape for name, shape in layer.items()}

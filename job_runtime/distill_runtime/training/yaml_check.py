@@ -27,6 +27,7 @@ from mindformers.core.context.validators import execute_validator
 from mindformers.core.lr import build_lr
 from mindformers.core.optim import build_optim
 from mindformers.core.parallel_config import build_parallel_config
+from mindformers.parallel_core import transformer_config_utils
 from mindformers.tools.check_rules import check_rules
 from mindformers.tools.register import MindFormerConfig, MindFormerRegister
 from mindspore import context as mindspore_context
@@ -34,7 +35,7 @@ from mindspore import context as mindspore_context
 from distill_runtime.contract import EXIT_DONE
 from distill_runtime.process.child_process import end_with_parent
 from distill_runtime.training.findings import Finding, Findings, findings_file
-from distill_runtime.training.yaml_names import DATASETS, REGISTRIES, keys_of, section_of, shape_of, types_of
+from distill_runtime.training.yaml_names import DATASETS, REGISTRIES, class_of, keys_of, section_of, shape_of, types_of
 
 _REFUSALS: Final = (KeyError, TypeError, ValueError)
 """What MindFormers and MindSpore raise of a value that they do not take. Anything else is no word about the YAML."""
@@ -91,7 +92,7 @@ def _look_at(
 
 
 def _look_below(values: Mapping[str, Any], place: str, shown: str, task: str | None) -> Iterator[Finding]:
-    type_name = task if place in DATASETS else values.get("type")
+    type_name = task if place in DATASETS else class_of(place, values)
     if place in REGISTRIES and "auto_register" not in values:
         types = types_of(place)
         if type_name is not None and type_name not in types:
@@ -172,9 +173,27 @@ def _build_optimizer(configuration: Any) -> None:
 
 def _build_model_configuration(configuration: Any) -> None:
     settings = dict(configuration.model.model_config)
-    registered = MindFormerRegister.registry["config"].get(settings.pop("type", None))
-    if registered is not None:
-        registered(**settings, parallel_config=configuration.parallel_config)
+    registered = MindFormerRegister.registry["config"].get(class_of("model.model_config", settings))
+    settings.pop("type", None)
+    if registered is None:
+        return
+    built = registered(**settings, parallel_config=configuration.parallel_config)
+    if not configuration.use_legacy:
+        _build_transformer_configuration(built)
+
+
+def _build_transformer_configuration(built: Any) -> None:
+    """Have the configuration taken of which a network of the newer kind is made.
+
+    Raises:
+        ValueError: for what MindFormers does not take. It raises a RuntimeError and remembers what was wrong.
+    """
+    try:
+        transformer_config_utils.convert_to_transformer_config(built)
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+    finally:
+        transformer_config_utils.ERROR_LOG.clear()
 
 
 def _refusal(section: str, error: Exception) -> Finding:

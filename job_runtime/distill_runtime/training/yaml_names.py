@@ -22,7 +22,12 @@ from typing import Any, Final
 import datasets
 import mindformers
 from mindformers.core.context.build_context import MFContextOperator
+from mindformers.parallel_core.transformer_config_utils import (
+    COMMON_CONFIG_MAPPING,
+    scatter_multi_mapping_keys_to_mapping,
+)
 from mindformers.tools.register import MindFormerRegister
+from mindformers.tools.register.register import NEW_CLASS_PREFIX
 from mindformers.tools.register.template import CONFIG_NAME_TO_CLASS, ListConfig
 from mindspore import context as mindspore_context
 from mindspore._c_expression import ms_ctx_param
@@ -37,6 +42,8 @@ _TOP_LEVEL_READERS: Final = ("trainer", "core/context")
 _LOADERS: Final = "dataset"
 """The package of data sets and loaders; loaders pass on to each other, and to `datasets`, what they do not know."""
 _ANY_REGISTRATION: Final = frozenset({"type", "auto_register"})
+_KINDS: Final = frozenset({"model_type", "architectures"})
+"""By which MindFormers finds a newer network and its configuration."""
 _ITSELF: Final = frozenset({"self", "cls"})
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_]\w*")
 
@@ -57,6 +64,7 @@ REGISTRIES: Final = {
     "model.model_config": "config",
 }
 """Where a `type` stands, and the registry that has the classes it may name."""
+_NETWORK: Final = "model.model_config"
 DATASETS: Final = ("train_dataset", "eval_dataset")
 """Sections that become arguments of the class which their task names."""
 
@@ -64,6 +72,18 @@ DATASETS: Final = ("train_dataset", "eval_dataset")
 def types_of(path: str) -> frozenset[str]:
     """Give the names that the `type` of a place may have."""
     return frozenset(MindFormerRegister.registry[REGISTRIES[path]])
+
+
+def class_of(path: str, values: Mapping[str, Any]) -> str | None:
+    """Name the registered class that a mapping is for; None if it names none.
+
+    A network of the newer kind is known by the `model_type` of its configuration.
+    """
+    if path == _NETWORK and "type" not in values:
+        key = (REGISTRIES[path], f"{NEW_CLASS_PREFIX}{values.get('model_type')}")
+        newer: str | None = MindFormerRegister.search_names_map.get(key)
+        return newer
+    return values.get("type")
 
 
 def keys_of(path: str, type_name: str | None) -> frozenset[str] | None:
@@ -82,6 +102,8 @@ def keys_of(path: str, type_name: str | None) -> frozenset[str] | None:
     if REGISTRIES.get(path) == "dataset_loader":
         return _loader_keys() | _ANY_REGISTRATION
     if path in REGISTRIES:
+        if type_name is not None and type_name.startswith(NEW_CLASS_PREFIX):
+            return _newer_network_keys(type_name)
         names = _class_keys(REGISTRIES[path], type_name) | _ANY_REGISTRATION | _read(path.rpartition(".")[2])
         return names if template is None else names | _template(section)
     return _template(section) if template is not None and template._raise_error_for_unexpected_key else None
@@ -117,6 +139,18 @@ def _model() -> frozenset[str]:
 
 def _parallel() -> frozenset[str]:
     return _template("parallel") | frozenset(_set_auto_parallel_context_func_map) | _read("parallel")
+
+
+def _newer_network_keys(type_name: str) -> frozenset[str]:
+    """Give the arguments of a newer network's configuration, and what TransformerConfig takes under all of its names.
+
+    The network is built of the latter, and MindFormers refuses what it does not know of it (parallel_core/
+    transformer_config_utils.py).
+    """
+    registered = MindFormerRegister.registry[REGISTRIES[_NETWORK]][type_name]
+    kinds = _arguments(registered).items()
+    named = {name for name, kind in kinds if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    return frozenset(named | set(scatter_multi_mapping_keys_to_mapping(COMMON_CONFIG_MAPPING)) | _KINDS)
 
 
 def _context() -> frozenset[str]:

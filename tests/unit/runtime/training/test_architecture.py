@@ -14,6 +14,7 @@ from distill_runtime.training.architecture import (
     llama_config,
     read_architecture,
 )
+from distill_runtime.training.qwen3 import OTHER_NAMES, QWEN3_CONFIG_SOURCES, qwen3_config
 from distill_runtime.training.weight_names import expected_shapes
 
 QWEN_2_5_7B = {
@@ -31,6 +32,24 @@ QWEN_2_5_7B = {
     "use_sliding_window": False,
     "sliding_window": 131072,
     "torch_dtype": "bfloat16",
+}
+QWEN_3_0_6B = {
+    "model_type": "qwen3",
+    "hidden_size": 1024,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "vocab_size": 151936,
+    "max_position_embeddings": 40960,
+    "rms_norm_eps": 1e-06,
+    "rope_theta": 1000000,
+    "tie_word_embeddings": True,
+    "attention_bias": False,
+    "max_window_layers": 28,
+    "sliding_window": None,
+    "use_sliding_window": False,
 }
 LLAMA_3_1_8B = {
     "model_type": "llama",
@@ -112,7 +131,18 @@ def test_rotary_positions_that_are_not_clear_are_refused(tmp_path: Path, changes
     assert said in refused.value.message
 
 
-@pytest.mark.parametrize(("config", "parameters"), [(QWEN_2_5_7B, 7_615_616_512), (LLAMA_3_1_8B, 8_030_261_248)])
+def test_qwen_3_has_heads_of_their_own_width(tmp_path: Path) -> None:
+    architecture = read_architecture(write(tmp_path, QWEN_3_0_6B))
+    assert (architecture.query_size, architecture.key_value_size, architecture.hidden_size) == (2048, 1024, 1024)
+    without = {key: value for key, value in QWEN_3_0_6B.items() if key != "head_dim"}
+    assert read_architecture(write(tmp_path, without)).head_size == 128  # transformers' own default
+    assert qwen3_config(architecture)["head_dim"] == 128
+
+
+@pytest.mark.parametrize(
+    ("config", "parameters"),
+    [(QWEN_2_5_7B, 7_615_616_512), (LLAMA_3_1_8B, 8_030_261_248), (QWEN_3_0_6B, 596_049_920)],
+)
 def test_the_published_number_of_parameters(config: dict[str, object], parameters: int) -> None:
     shapes = expected_shapes(Architecture.model_validate(config))
     count = 0
@@ -127,7 +157,13 @@ def test_the_published_number_of_parameters(config: dict[str, object], parameter
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"model_type": "qwen3"}, "model_type"),
+        ({"model_type": "qwen3_moe"}, "qwen3_moe is a mixture of experts; the weights of experts cannot be exported"),
+        ({"model_type": "qwen3", "attention_bias": True}, "attention_bias is set, which MindFormers does not read"),
+        (
+            {"model_type": "qwen3", "rope_scaling": LLAMA_3_1_8B["rope_scaling"]},
+            "rope_scaling is set, which MindFormers does not read of a Qwen3",
+        ),
+        ({"model_type": "qwen3", "use_sliding_window": True}, "use_sliding_window"),
         ({"model_type": "mixtral"}, "qwen2 (Qwen2, Qwen2.5"),
         ({"use_sliding_window": True}, "use_sliding_window"),
         ({"hidden_act": "gelu"}, "hidden_act"),
@@ -152,4 +188,7 @@ def test_a_directory_without_config_is_no_model(tmp_path: Path) -> None:
 
 def test_every_key_is_decided_by_one_of_config_json() -> None:
     assert LLAMA_CONFIG_SOURCES.keys() == llama_config(Architecture.model_validate(LLAMA_3_1_8B)).keys()
-    assert set(LLAMA_CONFIG_SOURCES.values()) <= Architecture.model_fields.keys()
+    assert QWEN3_CONFIG_SOURCES.keys() == qwen3_config(Architecture.model_validate(QWEN_3_0_6B)).keys()
+    assert not OTHER_NAMES.keys() & QWEN3_CONFIG_SOURCES.keys()
+    for sources in (LLAMA_CONFIG_SOURCES, QWEN3_CONFIG_SOURCES, OTHER_NAMES):
+        assert set(sources.values()) <= Architecture.model_fields.keys()

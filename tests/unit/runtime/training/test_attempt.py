@@ -1,6 +1,7 @@
 """Where an attempt starts, what its workers are told, and how a run is summed up."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,10 +9,10 @@ import numpy as np
 import pytest
 import yaml
 from safetensors.numpy import load_file, save_file
-from support.student import CONFIG, train_contract, write_student, write_weights
+from support.student import CONFIG, QWEN3, train_contract, write_student, write_weights
 
 from distill_runtime.contract import ArtifactReference, ModelSource, Parallelism, TrainContract, Training
-from distill_runtime.training.architecture import Architecture
+from distill_runtime.training.architecture import Architecture, read_architecture
 from distill_runtime.training.attempt import (
     RunPaths,
     choose_start,
@@ -26,6 +27,7 @@ from distill_runtime.training.configuration import InitialState, TrainingData
 from distill_runtime.training.inputs import TrainingInputs
 from distill_runtime.training.schedule import plan_schedule
 from distill_runtime.training.training_log import StepRecord
+from distill_runtime.training.weight_layout import weight_layout
 from distill_runtime.training.weight_names import expected_shapes, to_mindformers
 
 DATASET = ArtifactReference(uri="packed", digest="sha256:" + "0" * 64)
@@ -70,6 +72,31 @@ def test_a_run_starts_from_what_there_is(paths: RunPaths) -> None:
         assert choose_start(contract, inputs(contract), paths, saved) == expected
 
 
+@pytest.mark.parametrize(
+    ("target", "devices", "files", "reshard"),
+    [
+        ("CPU", 1, ["model.safetensors"], False),
+        ("CPU", 2, ["rank_0/model.safetensors", "rank_1/model.safetensors"], False),
+        ("Ascend", 1, ["model.safetensors"], False),
+        ("Ascend", 2, ["model.safetensors"], True),
+    ],
+)
+def test_a_qwen3_starts_from_a_copy_as_its_network_has_the_weights(
+    paths: RunPaths, tmp_path: Path, target: str, devices: int, files: list[str], reshard: bool
+) -> None:
+    student = write_student(tmp_path / "student", **QWEN3)
+    write_weights(student)
+    architecture = read_architecture(student)
+    contract = train_contract(DATASET, device_target=target, devices_per_node=devices, **PRETRAINED)
+    read = replace(inputs(contract, student), architecture=architecture)
+    assert choose_start(contract, read, paths, None) == InitialState(path=paths.initial, reshard=reshard)
+    place_initial_weights(contract, read, paths)
+    placed = sorted(paths.initial.rglob("*.safetensors"))
+    assert [str(file.relative_to(paths.initial)) for file in placed] == files
+    for file in placed:
+        assert load_file(file).keys() == weight_layout(architecture).keys()
+
+
 def test_a_checkpoint_comes_before_everything(paths: RunPaths) -> None:
     contract = train_contract(DATASET, **PRETRAINED)
     one = checkpoint("model-1_7.safetensors")
@@ -85,7 +112,7 @@ def test_each_worker_on_cpu_finds_the_base_weights_under_its_rank(paths: RunPath
     weights = write_weights(student)
     contract = train_contract(DATASET, devices_per_node=2, **PRETRAINED)
     for _ in range(2):  # a second attempt finds what the first one left
-        place_initial_weights(inputs(contract, student), paths)
+        place_initial_weights(contract, inputs(contract, student), paths)
     for rank in (0, 1):
         placed = load_file(paths.initial / f"rank_{rank}" / "model.safetensors")
         assert placed.keys() == {to_mindformers(name) for name in weights}

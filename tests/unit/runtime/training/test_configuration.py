@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.architectures import QWEN_2_5_7B
+from support.architectures import QWEN_2_5_7B, QWEN_3_8B
 from support.student import CONFIG, train_contract
 
 from distill_runtime.contract import ArtifactReference, ModelSource, Parallelism, Recompute, TrainContract, Training
@@ -19,6 +19,7 @@ from distill_runtime.training.configuration import (
     compresses_mask,
     merge,
 )
+from distill_runtime.training.qwen3 import OTHER_NAMES, qwen3_config
 from distill_runtime.training.schedule import plan_schedule
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -65,6 +66,19 @@ def test_qwen_2_5_7b_on_eight_npus(check_golden: Callable[[str, dict], None]) ->
     )
     start = InitialState(path=Path("/data/Qwen2.5-7B"), reshard=True)
     check_golden("ascend.yaml", build(contract, QWEN_2_5_7B, 32768, start))
+
+
+def test_qwen_3_8b_on_eight_npus(check_golden: Callable[[str, dict], None]) -> None:
+    contract = train_contract(
+        DATASET,
+        model=ModelSource(uri="Qwen3-8B"),
+        training=Training(),
+        parallelism=Parallelism(tensor=4, pipeline=2, sequence=True, micro_batches=8),
+        device_target="Ascend",
+        devices_per_node=8,
+    )
+    start = InitialState(path=Path("/data/trained.work/initial"), reshard=True)
+    check_golden("ascend-qwen3.yaml", build(contract, QWEN_3_8B, 32768, start))
 
 
 @pytest.fixture
@@ -218,6 +232,7 @@ def test_an_override_does_away_with_no_mapping_that_is_written(overrides: dict, 
         ({"runner_config": {"epochs": 5}}, "mindformers.runner_config.epochs: set training.epochs instead"),
         ({"parallel_config": {"model_parallel": 2}}, "set parallelism.tensor instead"),
         ({"load_checkpoint": "/x"}, "set model.uri instead"),
+        ({"use_legacy": False}, "follows from model_type in the config.json"),
         ({"resume_training": True}, "the stage resumes by itself"),
         # What cannot be logged: ten steps as one, seven outputs of a step, a loss that is divided already.
         ({"runner_config": {"sink_size": 10}}, "runner_config.sink_size: set nothing: every step is logged"),
@@ -238,7 +253,7 @@ def test_a_key_with_a_field_of_its_own_cannot_be_overridden(overrides: dict, sai
     assert said in refused.value.message
 
 
-@pytest.mark.parametrize("key", llama_config(QWEN_2_5_7B))
+@pytest.mark.parametrize("key", {**llama_config(QWEN_2_5_7B), **qwen3_config(QWEN_3_8B), **OTHER_NAMES})
 def test_what_config_json_decides_cannot_be_overridden(key: str) -> None:
     with pytest.raises(WrongInput) as refused:
         tiny(mindformers={"model": {"model_config": {key: 1}}})

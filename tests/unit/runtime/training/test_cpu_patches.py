@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 from support import attention_leak
-from support.student import write_student
+from support.student import QWEN3, write_student
 
 from distill_runtime.training import cpu_patches, patching
 
 
 @pytest.mark.mindspore
-@pytest.mark.parametrize("how", ["patched", "plain"])
-def test_no_token_sees_another_sample_or_a_later_token(tmp_path: Path, how: str) -> None:
-    write_student(tmp_path / "student")
+@pytest.mark.parametrize(("how", "kind"), [("patched", {}), ("plain", {}), ("patched", QWEN3)])
+def test_no_token_sees_another_sample_or_a_later_token(tmp_path: Path, how: str, kind: dict[str, object]) -> None:
+    write_student(tmp_path / "student", **kind)
     script = subprocess.run(
         [sys.executable, attention_leak.__file__, str(tmp_path / "student"), how],
         cwd=tmp_path,

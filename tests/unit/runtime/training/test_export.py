@@ -15,7 +15,18 @@ from distill_runtime.training.export import export_model, unify_checkpoint
 from distill_runtime.training.tensors import read_tensors
 from distill_runtime.training.weight_names import expected_shapes, to_mindformers
 
-QUERY, OUTPUT = "model.layers.0.attention.wq.weight", "model.layers.0.attention.wo.weight"
+PARTS_OF_ROWS = (
+    "model.layers.0.attention.wq.weight",
+    "model.layers.0.attention.wq.mindpet_delta_lora_b",
+    "decoder.layers.0.self_attention.linear_qkv.weight",
+)
+"""Weights of which workers have rows."""
+PARTS_OF_COLUMNS = (
+    "model.layers.0.attention.wo.weight",
+    "model.layers.0.attention.wo.mindpet_delta_lora_a",
+    "decoder.layers.0.self_attention.linear_proj.weight",
+)
+"""Weights of which they have columns."""
 
 
 def save_checkpoint(path: Path, architecture: Architecture) -> dict[str, np.ndarray]:
@@ -115,9 +126,11 @@ def leave_parts_of_two_workers(root: Path) -> np.ndarray:
         file.parent.mkdir(parents=True)
         half = slice(4 * rank, 4 * rank + 4)
         # Column-parallel query, row-parallel output: cut along the first axis and the second.
-        parts = {QUERY: query[half].copy(), OUTPUT: np.ascontiguousarray(query.T[:, half])}
+        column, row = query[half].copy(), np.ascontiguousarray(query.T[:, half])
+        parts = dict.fromkeys(PARTS_OF_ROWS, column) | dict.fromkeys(PARTS_OF_COLUMNS, row)
         save_file(parts | {f"adam_m.{name}": part for name, part in parts.items()}, file)
-        cuts = {QUERY: {"shape": (4, 4), "shard": (2, 1)}, OUTPUT: {"shape": (4, 4), "shard": (1, 2)}}
+        cuts = {name: {"shape": (4, 4), "shard": (2, 1)} for name in PARTS_OF_ROWS}
+        cuts |= {name: {"shape": (4, 4), "shard": (1, 2)} for name in PARTS_OF_COLUMNS}
         save_strategy_file(
             {"stage_rank_size": 2, "stage": 0, "model": cuts, "optimizer": {}},
             str(root / "strategy" / f"strategy_rank_{rank}.ckpt"),
@@ -155,9 +168,14 @@ def test_parts_of_two_workers_make_whole_weights_on_a_node_whose_memory_is_in_us
     monkeypatch.syspath_prepend(modules)
     files = unify_checkpoint(tmp_path / "step", tmp_path / "strategy", tmp_path / "unified", tmp_path)
     whole = {name: array for file in files for name, array in load_file(file).items()}
-    assert np.array_equal(whole[QUERY], query)
-    assert np.array_equal(whole[OUTPUT], query.T)
-    assert whole.keys() == {QUERY, OUTPUT}  # and no states of the optimizer, which take twice the memory
+    for name in PARTS_OF_ROWS:
+        assert np.array_equal(whole[name], query)
+    for name in PARTS_OF_COLUMNS:
+        assert np.array_equal(whole[name], query.T)
+    assert whole.keys() == {
+        *PARTS_OF_ROWS,
+        *PARTS_OF_COLUMNS,
+    }  # and no states of the optimizer, which take twice the memory
     assert not asked.exists()
     # When this fails, MindSpore has stopped to wait for the node's memory, and the patch can go.
     (tmp_path / "plain").mkdir()

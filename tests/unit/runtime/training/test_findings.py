@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.architectures import QWEN_2_5_7B
-from support.student import CONFIG, train_contract
+from support.architectures import QWEN_2_5_7B, QWEN_3_8B
+from support.student import CONFIG, QWEN3, train_contract
 
 from distill_runtime.contract import ArtifactReference, Lora, Parallelism, Recompute, Training
 from distill_runtime.foundation.errors import WrongInput
@@ -134,6 +134,33 @@ FORMS: dict[str, tuple[dict[str, Any], Architecture, int, InitialState]] = {
         32768,
         BASE,
     ),
+    "Qwen3 on one CPU": ({}, Architecture.model_validate(CONFIG | QWEN3), 128, InitialState()),
+    "Qwen3, short sequences": ({"device_target": "Ascend"}, QWEN_3_8B, 1024, InitialState()),
+    "Qwen3, tensor 4, pipeline 2": (
+        {**ASCEND, "parallelism": Parallelism(tensor=4, pipeline=2, sequence=True, micro_batches=8)},
+        QWEN_3_8B,
+        32768,
+        BASE,
+    ),
+    "Qwen3, tensor 4, context 2": (
+        {
+            **ASCEND,
+            "parallelism": Parallelism(tensor=4, context=2, micro_batches=4),
+            # as MindFormers' own finetune_qwen3.yaml has them
+            "mindformers": {
+                "model": {"model_config": {"hidden_dropout": 0.0, "offset": 0}},
+                "recompute_config": {
+                    "recompute": True,
+                    "select_recompute": False,
+                    "parallel_optimizer_comm_recompute": True,
+                    "mp_comm_recompute": True,
+                },
+            },
+        },
+        QWEN_3_8B,
+        32768,
+        BASE,
+    ),
     "the seed's own settings": (
         {**ASCEND, "parallelism": Parallelism(tensor=4, context=2, micro_batches=4), "mindformers": SEED},
         QWEN_2_5_7B,
@@ -159,6 +186,30 @@ def found() -> dict[str, tuple[Finding, ...]]:
 @pytest.mark.parametrize("name", FORMS)
 def test_mindformers_takes_what_is_written_here(found: dict[str, tuple[Finding, ...]], name: str) -> None:
     assert found[name] == ()
+
+
+WRONG_IN_QWEN3: dict[str, tuple[dict[str, Any], str, str | None]] = {
+    "of Llama": ({"layernorm_compute_type": "float32"}, "there is no such key", "layernorm_compute_dtype"),
+    "a dtype": ({"layernorm_compute_dtype": "float31"}, "The value of 'type_str' must be in", "float32"),
+    "compressed without flash attention": (
+        {"use_flash_attention": False},
+        "When use mask compression, use_flash_attention must be True",
+        None,
+    ),
+}
+
+
+@pytest.mark.mindspore
+def test_what_a_newer_network_does_not_take_is_found() -> None:
+    contract = {"device_target": "Ascend"}
+    written = [
+        configuration({**contract, "mindformers": {"model": {"model_config": keys}}}, QWEN_3_8B, 4096, BASE)
+        for keys, _said, _nearest in WRONG_IN_QWEN3.values()
+    ]
+    for findings, (_keys, said, nearest) in zip(find(written), WRONG_IN_QWEN3.values(), strict=True):
+        (finding,) = findings
+        assert said in finding.message
+        assert nearest in (None, finding.nearest)
 
 
 def refusal(finding: Finding, overrides: dict[str, Any]) -> WrongInput:

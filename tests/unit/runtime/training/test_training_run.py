@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from support.ports import unused_port
 from support.qwen2_reference import next_token_logits
-from support.student import pack_samples, train_contract, write_student
+from support.student import QWEN3, pack_samples, train_contract, write_student, write_weights
 
 from distill_runtime.contract import (
     ArtifactReference,
@@ -144,6 +144,45 @@ def load_halves(file: Path) -> dict[str, NDArray[np.float32]]:
     }
 
 
+@pytest.fixture(scope="module")
+def qwen3(workplace: Workplace) -> Path:
+    """A Qwen3 that was trained from weights in bfloat16, killed and resumed; see the test that looks at it."""
+    base = write_student(workplace.root / "qwen3-base", **QWEN3, torch_dtype="bfloat16")
+    write_weights(base)
+    tensors = read_tensors(base / "model.safetensors")
+    write_tensors({name: tensor.rounded("BF16") for name, tensor in tensors.items()}, base / "halves.safetensors")
+    (base / "halves.safetensors").replace(base / "model.safetensors")
+    contract = train_contract(
+        workplace.dataset,
+        output="qwen3",
+        model=ModelSource(uri="qwen3-base"),
+        training=Training(epochs=4, batch_size=4, learning_rate=1e-3),
+        checkpoint=Checkpoint(every_steps=10),
+    )
+    stage = workplace.start(contract)
+    workplace.wait_for_step(stage, "qwen3", 12)
+    stage.kill()
+    stage.wait()
+    shutil.copyfile(workplace.root / "qwen3.partial" / "training-log.jsonl", workplace.root / "before-the-kill.jsonl")
+    result = workplace.run(contract.model_copy(update={"attempt": 2}))
+    assert result.metrics["resumedFromStep"] >= 10
+    return workplace.root / "qwen3"
+
+
+def test_qwen3_is_trained_by_a_newer_network_and_goes_on_with_the_same_losses(
+    workplace: Workplace, qwen3: Path
+) -> None:
+    losses = workplace.losses("qwen3")
+    before = [json.loads(line) for line in (workplace.root / "before-the-kill.jsonl").read_text().splitlines()]
+    assert losses[: len(before)] == [(record["step"], record["loss"]) for record in before]
+    assert losses[-1][1] < losses[0][1] - 0.05
+    base = load_halves(workplace.root / "qwen3-base" / "model.safetensors")
+    trained = load_halves(qwen3 / "model.safetensors")
+    assert trained.keys() == base.keys()
+    for name, array in base.items():  # each has moved, as far as so many steps can take it
+        assert 1e-4 < np.abs(trained[name] - array).max() < 0.03, name
+
+
 def served_logits(workplace: Workplace, model: str, sequences: list[list[int]]) -> NDArray[np.float32]:
     """Ask the network that serves a model for the logits of the tokens after some sequences."""
     script = (
@@ -167,9 +206,9 @@ def served_logits(workplace: Workplace, model: str, sequences: list[list[int]]) 
 SEQUENCES = [*np.random.default_rng(0).integers(1, 300, (2, 40)).tolist(), [5, 6, 7]]
 
 
-@pytest.mark.parametrize(("model", "load"), [("trained", load_file), ("halves", load_halves)])
-def test_served_again_it_computes_what_huggingface_s_qwen2_computes(
-    workplace: Workplace, halves: Path, model: str, load: Callable[[Path], dict[str, NDArray[np.float32]]]
+@pytest.mark.parametrize(("model", "load"), [("trained", load_file), ("halves", load_halves), ("qwen3", load_halves)])
+def test_served_again_it_computes_what_huggingface_s_qwen_computes(
+    workplace: Workplace, halves: Path, qwen3: Path, model: str, load: Callable[[Path], dict[str, NDArray[np.float32]]]
 ) -> None:
     config = json.loads((workplace.root / model / "config.json").read_text())
     weights = load(workplace.root / model / "model.safetensors")

@@ -3,11 +3,13 @@
 from typing import Any, ClassVar
 
 import pytest
+from support.architectures import QWEN_3_8B
 from support.student import train_contract
 from unit.runtime.training.test_configuration import DATASET, QWEN_2_5_7B, build
 
 from distill_runtime.contract import Lora, ModelSource, Parallelism, Training
 from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.training.architecture import Architecture
 from distill_runtime.training.configuration import InitialState
 from distill_runtime.training.memory.estimate import Estimate, estimate_memory
 from distill_runtime.training.memory.plan import GIB, read_plan
@@ -24,17 +26,18 @@ def estimate(
     sequence_length: int = TOKENS,
     devices: int = 8,
     training: Training = DEFAULTS,
+    architecture: Architecture = QWEN_2_5_7B,
 ) -> Estimate:
     contract = train_contract(
         DATASET,
-        model=ModelSource(uri="Qwen2.5-7B"),
+        model=ModelSource(uri="base"),
         training=training,
         parallelism=Parallelism(**(parallelism or {})),
         device_target="Ascend",
         devices_per_node=devices,
         mindformers=mindformers or {},
     )
-    return estimate_memory(read_plan(build(contract, QWEN_2_5_7B, sequence_length, InitialState())))
+    return estimate_memory(read_plan(build(contract, architecture, sequence_length, InitialState())))
 
 
 TENSOR_4_PIPELINE_2 = {"tensor": 4, "pipeline": 2, "sequence": True, "micro_batches": 8}
@@ -75,6 +78,46 @@ def test_a_layer_that_is_not_computed_again_keeps_all_its_tensors() -> None:
     first = estimate(TENSOR_4_PIPELINE_2, {"recompute_config": {"recompute": [0, 14]}})
     by_hand = 2 * TOKENS * (2 * 3584 // 4 + 2 * 3584 + 2 * 3584 // 4 + 2 * 512 // 4 + 4 * 18944 // 4)
     assert (first.stage, first.activations) == (0, 2 * 14 * (by_hand + 64 * TOKENS * 7))
+
+
+class TestQwen3:
+    """Of 0.6 B parameters: heads that are twice as wide together as the network, a norm on each, residuals in float32,
+    one table for embedding and logits."""
+
+    SMALL = QWEN_3_8B.model_copy(
+        update={
+            "hidden_size": 1024,
+            "intermediate_size": 3072,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 16,
+            "tie_word_embeddings": True,
+        }
+    )
+
+    def test_its_parameters(self) -> None:
+        layer = 2 * 1024 * (2048 + 1024) + 3 * 1024 * 3072
+        found = estimate({"tensor": 2}, architecture=self.SMALL, devices=2)
+        assert found.weights == 4 * (28 * layer + 1024 * 151936) // 2
+
+    def test_what_a_layer_keeps(self) -> None:
+        kept = estimate(TENSOR_4_PIPELINE_2, {"recompute_config": {"recompute": False}}, architecture=self.SMALL)
+        attention = 2 * 2048 // 4 + 2 * 1024 // 4 + (2048 + 1024) // 4
+        by_hand = 4 * 2 * 1024 // 4 + 2 * (2 * 1024 + attention + 4 * 3072 // 4)
+        output = 2 * TOKENS * 1024
+        assert (kept.stage, kept.activations) == (1, 14 * TOKENS * (by_hand + 64 * 4) + output)
+
+    def test_a_context_rank_has_its_own_queries(self) -> None:
+        one, two = (
+            estimate(
+                {"tensor": 2, "context": context},
+                {"recompute_config": {"recompute": False}},
+                devices=2 * context,
+                architecture=self.SMALL,
+            )
+            for context in (1, 2)
+        )
+        keys = 2 * 28 * TOKENS * 1024  # keys and values of a layer that are whole on each rank of a context
+        assert two.activations == pytest.approx((one.activations - keys) / 2 + keys, rel=0.001)
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,7 @@ def build_configuration(
             "use_broadcast_data": False,
         },
     }
-    configuration = {
+    configuration: dict[str, Any] = {
         "seed": training.seed,
         "run_mode": "finetune",
         "use_legacy": not architecture.newer,
@@ -252,6 +252,8 @@ def build_configuration(
             "gradient_aggregation_group": 4,
         },
         "micro_batch_interleave_num": 1,
+        # Of dense networks there is one loss; of a pipeline's, MindFormers 1.8 would divide that of experts by zero.
+        **({"print_separate_loss": False} if architecture.newer else {}),
         "recompute_config": _recompute(training.recompute) if ascend else {"recompute": False},
         "callbacks": [],
         "context": {

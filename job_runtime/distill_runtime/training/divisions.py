@@ -56,7 +56,8 @@ def _check_device(contract: TrainContract) -> None:
 def _check_heads(contract: TrainContract, architecture: Architecture) -> None:
     """Heads go to the devices of a tensor-parallel group and, by ulysses, to those that share a sequence.
 
-    Source: LLamaAttention and LLamaFeedForward (MindFormers, models/llama/llama_transformer.py and llama_layer.py).
+    Source: LLamaAttention and LLamaFeedForward (MindFormers, models/llama/llama_transformer.py and llama_layer.py), and
+    Attention of the newer networks (parallel_core/training_graph/transformer/attention.py).
     """
     tensor, ulysses = contract.parallelism.tensor, _ulysses_degree(contract)
     degree, named = tensor * ulysses, f"parallelism.tensor {tensor}"
@@ -74,12 +75,15 @@ def _check_heads(contract: TrainContract, architecture: Architecture) -> None:
                 f"{contract.model.uri} has {key} {heads}, which {named} does not divide; use a divisor of {heads} "
                 f"(change {remedy})",
             )
-    if (width := architecture.intermediate_size) % tensor:
-        raise WrongInput(
-            "WidthNotDivisible",
-            f"{contract.model.uri} has intermediate_size {width}, which parallelism.tensor {tensor} does not divide; "
-            f"use a divisor of {width}",
-        )
+    # The newer networks' projection to logits is divided whatever the vocabulary (parallel_core/training_graph/
+    # tensor_parallel/layers.py, ColumnParallelLinear).
+    for key in ("intermediate_size", *(["vocab_size"] if architecture.newer else [])):
+        if (width := getattr(architecture, key)) % tensor:
+            raise WrongInput(
+                "WidthNotDivisible",
+                f"{contract.model.uri} has {key} {width}, which parallelism.tensor {tensor} does not divide; use a "
+                f"divisor of {width}",
+            )
 
 
 def _ulysses_degree(contract: TrainContract) -> int:

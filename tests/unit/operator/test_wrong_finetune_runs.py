@@ -88,7 +88,7 @@ WRONG: dict[str, Wrong] = {
     # What is on the claim.
     "no model": Wrong("ModelConfigMissing", "model.uri must be a directory", {"model": {"uri": "nowhere"}}),
     "a model outside the claim": Wrong("PathOutsideVolume", "'../elsewhere'", {"model": {"uri": "../elsewhere"}}),
-    "another architecture": Wrong("UnsupportedModel", "model_type", {"model": {"uri": "qwen3"}}),
+    "a mixture of experts": Wrong("UnsupportedModel", "qwen3_moe is a mixture", {"model": {"uri": "experts"}}),
     "no weights": Wrong(
         "WeightsMissing", "set model.initialization to random", {"model": {"initialization": "pretrained"}}
     ),
@@ -275,7 +275,7 @@ class Cluster:
     def __init__(self, root: Path) -> None:
         write_student(root / "student")
         for name, changes in {
-            "qwen3": {"model_type": "qwen3"},
+            "experts": {"model_type": "qwen3_moe"},
             "narrow": {"vocab_size": 100},
             "short": {"max_position_embeddings": 64},
             "odd": {"intermediate_size": 63},

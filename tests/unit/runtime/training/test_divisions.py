@@ -3,11 +3,12 @@
 import logging
 
 import pytest
-from support.architectures import QWEN_2_5_7B
+from support.architectures import QWEN_2_5_7B, QWEN_3_8B
 from support.student import train_contract
 
 from distill_runtime.contract import ArtifactReference, Parallelism
 from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.training.architecture import Architecture
 from distill_runtime.training.divisions import check_divisions, warn_of_vocabulary
 
 DATASET = ArtifactReference(uri="packed", digest="sha256:" + "0" * 64)
@@ -83,10 +84,19 @@ def test_a_shared_sequence_needs_flash_attention() -> None:
     check(Parallelism(tensor=4), 32760, mindformers=overrides)
 
 
-def test_an_inner_width_is_shared_evenly() -> None:
+@pytest.mark.parametrize(
+    ("architecture", "key", "width"),
+    [
+        (QWEN_2_5_7B, "intermediate_size", 18942),
+        (QWEN_3_8B, "intermediate_size", 18942),
+        (QWEN_3_8B, "vocab_size", 151665),
+    ],
+)
+def test_a_width_is_shared_evenly(architecture: Architecture, key: str, width: int) -> None:
     contract = train_contract(DATASET, parallelism=Parallelism(tensor=4), device_target="Ascend")
-    with pytest.raises(WrongInput) as refused:
-        check_divisions(contract, QWEN_2_5_7B.model_copy(update={"intermediate_size": 18942}), 4096)
+    check_divisions(contract, architecture, 4096)
+    with pytest.raises(WrongInput, match=f"has {key} {width}, which parallelism.tensor 4") as refused:
+        check_divisions(contract, architecture.model_copy(update={key: width}), 4096)
     assert refused.value.reason == "WidthNotDivisible"
 
 

@@ -47,6 +47,7 @@ def _configuration(row: Mapping[str, Any]) -> dict[str, Any]:
     parallel["parallel_optimizer_config"] = {"gradient_accumulation_shard": False}
     dataset = {"input_columns": ["attention_mask"], "data_loader": {"adaptor_config": {"compress_mask": False}}}
     return {
+        "use_legacy": row.get("use_legacy", True),
         "runner_config": {"batch_size": row["batch_size"]},
         "train_dataset": dataset if row.get("mask_from_data") else {},
         "parallel": parallel,

@@ -24,9 +24,15 @@ FITTED_BY_HAND = [
     for published in ALL
     if len(set(published.plan.stages)) > 1 or any(0 < each.recomputed < each.layers for each in published.plan.stages)
 ]
-ROOM_LEFT = {"finetune_llama3_1_70b": 0.74, "finetune_llama2_70b_bf16_64p": 0.83, "finetune_qwen1_5_14b": 0.78}
+ROOM_LEFT = {
+    "finetune_llama3_1_70b": 0.74,
+    "finetune_llama2_70b_bf16_64p": 0.83,
+    "finetune_qwen1_5_14b": 0.78,
+    "pretrain_qwen3_32b_4k": 0.78,
+}
 """Fitted by hand as well, and by the estimate further below their limit. Either there is room, or something is missing
-here that their fine_grain_interleave takes, which npu-distill does not use."""
+here: of the first three what their fine_grain_interleave takes, which npu-distill does not use. Qwen3's has its stages
+evened out and all layers computed again all the same."""
 
 
 @pytest.mark.parametrize("published", ALL, ids=lambda published: published.name)

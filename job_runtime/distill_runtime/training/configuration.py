@@ -132,15 +132,16 @@ class InitialState:
     reshard: bool = False
 
 
-def compresses_mask(contract: TrainContract, sequence_length: int) -> bool:
+def compresses_mask(contract: TrainContract, architecture: Architecture, sequence_length: int) -> bool:
     """Tell whether the attention mask is given as the ends of the samples, rather than as a matrix.
 
-    As a matrix, that of 32k tokens takes 4 GiB. It is one where that was asked for, since only then does MindFormers
-    divide the queries among devices that share a sequence (modules/flash_attention.py, 1.8: TND is divided by data and
-    tensor only); and where MindFormers does not take the ends, when it takes less than 16 MiB.
+    As a matrix, that of 32k tokens takes 4 GiB. It is one where that was asked for, since only then does MindFormers'
+    older network divide the queries among devices that share a sequence (modules/flash_attention.py, 1.8: TND is
+    divided by data and tensor only); and where MindFormers does not take the ends, when it takes less than 16 MiB. The
+    newer network divides them with the ends, too.
     """
     parallelism = contract.parallelism
-    if parallelism.context > 1 and parallelism.context_attention == "split":
+    if parallelism.context > 1 and parallelism.context_attention == "split" and not architecture.newer:
         return False
     return contract.device_target == "Ascend" and sequence_length >= _COMPRESSED_MASK_TOKENS
 
@@ -168,7 +169,7 @@ def build_configuration(
     refuse_owned_overrides(contract.mindformers)
     training, parallelism = contract.training, contract.parallelism
     ascend = contract.device_target == "Ascend"
-    compressed = compresses_mask(contract, data.sequence_length)
+    compressed = compresses_mask(contract, architecture, data.sequence_length)
     distributed = schedule.devices > 1
     # Columns are matched to the network's arguments by name; only the last one depends on how the mask is given.
     columns = ["input_ids", "labels", "loss_mask", "position_ids", "actual_seq_len" if compressed else "attention_mask"]

@@ -90,7 +90,7 @@ def open_inputs(contract: TrainContract, volume: Volume) -> TrainingInputs:
     data = TrainingData(path=directory / SEQUENCES_DIRECTORY, sequence_length=packed.sequence_length)
     check_divisions(contract, architecture, data.sequence_length)
     warn_of_vocabulary(contract, architecture)
-    _check_columns(data, contract)
+    _check_columns(data, contract, architecture)
     tokenizer = SampleTokenizer(model)
     _check_tokenizer(packed, tokenizer, architecture, contract)
     if data.sequence_length > architecture.max_position_embeddings:
@@ -112,7 +112,7 @@ def open_inputs(contract: TrainContract, volume: Volume) -> TrainingInputs:
     )
 
 
-def _check_columns(data: TrainingData, contract: TrainContract) -> None:
+def _check_columns(data: TrainingData, contract: TrainContract, architecture: Architecture) -> None:
     """Look into the packed data for what training needs of it.
 
     Raises:
@@ -130,7 +130,7 @@ def _check_columns(data: TrainingData, contract: TrainContract) -> None:
             for batch in stream:
                 samples = pc.max(pc.list_value_length(batch["actual_seq_len"])).as_py()
                 longest = max(longest, samples or 0)
-    if compresses_mask(contract, data.sequence_length) and longest > SAMPLES_PER_SEQUENCE:
+    if compresses_mask(contract, architecture, data.sequence_length) and longest > SAMPLES_PER_SEQUENCE:
         raise WrongInput(
             "TooManySamples",
             f"a packed sequence of {contract.dataset.uri} holds {longest} samples; the compressed attention mask of "

@@ -109,15 +109,22 @@ def test_the_mask_is_compressed_where_mindformers_takes_it_so(
 
 
 @pytest.mark.parametrize(
-    ("parallelism", "compressed"),
-    [({}, True), ({"context": 2}, True), ({"context": 2, "context_attention": "split"}, False)],
+    ("parallelism", "architecture", "compressed"),
+    [
+        ({}, QWEN_2_5_7B, True),
+        ({"context": 2}, QWEN_2_5_7B, True),
+        ({"context": 2, "context_attention": "split"}, QWEN_2_5_7B, False),
+        ({"context": 2, "context_attention": "split"}, QWEN_3_8B, True),
+    ],
 )
-def test_the_mask_is_a_matrix_where_attention_is_split(parallelism: dict, compressed: bool) -> None:
+def test_the_mask_is_a_matrix_where_attention_is_split(
+    parallelism: dict, architecture: Architecture, compressed: bool
+) -> None:
     """MindFormers divides the queries among context ranks only so: see flash_attention.py, layouts BSH and TND."""
     contract = train_contract(
         DATASET, device_target="Ascend", devices_per_node=8, parallelism=Parallelism(**parallelism)
     )
-    assert compresses_mask(contract, 32768) is compressed
+    assert compresses_mask(contract, architecture, 32768) is compressed
 
 
 @pytest.mark.mindspore
@@ -183,7 +190,7 @@ def test_mindformers_takes_no_compressed_mask_for_shorter_sequences() -> None:
     from mindformers.modules.transformer.transformer import LowerTriangularMaskWithDynamic  # noqa: PLC0415
 
     for length in (2047, 2048):
-        compressed = compresses_mask(train_contract(DATASET, device_target="Ascend"), length)
+        compressed = compresses_mask(train_contract(DATASET, device_target="Ascend"), QWEN_2_5_7B, length)
         LowerTriangularMaskWithDynamic(length, use_flash_attention=True, use_attn_mask_compression=compressed)
     with pytest.raises(ValueError, match="seq_length"):
         LowerTriangularMaskWithDynamic(2047, use_flash_attention=True, use_attn_mask_compression=True)

@@ -99,6 +99,8 @@ class PodView:
     pod_reason: str = ""
     pod_message: str = ""
     disruption: str = ""
+    node_silent: bool = False
+    """Whether its node is not heard of: the node controller says that it is not ready, its kubelet last that it is."""
 
     @property
     def finished(self) -> bool:
@@ -203,7 +205,20 @@ def view_pod(body: Mapping[str, Any]) -> PodView:
         pod_reason=status.get("reason", ""),
         pod_message=status.get("message", ""),
         disruption=_said(status, DISRUPTION, "True"),
+        node_silent=_is_node_silent(status),
     )
+
+
+def _is_node_silent(status: Mapping[str, Any]) -> bool:
+    """Tell whether the node controller has marked a Pod since its node is not ready (MarkPodsNotReady).
+
+    It sets the condition Ready and gives no reason; a kubelet, which says Ready of the Pod where its containers are,
+    gives one (ContainersNotReady, ReadinessGatesNotReady, PodCompleted). So a Pod tells of its node, which only a right
+    on the whole cluster would let the operator look at. Seen on 1.34: 46 s after the kubelet had stopped.
+    """
+    not_ready = _condition(status, "Ready", "False")
+    containers_ready = _condition(status, "ContainersReady", "True")
+    return bool(not_ready and containers_ready) and not not_ready.get("reason")
 
 
 def _controller(metadata: Mapping[str, Any]) -> str:

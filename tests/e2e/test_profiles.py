@@ -57,7 +57,7 @@ def children(workspace: Workspace, kind: str, profile: str, settings: Settings) 
     run = resource(kind, {"accelerator": accelerator})
     planned = KIND_PLANS[kind].plan_stage(run, stage, {}, ready(dependency), settings)
     assert isinstance(planned, Stage), planned
-    manifests = attempt_manifests(key(kind), UID, planned, 1, settings)
+    manifests = attempt_manifests(key(kind), UID, planned, 1, (), settings)
     for manifest in manifests:
         manifest["metadata"]["namespace"] = workspace.namespace
     return manifests

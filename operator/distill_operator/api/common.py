@@ -108,6 +108,28 @@ class StageInput(Model):
     value: str = Field(description="What its content is told by: a digest, or what a server says of it.")
 
 
+class AttemptStatus(Model):
+    """One attempt of a stage: where it ran, how far it came, why it ended. Names as in attempts.jsonl."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    attempt: int = Field(description="Its number, which its Job's name ends in.")
+    nodes: tuple[str, ...] = Field(default=(), description="Where its Pods ran; of very many the first.")
+    began_at: datetime | None = Field(default=None, description="When its Job was created.")
+    ended_at: datetime | None = Field(default=None, description="When it ended, or was given up.")
+    reason: str | None = Field(default=None, description="Why it ended, as one word.")
+    failure_class: str | None = Field(default=None, description="workload, infrastructure or unknown, if it failed.")
+    faulty_node: str | None = Field(
+        default=None, description="Node at fault, which the attempts of the next day avoid where another one fits."
+    )
+    resumed_from_step: int | None = Field(default=None, description="Steps that were done and saved when it began.")
+    to_step: int | None = Field(default=None, description="The last step that it was seen to do.")
+    lost_steps: int | None = Field(default=None, description="Steps of it that the next attempt had to do again.")
+    computing_device_minutes: float | None = Field(default=None, description="Its devices' time for steps.")
+    waiting_device_minutes: float | None = Field(default=None, description="Its devices' time without a step.")
+    lost_device_minutes: float | None = Field(default=None, description="Of the computing, for lost steps.")
+
+
 class StageStatus(Model):
     """How one stage is doing."""
 
@@ -127,6 +149,11 @@ class StageStatus(Model):
         default=None, description="Units that the attempts before this one had finished; more is progress."
     )
     retry: int = Field(default=0, description="spec.retry when it failed; once that is raised, it starts again.")
+    attempts: tuple[AttemptStatus, ...] = Field(
+        default=(),
+        description="The latest attempts of a training, the last one last; attempts.jsonl has all.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["attempt"]},
+    )
     job: str | None = Field(default=None, description="Job of the latest attempt.")
     output: str | None = Field(
         default=None, description="Directory on the claim that it writes to; what is under way is beside it."

@@ -1,16 +1,25 @@
 """One stage's attempts: which Job is looked at, what its end means, and which attempt is to be started."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from distill_operator.api import StageState, StageStatus
 from distill_operator.api.common import Artifact, StageInput
 from distill_operator.observation import ResourceKey
+from distill_operator.plan import attempt_records
 from distill_operator.plan.buckets import Attempt, Buckets, Children
-from distill_operator.plan.failures import Failure, disruption, failure, unreadable_result
+from distill_operator.plan.failures import (
+    FAULTS_OF_A_NODE,
+    Failure,
+    disruption,
+    failure,
+    given_up,
+    unreadable_result,
+)
 from distill_operator.plan.following import follow, wait_for_end, waiting_for_pods
 from distill_operator.plan.leftovers import in_the_way
 from distill_operator.plan.merging import merge_results, readable
-from distill_operator.plan.obstacles import until_overdue
+from distill_operator.plan.obstacles import cannot_be_ended, stuck_terminating, until_overdue
 from distill_operator.plan.restarts import may_go_on, next_attempt, pause_left, retried
 from distill_operator.plan.stages import Blocked, Invalid, Outline, Stage, Waiting, job_name
 from distill_operator.plan.steps import Step
@@ -37,12 +46,13 @@ def step_stage(
             return _failed(held)  # said once: the Pods that told why may be gone by now
         current = retried(stage, held)
     buckets = children.buckets(stage.name, current.attempt)
-    match buckets:
+    match buckets.from_newest_on(current.attempt) if stage.fenced else buckets:
         case Buckets(ending=[*_, attempt]):
-            return wait_for_end(stage, _continued(stage, current, attempt, buckets, now), attempt, now)
+            before = _continued(stage, current, attempt, buckets, now)
+            return _while_ending(planned, attempt, before, buckets, children, retry, now)
         case Buckets(active=[*_, attempt]):
             before = _continued(stage, current, attempt, buckets, now)
-            return follow(planned, attempt, before, children.progress, now)
+            return _while_active(planned, attempt, before, children, now)
         case Buckets(complete=[*_, attempt]):
             before = _continued(stage, current, attempt, buckets, now)
             return _take_result(children.key, stage, attempt, before, retry, now)
@@ -58,7 +68,7 @@ def _continued(stage: Outline, current: StageStatus, attempt: Attempt, buckets: 
     disrupted = {one.job.attempt for one in buckets.all if disruption(stage, one.job, one.pods) is not None}
     status = current.model_copy(update={"disrupted": tuple(sorted({*current.disrupted, *disrupted}))})
     if status.job is not None and status.attempt < attempt.job.attempt:
-        status = next_attempt(stage, status)
+        status = next_attempt(stage, _with_end_of_recorded(stage, status, buckets, now))
     return status.model_copy(
         update={
             "attempt": attempt.job.attempt,
@@ -66,6 +76,56 @@ def _continued(stage: Outline, current: StageStatus, attempt: Attempt, buckets: 
             "started_at": status.started_at or attempt.job.created_at or now,
         }
     )
+
+
+def _with_end_of_recorded(stage: Outline, status: StageStatus, buckets: Buckets, now: datetime) -> StageStatus:
+    """Say how the recorded attempt ended, which another has followed before that was written."""
+    ended = next((one for one in buckets.all if one.job.attempt == status.attempt), None)
+    if not stage.fenced or ended is None:
+        return status
+    cause = _cause(stage, ended) if ended.job.failed else _cause_of_giving_up(ended)
+    return status if cause is None else attempt_records.failed(status, ended, cause, now)
+
+
+def _cause(stage: Outline, attempt: Attempt) -> Failure:
+    """Say why an attempt failed."""
+    cause = failure(attempt.job, attempt.pods)
+    return cause if cause.final else disruption(stage, attempt.job, attempt.pods) or cause
+
+
+def _cause_of_giving_up(attempt: Attempt) -> Failure | None:
+    """Say why an attempt is given up, if a Pod of it is still there that cannot be ended."""
+    held = next((pod for pod in attempt.pods if not pod.finished), None)
+    return given_up(held) if held is not None else None
+
+
+def _while_ending(
+    planned: Stage | Blocked,
+    attempt: Attempt,
+    before: StageStatus,
+    buckets: Buckets,
+    children: Children,
+    retry: int,
+    now: datetime,
+) -> Step:
+    """Wait for the Pods of a Job that is being deleted; not for such as cannot be, if the next is fenced."""
+    stage = planned.outline
+    cause = _cause_of_giving_up(attempt) if stage.fenced and cannot_be_ended(attempt.pods, now) else None
+    if cause is None:
+        return wait_for_end(stage, before, attempt, now)
+    return _go_on(planned, attempt, before, buckets, children, retry, now, cause)
+
+
+def _while_active(
+    planned: Stage | Blocked, attempt: Attempt, before: StageStatus, children: Children, now: datetime
+) -> Step:
+    """Follow a Job that runs, or end it where its Pods work together and one of them cannot be ended."""
+    stuck = stuck_terminating(attempt.pods, now) if planned.outline.fenced else None
+    if stuck is None:
+        return follow(planned, attempt, before, children.progress, now)
+    message = f"{stuck.message} Attempt {attempt.job.attempt} is given up."
+    status = _standing_still(before).model_copy(update={"message": message})
+    return Step(status, stuck.reason, message, delete=(attempt.job,))
 
 
 def _after_failure(
@@ -82,14 +142,30 @@ def _after_failure(
     told = all(pod.finished for pod in pods) and any(pod.phase == "Failed" for pod in pods)
     if not told and not _heard(attempt, now):
         return Step(before, stage.reason, f"Job {job.name} has failed; reading why.", look_again_after=HEARD_AFTER)
-    cause = failure(job, pods)
-    if not cause.final:
-        cause = disruption(stage, job, pods) or cause
+    cause = _cause(stage, attempt)
+    if cause.final and cause.reason in FAULTS_OF_A_NODE and not attempt_records.has_met(before, cause.reason):
+        cause = replace(cause, final=False)  # another node may be better; if not, it is no node's fault
+    return _go_on(planned, attempt, before, buckets, children, retry, now, cause)
+
+
+def _go_on(
+    planned: Stage | Blocked,
+    attempt: Attempt,
+    before: StageStatus,
+    buckets: Buckets,
+    children: Children,
+    retry: int,
+    now: datetime,
+    cause: Failure,
+) -> Step:
+    """Start the attempt after one that has ended by `cause`, if there may be one."""
+    stage = planned.outline
+    ended = attempt_records.failed(before, attempt, cause, now) if stage.fenced else before
     if cause.final or not may_go_on(stage, before):
-        return _failed(_with_failure(children.key, attempt, before, retry, cause))
-    said = f"Attempt {job.attempt} failed ({cause.reason}: {cause.message})"
-    held = _standing_still(before).model_copy(update={"message": f"{said}."})
-    following = next_attempt(stage, before).model_copy(
+        return _failed(_with_failure(children.key, attempt, ended, retry, cause))
+    said = f"Attempt {attempt.job.attempt} failed ({cause.reason}: {cause.message})"
+    held = _standing_still(ended).model_copy(update={"message": f"{said}."})
+    following = next_attempt(stage, ended).model_copy(
         update={"reason": cause.reason, "failure_class": cause.failure_class}
     )
     return _start(planned, following, held, children, buckets, now, said)
@@ -133,7 +209,8 @@ def _start(
     )
     if pause:
         return Step(status, stage.reason, message, look_again_after=pause)
-    return Step(status, stage.reason, message, start=following.attempt)
+    avoid = attempt_records.to_be_avoided(following, now)
+    return Step(status, stage.reason, message, start=following.attempt, avoid=avoid)
 
 
 def _blocked(held: StageStatus, by: Waiting | Invalid, look_again_after: timedelta | None = None) -> Step:
@@ -151,7 +228,7 @@ def _take_result(
     job, pods = attempt.job, attempt.pods
     result = merge_results(pods, stage.pods, stage.teamwork)
     if result is not None:
-        return Step(_succeeded(before, attempt, result))
+        return Step(_succeeded(stage, before, attempt, result))
     if not _heard(attempt, now):
         return Step(
             before, stage.reason, f"Job {job.name} is complete; reading its result.", look_again_after=HEARD_AFTER
@@ -171,8 +248,10 @@ def _heard(attempt: Attempt, now: datetime) -> bool:
     return attempt.job.finished_at is None or now - attempt.job.finished_at > HEARD_AFTER
 
 
-def _succeeded(before: StageStatus, attempt: Attempt, result: Result) -> StageStatus:
+def _succeeded(stage: Outline, before: StageStatus, attempt: Attempt, result: Result) -> StageStatus:
     artifact = result.artifact
+    if stage.fenced:
+        before = attempt_records.succeeded(before, attempt, result.reason, result.metrics)
     return before.model_copy(
         update={
             "state": StageState.SUCCEEDED,

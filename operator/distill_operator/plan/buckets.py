@@ -6,7 +6,7 @@ manifest.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from distill_operator.observation import JobView, Observation, PodView, ResourceKey
 from distill_operator.plan.stages import job_name
@@ -38,6 +38,11 @@ class Buckets:
     def ended(self) -> tuple[Attempt, ...]:
         """All whose Jobs run no more Pods, in the order of their numbers."""
         return tuple(sorted((*self.earlier, *self.complete, *self.failed), key=_number))
+
+    def from_newest_on(self, current: int) -> "Buckets":
+        """Give them without Jobs that are being deleted although there is a newer attempt: these were given up."""
+        newest = max((current, *(attempt.job.attempt for attempt in self.all)))
+        return replace(self, ending=tuple(attempt for attempt in self.ending if attempt.job.attempt >= newest))
 
     @property
     def all(self) -> tuple[Attempt, ...]:

@@ -49,7 +49,7 @@ def decide(key: ResourceKey, observation: Observation, settings: Settings, now: 
 def _manifests(
     key: ResourceKey, observation: Observation, start: Start, settings: Settings
 ) -> tuple[dict[str, Any], ...]:
-    return tuple(attempt_manifests(key, observation.uid, start.stage, start.attempt, settings))
+    return tuple(attempt_manifests(key, observation.uid, start.stage, start.attempt, start.avoid, settings))
 
 
 def with_apply_error(

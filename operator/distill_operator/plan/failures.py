@@ -1,7 +1,7 @@
 """Why an attempt has failed, by what its Pods left and what Kubernetes says of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from distill_operator.observation import JobView, PodView
 from distill_operator.plan.reports import parse_result
@@ -9,16 +9,23 @@ from distill_operator.plan.stages import Outline
 from distill_runtime.contract import FailureClass
 
 SIGKILL_EXIT, SIGTERM_EXIT = 137, 143
+NODE_HANGS = "NodeHangs"
+FAULTS_OF_A_NODE = frozenset({"DeviceFault", "DeviceNotReady", NODE_HANGS})
+"""Reasons that another node may not have."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an attempt failed, and whose fault it is. `final` means that another attempt would fail in the same way."""
+    """Why an attempt failed, and whose fault it is. `final` means that another attempt would fail in the same way.
+
+    `node` is where the Pod ran that told it, or that tells most.
+    """
 
     reason: str
     message: str
     final: bool = False
     failure_class: FailureClass = "unknown"
+    node: str = ""
 
 
 def failure(job: JobView, pods: Sequence[PodView]) -> Failure:
@@ -28,7 +35,7 @@ def failure(job: JobView, pods: Sequence[PodView]) -> Failure:
     )
     if not ended:
         return Failure("JobFailed", job.failure_message or f"Job {job.name} failed and its Pods are gone.")
-    return pod_failure(ended[0])
+    return replace(pod_failure(ended[0]), node=ended[0].node)
 
 
 def disruption(stage: Outline, job: JobView, pods: Sequence[PodView]) -> Failure | None:
@@ -45,6 +52,13 @@ def disruption(stage: Outline, job: JobView, pods: Sequence[PodView]) -> Failure
     else:
         return None
     return Failure("Disrupted", message, failure_class="infrastructure")
+
+
+def given_up(held: PodView) -> Failure:
+    """Say why an attempt is given up of which one Pod cannot be ended."""
+    reason, what = ("NodeLost", "is not heard of") if held.node_silent else (NODE_HANGS, "does not end it")
+    message = f"Pod {held.name} was told to end and has not: its node {held.node} {what}."
+    return Failure(reason, message, failure_class="infrastructure", node=held.node)
 
 
 def unreadable_result(pods: Sequence[PodView]) -> Failure | None:

@@ -56,6 +56,7 @@ def outline(run: FinetuneRun, name: str) -> Outline:
         backoff_limit=0,  # a Pod that is replaced cannot rejoin MindSpore's cluster: the attempt ends, the next resumes
         max_attempts=1 + run.spec.restarts.max,
         saved_every=run.spec.checkpoint.every_steps,
+        fenced=True,
     )
 
 

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from distill_operator.api import StageState, StageStatus
+from distill_operator.plan import attempt_records
 from distill_operator.plan.buckets import Attempt
 from distill_operator.plan.merging import merge_progress, readable
 from distill_operator.plan.obstacles import obstacle, stuck_terminating, until_overdue, until_pods_are_due
@@ -42,6 +43,10 @@ def follow(
         if hindrance is not None:  # the other shards go on meanwhile
             update["message"] = hindrance.message
         status = before.model_copy(update=update)
+        if stage.fenced:
+            metrics = said.metrics if said is not None else {}
+            attempts = attempt_records.running(before, attempt, metrics, status.done).attempts
+            status = status.model_copy(update={"attempts": attempts})
         return Step(status, stage.reason, describe(stage, status), look_again_after=until_overdue(pods, now))
     has_ended_pods = bool(pods) or job.ended_pods > 0
     if hindrance is None and has_ended_pods and all(pod.finished for pod in pods):

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from distill_operator.observation import JobView, PodView
 from distill_operator.plan.buckets import Children
-from distill_operator.plan.obstacles import stuck_terminating
+from distill_operator.plan.obstacles import cannot_be_ended, stuck_terminating
 from distill_operator.plan.stages import Outline, Waiting
 
 
@@ -15,15 +15,21 @@ def in_the_way(children: Children, stage: Outline, name: str, now: datetime) -> 
     """Say what has to go before the Job `name` may be created.
 
     A Pod that runs writes to the same directory. So will those of a Job that has not ended, and one that has may bear
-    the very name.
+    the very name. An attempt that is fenced passes by the Pods of those before it that cannot be ended.
     """
     pods = [pod for pod in children.pods if not pod.finished]
+    if stage.fenced:
+        pods = [pod for pod in pods if not (_is_own(children, pod) and cannot_be_ended([pod], now))]
     if stuck := stuck_terminating(pods, now):
         return Waiting(stuck.reason, stuck.message)
     if pods:
         return _pod_in_the_way(children, stage, pods[0])
     jobs = [job for job in children.strange_jobs if job.name == name or not job.finished]
     return _job_in_the_way(children, jobs[0]) if jobs else None
+
+
+def _is_own(children: Children, pod: PodView) -> bool:
+    return pod.owner_uid == children.uid and bool(pod.job_uid)
 
 
 def _pod_in_the_way(children: Children, stage: Outline, pod: PodView) -> Waiting:

@@ -1,6 +1,7 @@
 """The children of one attempt of a stage: a Job, with its contract in it, and a Service where Pods must meet."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from distill_operator.observation import (
@@ -40,16 +41,29 @@ CONTRACT_FILE = {
     "path": CONTRACT_PATH.rsplit("/", 1)[1],
     "fieldRef": {"fieldPath": f"metadata.annotations['{CONTRACT_ANNOTATION}']"},
 }
+DEAD_NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+DEAD_NODE_SECONDS = 30
+"""After the node controller has called a node not ready, which it does when the kubelet was silent for 40 to 50 s."""
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 """Everything that the other stages read is on the claim: nothing may try a hub and wait for its time-out."""
 
 
-def attempt_manifests(key: ResourceKey, uid: str, stage: Stage, attempt: int, settings: Settings) -> list[Manifest]:
-    """Give the children of attempt `attempt`, in the order in which they must be created."""
+def attempt_manifests(
+    key: ResourceKey, uid: str, stage: Stage, attempt: int, avoid: Sequence[str], settings: Settings
+) -> list[Manifest]:
+    """Give the children of attempt `attempt`, in the order in which they must be created.
+
+    `avoid` are nodes on which its Pods should rather not run.
+    """
     name = job_name(key.name, stage.outline.name, attempt)
     metadata = _metadata(key, uid, stage, name, attempt)
     job = _job(metadata, stage, name, _contract_of_attempt(stage, name, attempt), settings)
     _apply(job, _pod_settings(stage, settings), stage)
+    pod = job["spec"]["template"]["spec"]
+    if avoid:
+        pod["affinity"] = _rather_elsewhere(avoid)
+    if stage.outline.fenced:
+        pod["tolerations"] = _leaving_a_dead_node(pod.get("tolerations", []))
     return [_headless_service(metadata, name), job] if _must_meet(stage) else [job]
 
 
@@ -182,6 +196,34 @@ def _one_pod_a_node(name: str, pods: int) -> Manifest:
         "whenUnsatisfiable": "DoNotSchedule",
         "labelSelector": {"matchLabels": {"batch.kubernetes.io/job-name": name}},
     }
+
+
+def _rather_elsewhere(nodes: Sequence[str]) -> Manifest:
+    """Prefer all other nodes. Not more than that: where no other has room, a node that had a fault may do.
+
+    A device that is broken for good is the device plugin's to take away, upon which the Pod does not fit there.
+    """
+    fields = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
+    preferred = {"weight": 100, "preference": {"matchFields": fields}}
+    return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preferred]}}
+
+
+def _leaving_a_dead_node(configured: Sequence[Manifest]) -> list[Manifest]:
+    """Give the tolerations with which Pods are told to end soon after their node is not heard of.
+
+    The API server adds ones of 300 s for what is not tolerated yet (DefaultTolerationSeconds). What a profile tolerates
+    for longer, or for ever, stays.
+    """
+    ours = [
+        {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": DEAD_NODE_SECONDS}
+        for taint in DEAD_NODE_TAINTS
+        if not any(_tolerates(toleration, taint) for toleration in configured)
+    ]
+    return [*configured, *ours]
+
+
+def _tolerates(toleration: Manifest, taint: str) -> bool:
+    return toleration.get("key") in (None, "", taint) and toleration.get("effect") in (None, "", "NoExecute")
 
 
 def _reads_a_source(contract: Contract) -> bool:

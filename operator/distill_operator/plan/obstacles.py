@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from distill_operator.observation import JobView, PodView
 from distill_operator.plan.failures import ended_at, pod_failure
@@ -39,6 +39,7 @@ SET_UP_WITHIN = timedelta(minutes=5)
 """For most images to be pulled, and for volumes to be mounted."""
 STUCK_AFTER = timedelta(seconds=60)
 """A kubelet kills what its grace period has not ended and says so within moments; one that is silent is gone."""
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,12 @@ def stuck_terminating(pods: Sequence[PodView], now: datetime) -> Obstacle | None
     )
 
 
+def cannot_be_ended(pods: Sequence[PodView], now: datetime) -> bool:
+    """Tell whether some of the Pods have not ended, and none of these will by itself."""
+    unfinished = [pod for pod in pods if not pod.finished]
+    return bool(unfinished) and all(stuck_terminating([pod], now) is not None for pod in unfinished)
+
+
 def _overdue(pods: Sequence[PodView], due_at: Callable[[PodView], datetime | None], now: datetime) -> PodView | None:
     return next((pod for pod in pods if (due := due_at(pod)) is not None and now >= due), None)
 
@@ -181,6 +188,8 @@ def _set_up_by(pod: PodView) -> datetime | None:
 def _stuck_at(pod: PodView) -> datetime | None:
     if pod.finished or pod.deletion_timestamp is None or not pod.node:
         return None
+    if pod.node_silent:  # nobody is there to end it, however long its grace period is
+        return LONG_AGO
     return pod.deletion_timestamp + STUCK_AFTER
 
 

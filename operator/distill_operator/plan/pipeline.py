@@ -38,10 +38,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Start:
-    """An attempt of a stage that is to be started now."""
+    """An attempt of a stage that is to be started now, rather not on the nodes of `avoid`."""
 
     stage: Stage
     attempt: int
+    avoid: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,9 @@ def _walk(
             return Plan(
                 verdict=_verdict(step),
                 stages=_with_pending(tuple(statuses.values()), names[position + 1 :], resource),
-                start=Start(stage, step.start) if isinstance(stage, Stage) and step.start is not None else None,
+                start=Start(stage, step.start, step.avoid)
+                if isinstance(stage, Stage) and step.start is not None
+                else None,
                 delete=step.delete,
                 look_again_after=step.look_again_after,
                 input=planned.input if isinstance(planned, Stage) and begins else None,

@@ -43,6 +43,8 @@ class Outline:
 
     `backoff_limit` is how often each of its Pods may fail within an attempt and be replaced, `max_attempts` how many
     attempts in a row may fail without getting further. `saved_every` is after how many units what is done is safe.
+    `fenced` is whether an attempt shuts those before it out of what it reads and writes: then it need not wait for a
+    Pod of them that cannot be ended.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Outline:
     backoff_limit: int = 6
     max_attempts: int = 1
     saved_every: int = 1
+    fenced: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,14 +12,16 @@ from distill_operator.plan.stages import Invalid, Waiting
 class Step:
     """Where a stage stands now, why, and what is to be done for it.
 
-    `start` is the attempt whose Job is to be started. `look_again_after` is set where time alone, without any event,
-    changes what is to be done; `blocked` where a Job should be started and cannot be.
+    `start` is the attempt whose Job is to be started, `avoid` the nodes that it should rather not run on.
+    `look_again_after` is set where time alone, without any event, changes what is to be done; `blocked` where a Job
+    should be started and cannot be.
     """
 
     status: StageStatus
     reason: str = ""
     message: str = ""
     start: int | None = None
+    avoid: tuple[str, ...] = ()
     delete: tuple[JobView, ...] = ()
     look_again_after: timedelta | None = None
     blocked: Waiting | Invalid | None = None

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from unit.operator.builders import (
@@ -26,7 +26,7 @@ from unit.operator.builders import (
     wrong_input_pod,
 )
 
-from distill_operator.api import StageState, StageStatus
+from distill_operator.api import AttemptStatus, StageState, StageStatus
 from distill_operator.observation import JobView, Observation, PodView
 from distill_operator.plan.attempts import step_stage
 from distill_operator.plan.buckets import sort_children
@@ -665,3 +665,104 @@ class TestLookalikes:
 
     def test_that_have_ended_under_another_name_are_not(self) -> None:
         assert created(step(jobs=(failed_job(self.copied),), pods=(replace(self.bare, phase="Failed"),)))
+
+
+class TestFencedAttempts:
+    """Of training, whose attempts shut those before them out: nothing waits for a node that may never come back."""
+
+    SPEC: ClassVar = {"accelerator": {"profile": "cpu", "nodes": 2}}
+    RUNNING: ClassVar = stage_status("train", StageState.RUNNING, job=TRAIN.name, done=40, unit="steps", started_at=NOW)
+
+    def found(self, recorded: StageStatus, jobs: tuple[JobView, ...], pods: tuple[PodView, ...], **more: Any) -> Step:
+        return step("FinetuneRun", recorded, jobs, pods, spec=self.SPEC, **more)
+
+    def test_a_pod_of_a_silent_node_is_not_waited_for(self) -> None:
+        held = dead_pod(TRAIN, 1, node_silent=True, disruption="Taint manager", deletion_timestamp=later(600))
+        lives = running_pod(TRAIN, node="node-1")
+        first = self.found(self.RUNNING, (TRAIN,), (lives, held), now=NOW)
+        assert (first.delete, first.reason) == ((TRAIN,), "PodStuckTerminating")
+        deleted, ended = replace(TRAIN, deleting=True), failed_pod(TRAIN, exit_code=SIGTERM, node="node-1")
+        ending = self.found(first.status, (deleted,), (replace(lives, deletion_timestamp=later(600)), held), now=NOW)
+        assert created(ending) == []  # what still saves a checkpoint has its grace period
+        second = self.found(first.status, (deleted,), (ended, held), now=NOW)
+        assert created(second) == ["student-train-a2"]
+        assert (second.status.failures, second.avoid) == (0, ())  # the node's taint keeps Pods away
+        (lost,) = second.status.attempts
+        assert (lost.reason, lost.failure_class, lost.nodes) == ("NodeLost", "infrastructure", ("node-1", "node-7"))
+
+    def test_what_was_left_behind_does_not_hide_the_next_attempt(self) -> None:
+        """Also where the operator has written nothing since: it creates before it writes."""
+        second = job("FinetuneRun", "train", attempt=2)
+        jobs = (replace(TRAIN, deleting=True), second)
+        held = dead_pod(TRAIN, node_silent=True, disruption="Taint manager")
+        found = self.found(self.RUNNING, jobs, (held, running_pod(second)), now=NOW)
+        assert (found.status.state, found.status.attempt, found.status.disrupted) == (StageState.RUNNING, 2, (1,))
+        assert [(record.attempt, record.reason) for record in found.status.attempts] == [(1, "NodeLost"), (2, None)]
+
+    def test_a_node_that_does_not_end_a_pod_is_avoided(self) -> None:
+        """The kubelet answers, and a process hangs in a driver: the node has no taint."""
+        held = dead_pod(TRAIN)
+        found = self.found(self.RUNNING, (replace(TRAIN, deleting=True),), (held,), now=later(60))
+        assert (created(found), found.avoid) == (["student-train-a2"], ("node-7",))
+        assert found.status.failures == 1
+
+    def test_a_node_with_a_faulty_device_is_avoided_for_a_day(self) -> None:
+        said = Result(outcome="Failed", reason="DeviceFault", message="EJ0002", failure_class="infrastructure")
+        pods = (failed_pod(TRAIN, said=said, node="node-7"),)
+        first = self.found(self.RUNNING, (failed_job(),), pods, now=later(3600))
+        assert (created(first), first.avoid) == (["student-train-a2"], ("node-7",))
+        recorded = first.status.model_copy(update={"state": StageState.RUNNING})
+        again = {hours: self.found(recorded, (), (), now=later(hours * 3600)).avoid for hours in (23, 25)}
+        assert again == {23: ("node-7",), 25: ()}
+
+    def test_devices_that_are_not_ready_on_two_nodes_are_no_node_s_fault(self) -> None:
+        said = Result(outcome="WrongInput", reason="DeviceNotReady", message="no /dev/davinci0")
+        pods = (failed_pod(TRAIN, 0, 78, said, node="node-7"),)
+        first = self.found(self.RUNNING, (failed_job(),), pods, now=later(3600))
+        assert (created(first), first.avoid) == (["student-train-a2"], ("node-7",))
+        second = failed_job(job("FinetuneRun", "train", attempt=2))
+        found = self.found(first.status, (second,), (failed_pod(second, 0, 78, said, node="node-8"),), now=later(7200))
+        assert (found.status.state, found.reason) == (StageState.FAILED, "DeviceNotReady")
+
+    def test_an_attempt_is_told_with_what_it_has_cost(self) -> None:
+        """What was lost is known when the next one begins, and said by it."""
+
+        def says(done: int, resumed: float, computing: float) -> Progress:
+            figures = {"resumedFromStep": resumed, "computingDeviceMinutes": computing, "lostDeviceMinutes": 0.5}
+            return progress(done, 100, metrics=figures)
+
+        first = self.found(
+            stage_status("train", StageState.PENDING, job=TRAIN.name),
+            (TRAIN,),
+            (running_pod(TRAIN, node="node-1"),),
+            progress={"student-train-a1-0-x": says(47, 0, 0)},
+        )
+        second = job("FinetuneRun", "train", attempt=2)
+        found = self.found(
+            first.status,
+            (failed_job(), second),
+            (failed_pod(TRAIN, node="node-1"), running_pod(second, node="node-2")),
+            progress={"student-train-a2-0-x": says(40, 40, 12.5)},
+        )
+        before, now_running = found.status.attempts
+        assert before.to_json() == {
+            "attempt": 1,
+            "nodes": ["node-1"],
+            "beganAt": "2026-01-02T03:04:05Z",
+            "endedAt": "2026-01-02T03:05:05Z",
+            "reason": "StageFailed",
+            "failureClass": "unknown",
+            "resumedFromStep": 0,
+            "toStep": 47,
+            "lostSteps": 7,
+            "computingDeviceMinutes": 12.5,
+            "lostDeviceMinutes": 0.0,
+        }
+        assert (now_running.resumed_from_step, now_running.nodes, now_running.ended_at) == (40, ("node-2",), None)
+
+    def test_the_latest_are_kept(self) -> None:
+        many = tuple(AttemptStatus(attempt=number) for number in range(1, 13))
+        last = job("FinetuneRun", "train", attempt=13)
+        recorded = self.RUNNING.model_copy(update={"attempt": 13, "attempts": many})
+        found = self.found(recorded, (last,), (running_pod(last),))
+        assert [record.attempt for record in found.status.attempts] == list(range(2, 14))

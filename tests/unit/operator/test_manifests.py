@@ -78,7 +78,7 @@ def planned(kind: str, stage: str, spec: dict[str, Any] | None = None, settings:
 def manifests(
     kind: str, stage: str, spec: dict[str, Any] | None = None, settings: Settings = SETTINGS
 ) -> list[Manifest]:
-    return attempt_manifests(key(kind), UID, planned(kind, stage, spec, settings), 1, settings)
+    return attempt_manifests(key(kind), UID, planned(kind, stage, spec, settings), 1, (), settings)
 
 
 def test_512_nodes_are_as_many_objects_as_two() -> None:
@@ -236,7 +236,8 @@ def test_pods_with_devices_go_where_their_profile_says_and_others_where_their_st
     def place(stage: str) -> Manifest:
         (job,) = (item for item in manifests("FinetuneRun", stage, NPUS, settings) if item["kind"] == "Job")
         pod = job["spec"]["template"]["spec"]
-        return {field: pod[field] for field in ("nodeSelector", "tolerations")}
+        of_the_profile = [toleration for toleration in pod["tolerations"] if toleration.get("tolerationSeconds") != 30]
+        return {"nodeSelector": pod["nodeSelector"], "tolerations": of_the_profile}
 
     assert place("train-preflight") == elsewhere
     assert place("train") == {field: EVERYTHING[field] for field in ("nodeSelector", "tolerations")}
@@ -278,7 +279,9 @@ def test_stages_without_devices_have_what_profiles_have() -> None:
             "mounts": mounts,
         }
 
-    assert shape("train-preflight") == shape("train")
+    train = shape("train")
+    del train["pod"]["tolerations"][1:]  # with which training alone leaves a dead node
+    assert shape("train-preflight") == train
 
 
 def test_labels_by_which_children_are_found_cannot_be_replaced() -> None:
@@ -379,7 +382,7 @@ def test_preflight_and_export_hold_no_devices_and_read_the_same_contract() -> No
 
 def test_each_attempt_has_its_own_name_and_meeting_place() -> None:
     stage = planned("FinetuneRun", "train", TWO_NODES)
-    _, job = attempt_manifests(key("FinetuneRun"), UID, stage, 2, SETTINGS)
+    _, job = attempt_manifests(key("FinetuneRun"), UID, stage, 2, (), SETTINGS)
     contract = contract_in(job)
     assert job["metadata"]["name"] == job_name("student", "train", 2) == "student-train-a2"
     assert contract.attempt == 2
@@ -429,3 +432,40 @@ def test_host_names_have_room_for_ten_thousand_attempts() -> None:
     outlines = [stage.outline for stage in STAGES]
     hosts = [f"{job_name('n' * NAME_LIMIT, stage.name, 9999)}-{stage.pods - 1}" for stage in outlines]
     assert max(map(len, hosts)) <= HOST_NAME
+
+
+def attempt_pod(children: list[Manifest]) -> Manifest:
+    found: Manifest = children[-1]["spec"]["template"]["spec"]
+    return found
+
+
+def test_a_node_that_had_a_fault_is_avoided_where_another_fits() -> None:
+    stage = planned("FinetuneRun", "train", {}, SETTINGS)
+    pod = attempt_pod(attempt_manifests(key("FinetuneRun"), UID, stage, 2, ("node-3", "node-7"), SETTINGS))
+    (preferred,) = pod["affinity"]["nodeAffinity"].pop("preferredDuringSchedulingIgnoredDuringExecution")
+    # A term matches where all of its fields do; the API server takes one value a field.
+    assert preferred["preference"]["matchFields"] == [
+        {"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in ("node-3", "node-7")
+    ]
+    assert pod["affinity"] == {"nodeAffinity": {}}
+
+
+@pytest.mark.parametrize(
+    ("configured", "added"),
+    [
+        ([], ["not-ready", "unreachable"]),
+        ([{"key": "npu", "operator": "Exists"}], ["not-ready", "unreachable"]),
+        ([{"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 900}], ["not-ready"]),
+        ([{"operator": "Exists"}], []),
+    ],
+    ids=["none", "another", "longer", "all"],
+)
+def test_training_leaves_a_dead_node_unless_its_profile_says_when(configured: list[Manifest], added: list[str]) -> None:
+    profiles = {**SETTINGS.profiles, "cpu": SETTINGS.profiles["cpu"].model_copy(update={"tolerations": configured})}
+    settings = SETTINGS.model_copy(update={"profiles": profiles})
+    stage = planned("FinetuneRun", "train", {}, settings)
+    tolerations = attempt_pod(attempt_manifests(key("FinetuneRun"), UID, stage, 1, (), settings))["tolerations"]
+    assert tolerations[: len(configured)] == configured
+    ours = tolerations[len(configured) :]
+    assert [toleration["key"].removeprefix("node.kubernetes.io/") for toleration in ours] == added
+    assert all(toleration["tolerationSeconds"] == 30 for toleration in ours)

@@ -199,3 +199,20 @@ def test_a_job_that_was_taken_up() -> None:
 
 def test_a_job_that_is_held_back() -> None:
     assert view_job({"metadata": METADATA, "spec": {"suspend": True}}).suspended
+
+
+@pytest.mark.parametrize(
+    ("ready", "containers_ready", "silent"),
+    [
+        ({"status": "False"}, "True", True),
+        ({"status": "True"}, "True", False),
+        ({"status": "False", "reason": "ContainersNotReady"}, "False", False),
+        ({"status": "False", "reason": "ReadinessGatesNotReady"}, "True", False),
+    ],
+    ids=["node-controller", "runs", "container", "gate"],
+)
+def test_a_node_is_silent_where_the_node_controller_contradicts_its_kubelet(
+    ready: dict[str, str], containers_ready: str, silent: bool
+) -> None:
+    conditions = [{"type": "Ready", **ready}, {"type": "ContainersReady", "status": containers_ready}]
+    assert view_pod({"metadata": {"name": "p"}, "status": {"conditions": conditions}}).node_silent is silent

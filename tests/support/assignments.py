@@ -15,6 +15,7 @@ def assignment(work: Path, **changes: Any) -> Assignment:
         "checkpoint_every_steps": 2,
         "checkpoints_kept": 1,
         "checkpoint_exported": "last",
+        "ground": work,
         "training_log": work / "log.jsonl",
         "compiled": work / "compiled",
         "failures": work,

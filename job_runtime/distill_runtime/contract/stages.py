@@ -152,6 +152,12 @@ class TrainContract(StageContract):
     """
 
     stage: Literal["msrun"] = "msrun"
+    run: Annotated[str, OPERATIONAL] = Field(
+        default="",
+        max_length=100,
+        pattern="^[-A-Za-z0-9]*$",
+        description="What tells this run's attempts from those of an earlier object of its name: the object's uid.",
+    )
     dataset: ArtifactReference
     model: ModelSource
     training: Training

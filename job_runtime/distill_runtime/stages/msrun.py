@@ -55,6 +55,7 @@ def run(contract: TrainContract, context: StageContext) -> Result:
 
     Raises:
         WrongInput: as `check`; DeviceNotReady.
+        Retryable: Superseded, if a later attempt has begun.
     """
     if contract.device_target == "Ascend":
         check_devices(contract.devices_per_node, context.volume.resolve(contract.output), os.environ)
@@ -83,12 +84,15 @@ def _run_first_node(contract: TrainContract, context: StageContext, inputs: Trai
         look_ahead(contract, inputs, context.volume, context.reporter)
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
     with noted(paths.logs) as note:
+        paths.ground.take()
         resumption = find_resumption(paths.checkpoints, inputs.schedule.devices)
         attempts = _begin_attempt(contract, inputs, paths, resumption)
-        context.reporter.update(metrics=attempts_metrics(attempts, inputs.schedule.devices))
+        costs = attempts_metrics(attempts, inputs.schedule.devices)
+        context.reporter.update(done=resumption.step, metrics={"resumedFromStep": float(resumption.step), **costs})
         if resumption.step < inputs.schedule.total_steps:
             train_on_node(contract, context, inputs, paths, resumption, note)
         last = await_last_checkpoint(paths, inputs)
+        paths.ground.check_held()
         end_attempt(contract, paths, attempts[-1])
         if contract.export_by == "export":
             return sum_up(inputs, paths).result(f"its checkpoint of step {last.step} is to be exported")
@@ -98,12 +102,15 @@ def _run_first_node(contract: TrainContract, context: StageContext, inputs: Trai
 def _begin_attempt(
     contract: TrainContract, inputs: TrainingInputs, paths: RunPaths, resumption: Resumption
 ) -> list[AttemptRecord]:
-    """Cut the log back to the checkpoint and note the attempt; gives all attempts."""
+    """Cut the log back to the checkpoint, note the attempt and let the other nodes begin; gives all attempts."""
     resumed, remark = resumption.step, resumption.remark
+    paths.ground.check_held()
     kept, lost = cut_log(paths.training_log, resumed)
     if resumed:
         logger.info("resuming from step %s of %s; %s steps are lost", resumed, inputs.schedule.total_steps, len(lost))
     if remark:
         logger.warning("%s", remark)
     begun = AttemptRecord(attempt=contract.attempt, resumed_from_step=resumed, passed_over=remark or None)
-    return begin_attempt(paths.attempts, paths.all_logs, begun, kept, lost)
+    attempts = begin_attempt(paths.attempts, paths.all_logs, begun, kept, lost)
+    paths.ground.open_to_all(paths.training_log)
+    return attempts

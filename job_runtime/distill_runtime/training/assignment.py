@@ -23,6 +23,7 @@ class Assignment(Model):
     checkpoint_every_steps: int = Field(ge=1)
     checkpoints_kept: int = Field(ge=1)
     checkpoint_exported: ExportedCheckpoint = Field(description="The best is kept besides.")
+    ground: Path = Field(description="The attempt's own directory, which goes when another one begins.")
     training_log: Path
     compiled: Path = Field(description="Directory of compiled graphs, which the next attempt need not compile again.")
     failures: Path = Field(description="Directory in which a worker explains why it gives up.")
@@ -42,6 +43,7 @@ class Failure(Model):
 
     reason: str
     message: str
+    final: bool = Field(default=True, description="Whether the next attempt would fail in the same way.")
 
 
 def failure_file(failures: Path, rank: int) -> Path:

@@ -3,9 +3,10 @@
 <output>.partial/training-log.jsonl  a line a step; becomes part of the artifact
 <output>.partial/attempts.jsonl      a line an attempt; becomes part of the artifact
 <output>.work/checkpoints/           see `checkpoints`
-<output>.work/initial/               base weights as MindFormers names them, where it cannot load them as they are
-<output>.work/base/                  links to the base weights, where MindFormers writes beside what it loads
-<output>.work/stopping/              see `stopping`
+<output>.work/attempt-<n>/           see `fence`: goes when the next attempt begins
+    initial/                         base weights as MindFormers names them, where it cannot load them as they are
+    base/                            links to the base weights, where MindFormers writes beside what it loads
+    stopping/                        see `stopping`
 <output>.work/mindformers/           what MindFormers writes for itself
 <output>.work/compiled/              compiled graphs, see `worker_environment`
 <output>.logs/attempt-<n>-<host>/    the workers' output, this node's YAML, assignment and note (`attempt_log`)
@@ -30,6 +31,7 @@ from distill_runtime.training.assignment import Assignment
 from distill_runtime.training.attempt_log import AttemptRecord
 from distill_runtime.training.checkpoints import Checkpoint
 from distill_runtime.training.configuration import InitialState, build_configuration
+from distill_runtime.training.fence import Ground
 from distill_runtime.training.inputs import TrainingInputs
 from distill_runtime.training.tensors import read_directory, write_index, write_tensors
 from distill_runtime.training.training_log import StepRecord
@@ -47,11 +49,12 @@ _LOSS_STEPS: Final = 10
 
 @dataclass(frozen=True)
 class RunPaths:
-    """Where a run keeps things, for every node the same but `logs`."""
+    """Where a run keeps things, for every node the same but `logs`, for every attempt but `logs` and `ground`."""
 
     partial: Path
     work: Path
     logs: Path
+    ground: Ground
 
     @property
     def training_log(self) -> Path:
@@ -76,17 +79,17 @@ class RunPaths:
     @property
     def stopping(self) -> Path:
         """Where the workers agree on when to stop."""
-        return self.work / "stopping"
+        return self.ground.directory / "stopping"
 
     @property
     def initial(self) -> Path:
         """Base weights under MindFormers' names."""
-        return self.work / "initial"
+        return self.ground.directory / "initial"
 
     @property
     def base(self) -> Path:
         """Links to the base weights."""
-        return self.work / "base"
+        return self.ground.directory / "base"
 
     @property
     def mindformers(self) -> Path:
@@ -116,9 +119,11 @@ def make_paths(contract: TrainContract, volume: Volume, stage: Literal["attempt"
         stage: whose logs they are.
     """
     complete = volume.resolve(contract.output)
+    work = work_directory(complete)
     return RunPaths(
         partial=partial_directory(complete),
-        work=work_directory(complete),
+        work=work,
+        ground=Ground(work, contract.attempt, contract.run),
         logs=make_logs_directory(complete, f"{stage}-{contract.attempt}"),
     )
 
@@ -200,7 +205,8 @@ def write_orders(
         checkpoint_every_steps=contract.checkpoint.every_steps,
         checkpoints_kept=contract.checkpoint.keep,
         checkpoint_exported=contract.checkpoint.export,
-        training_log=paths.training_log,
+        ground=paths.ground.directory,
+        training_log=paths.ground.log_link,
         compiled=paths.compiled,
         failures=paths.logs,
         stopping=paths.stopping,

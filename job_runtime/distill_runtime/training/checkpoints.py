@@ -22,8 +22,6 @@ from typing import Final
 from distill_runtime.training.tensors import TornFile, read_tensors
 
 _STEP: Final = re.compile(r"step-(\d{8,})")
-WRITING_DIRECTORY: Final = "writing"
-"""Beside the steps: files that are not whole yet."""
 
 
 @dataclass(frozen=True)

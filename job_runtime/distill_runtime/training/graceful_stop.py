@@ -31,7 +31,11 @@ class GracefulStop:
             return False  # there is nothing new to save
         if self.asked is None:
             logger.info("told to end: the workers save the step under way")
-            self.stopping.request()
+            try:
+                self.stopping.request()
+            except FileNotFoundError:
+                logger.warning("another attempt has begun: there is nothing to save for it")
+                return False
             self.asked = now
         if now > self.asked + self.grace_seconds - _LAST_SECONDS:
             return False

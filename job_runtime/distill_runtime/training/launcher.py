@@ -78,7 +78,7 @@ def run_workers(
 
     Raises:
         WrongInput: with what a worker found wrong.
-        Retryable: RendezvousFailed.
+        Retryable: RendezvousFailed; Superseded.
     """
     environment = {"LOCAL_DEFAULT_PATH": str(logs)}  # where MindFormers keeps its logs
     children: list[ChildProcess] = []
@@ -159,9 +159,12 @@ def _explain(failed: list[ChildProcess], children: list[ChildProcess], logs: Pat
 
     Raises:
         WrongInput: with what one of them found wrong.
+        Retryable: Superseded.
     """
     for path in sorted(logs.glob(failure_file(logs, 0).name.replace("0", "*"))):
         failure = Failure.model_validate_json(path.read_bytes())
+        if not failure.final:
+            raise Retryable(failure.reason, failure.message, "infrastructure")
         raise WrongInput(failure.reason, failure.message)
     for child in failed:
         logger.error("the last lines of %s:\n%s", child.log, "\n".join(child.last_lines()))

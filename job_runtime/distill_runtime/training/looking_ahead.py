@@ -9,6 +9,7 @@ from distill_runtime.storage.volume import Volume
 from distill_runtime.training.attempt import RunPaths, choose_start
 from distill_runtime.training.claim import check_space
 from distill_runtime.training.configuration import build_configuration
+from distill_runtime.training.fence import Ground
 from distill_runtime.training.findings import find, refuse
 from distill_runtime.training.inputs import TrainingInputs
 from distill_runtime.training.memory.check import check_memory
@@ -37,7 +38,9 @@ def first_configuration(contract: TrainContract, inputs: TrainingInputs, volume:
     Raises:
         WrongInput: as `build_configuration` and `check_space`.
     """
-    paths = RunPaths(partial=_NOWHERE, work=_NOWHERE, logs=_NOWHERE)
+    paths = RunPaths(
+        partial=_NOWHERE, work=_NOWHERE, logs=_NOWHERE, ground=Ground(_NOWHERE, contract.attempt, contract.run)
+    )
     start = choose_start(contract, inputs, paths, None)
     configuration = build_configuration(
         contract, inputs.architecture, inputs.schedule, inputs.data, start, paths.mindformers, cpus=1

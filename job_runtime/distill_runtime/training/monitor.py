@@ -13,7 +13,8 @@ from mindspore.train import Callback
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.assignment import Assignment
 from distill_runtime.training.best import find_best
-from distill_runtime.training.checkpoints import WRITING_DIRECTORY, checkpoint_file, delete_old, saved_steps
+from distill_runtime.training.checkpoints import checkpoint_file, delete_old, saved_steps
+from distill_runtime.training.fence import check_held, superseded
 from distill_runtime.training.stopping import Stopping
 from distill_runtime.training.training_log import StepRecord, TrainingLogWriter
 
@@ -33,6 +34,9 @@ class TrainingMonitor(Callback):  # type: ignore[misc] # MindSpore has no types
         super().__init__()
         self._assignment = assignment
         self._rank = get_rank() if assignment.workers > 1 else 0
+        check_held(assignment.ground)
+        # What is renamed from it by this descriptor cannot be renamed any more once it is taken away.
+        self._ground = os.open(assignment.ground, os.O_RDONLY | os.O_DIRECTORY)
         self._log = TrainingLogWriter(assignment.training_log) if self._rank == assignment.reporting_rank else None
         self._stopping = Stopping(assignment.stopping)
         self._last_end = time.monotonic()
@@ -58,7 +62,9 @@ class TrainingMonitor(Callback):  # type: ignore[misc] # MindSpore has no types
 
         Raises:
             WrongInput: LossNotFinite.
+            Retryable: Superseded, if another attempt has begun.
         """
+        check_held(self._assignment.ground)
         parameters = run_context.original_args()
         assignment = self._assignment
         step = assignment.resume_step + parameters.cur_step_num
@@ -110,9 +116,8 @@ class TrainingMonitor(Callback):  # type: ignore[misc] # MindSpore has no types
         assignment = self._assignment
         epoch = (step - 1) // assignment.steps_per_epoch + 1
         path = checkpoint_file(assignment.checkpoints, step, epoch, self._rank, assignment.workers)
-        writing = assignment.checkpoints / WRITING_DIRECTORY / f"rank_{self._rank}.safetensors"
-        for directory in (path.parent, writing.parent):
-            directory.mkdir(parents=True, exist_ok=True)
+        writing = assignment.ground / f"rank_{self._rank}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
         mindspore.save_checkpoint(
             parameters.train_network,
             str(writing),
@@ -127,7 +132,10 @@ class TrainingMonitor(Callback):  # type: ignore[misc] # MindSpore has no types
             choice_func=lambda name: not any(part in name for part in _NOT_SAVED),
         )
         _make_durable(writing)
-        writing.replace(path)
+        try:
+            os.replace(writing.name, path, src_dir_fd=self._ground)
+        except FileNotFoundError as error:
+            raise superseded(f"the checkpoint of step {step} is not saved, since another attempt has begun") from error
         _make_durable(path.parent)
         if self._rank == 0:
             saved = saved_steps(assignment.checkpoints, assignment.workers)

@@ -14,13 +14,14 @@ _BEGUN_POLL_SECONDS: Final = 0.2
 
 
 def await_first_node(paths: RunPaths) -> None:
-    """Wait until the first node has begun: of a run that starts over, it removes the work of the one before.
+    """Wait until the first node has begun this attempt: it takes away what those before it could still write by.
 
     Raises:
-        Retryable: RendezvousFailed.
+        Retryable: RendezvousFailed; Superseded.
     """
     deadline = time.monotonic() + _OTHER_NODES_SECONDS
-    while not paths.partial.exists():
+    while not paths.ground.is_open:
+        paths.ground.check_not_superseded()
         if time.monotonic() > deadline:
             raise Retryable(
                 "RendezvousFailed",

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from distill_runtime.contract import EXIT_DONE
-from distill_runtime.foundation.errors import StageError
+from distill_runtime.foundation.errors import StageError, WrongInput
 from distill_runtime.process.child_process import end_with_parent
 from distill_runtime.training import cpu_patches, patching
 from distill_runtime.training.assignment import STACKS_SIGNAL, Assignment, Failure, failure_file
@@ -25,7 +25,7 @@ def main(path: Path) -> int:
         set_up_environment(assignment, rank, os.environ)
         train(assignment)
     except StageError as error:
-        failure = Failure(reason=error.reason, message=error.message)
+        failure = Failure(reason=error.reason, message=error.message, final=isinstance(error, WrongInput))
         failure_file(assignment.failures, rank).write_text(failure.model_dump_json(by_alias=True), encoding="utf-8")
         return error.exit_code
     return EXIT_DONE
@@ -36,6 +36,7 @@ def train(assignment: Assignment) -> None:
 
     Raises:
         WrongInput: as TrainingMonitor.
+        Retryable: likewise.
     """
     if assignment.device_target == "CPU":
         patching.install(cpu_patches.PATCHES)

@@ -92,6 +92,7 @@ def _contract(run: FinetuneRun, dataset: ArtifactReference, profile: Profile, st
     spec = run.spec
     contract = TrainContract(
         owner=owner_of(run),
+        run=run.metadata.uid,
         output=UNPLACED,
         dataset=dataset,
         model=spec.model,

@@ -24,6 +24,7 @@ from distill_runtime.training.attempt import (
 from distill_runtime.training.attempt_log import AttemptRecord
 from distill_runtime.training.checkpoints import Checkpoint
 from distill_runtime.training.configuration import InitialState, TrainingData
+from distill_runtime.training.fence import Ground
 from distill_runtime.training.inputs import TrainingInputs
 from distill_runtime.training.schedule import plan_schedule
 from distill_runtime.training.training_log import StepRecord
@@ -39,7 +40,8 @@ ON_NPUS = {"device_target": "Ascend", "parallelism": Parallelism(pipeline=2, mic
 def paths(tmp_path: Path) -> RunPaths:
     (tmp_path / "logs").mkdir()
     (tmp_path / "run.partial").mkdir()
-    return RunPaths(partial=tmp_path / "run.partial", work=tmp_path / "run.work", logs=tmp_path / "logs")
+    work = tmp_path / "run.work"
+    return RunPaths(tmp_path / "run.partial", work, tmp_path / "logs", Ground(work, 1, ""))
 
 
 def inputs(contract: TrainContract, model: Path = Path("/data/student")) -> TrainingInputs:

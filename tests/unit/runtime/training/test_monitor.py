@@ -2,35 +2,15 @@
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from support.assignments import assignment
+from support.steps import do_step
 
 from distill_runtime.training.checkpoints import complete_checkpoints
 from distill_runtime.training.stopping import Stopping
 
 pytestmark = pytest.mark.mindspore
-
-
-def do_step(monitor: Any, step: int, loss: float = 0.5) -> bool:
-    """Tell the monitor that a step is done; gives whether it has training stop."""
-    import mindspore  # noqa: PLC0415
-
-    scalar = mindspore.Tensor(loss)
-    optimizer = SimpleNamespace(global_step=mindspore.Parameter(mindspore.Tensor([2], mindspore.int32)))
-    parameters = SimpleNamespace(
-        cur_step_num=step,
-        cur_epoch_num=1,
-        net_outputs=(scalar, mindspore.Tensor(False), scalar, scalar, None),
-        train_network=mindspore.nn.Dense(2, 2),
-        network=SimpleNamespace(optimizer=optimizer),
-    )
-    stopped: list[bool] = []
-    run = SimpleNamespace(original_args=lambda: parameters, request_stop=lambda: stopped.append(True))
-    monitor.on_train_step_end(run)
-    return bool(stopped)
 
 
 def test_told_to_stop_it_saves_the_step_under_way(tmp_path: Path) -> None:

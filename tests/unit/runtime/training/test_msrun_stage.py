@@ -19,6 +19,7 @@ from distill_runtime.stages import msrun
 from distill_runtime.storage.artifact import ArtifactWriter, open_artifact, verify_content
 from distill_runtime.storage.volume import Volume
 from distill_runtime.training import waiting
+from distill_runtime.training.attempt import make_paths
 from distill_runtime.training.inputs import open_inputs
 
 
@@ -58,6 +59,9 @@ def test_without_its_devices_no_node_begins(context: StageContext, tmp_path: Pat
 def test_another_node_has_nothing_to_do_then(context: StageContext, tmp_path: Path) -> None:
     contract = train_contract(pack_samples(context.volume, 60))
     leave_trained(tmp_path, contract, open_inputs(contract, context.volume).schedule.total_steps)
+    ground = make_paths(contract, context.volume).ground
+    ground.take()
+    ground.open_to_all(tmp_path / "trained.partial" / "training-log.jsonl")
     second = StageContext(context.volume, Reporter("msrun", "steps"), index=1)
     result = msrun.run(contract, second)
     assert (result.outcome, result.reason, result.artifact) == ("Succeeded", "WorkersDone", None)

@@ -75,9 +75,12 @@ class Kind:
 DEVICE_OUT_OF_MEMORY: Final = "DeviceOutOfMemory"
 DEVICES_STILL_HELD: Final = "DevicesStillHeld"
 WRONG_CONFIGURATION: Final = "WrongConfiguration"
+DEVICE_FAULT: Final = "DeviceFault"
+"""Of a device of this node, or its link: the operator avoids the node."""
 
 _LET_DOWN: Final = Kind("infrastructure", follows=True)
 _NETWORK: Final = Kind("infrastructure")
+_DEVICE: Final = Kind("infrastructure", reason=DEVICE_FAULT)
 KINDS: Final[Mapping[str, Kind]] = {
     "EI0001": Kind("workload", reason=WRONG_CONFIGURATION),  # an environment variable is invalid
     "EI0002": _LET_DOWN,  # a collective operation waited longer than HCCL_EXEC_TIMEOUT
@@ -86,7 +89,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "EI0005": Kind("workload"),  # the ranks do different things
     "EI0006": _LET_DOWN,  # a connection was not made within HCCL_CONNECT_TIMEOUT
     "EI0008": _NETWORK,  # the nodes have different versions of HCCL
-    "EI0010": _NETWORK,  # the devices of a node do not reach each other
+    "EI0010": _DEVICE,  # the devices of a node do not reach each other
     "EI0011": Kind("workload", reason=DEVICE_OUT_OF_MEMORY),  # no device memory for a queue pair
     "EI0012": _LET_DOWN,  # SDMA: the link, or a peer that has ended
     "EI0013": _LET_DOWN,  # RoCE, error CQE: the link, or a peer that has ended
@@ -94,9 +97,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "EI0015": _LET_DOWN,  # not all ranks came to the root within HCCL_CONNECT_TIMEOUT
     "EI0019": _NETWORK,  # a port cannot be bound
     "EJ0001": Kind("infrastructure", reason=DEVICES_STILL_HELD),  # HCCP: the last training process still runs
-    "EJ0002": _NETWORK,  # the network port is down
+    "EJ0002": _DEVICE,  # its network port is down
     "EJ0003": _NETWORK,  # a port cannot be bound
-    "EJ0004": _NETWORK,  # the device's address is not right
+    "EJ0004": _DEVICE,  # the device's address is not right
     "EL0004": Kind("workload", reason=DEVICE_OUT_OF_MEMORY),  # memory cannot be allocated
 }
 _COMPILATION: Final = re.compile(r"E[5-9AB]\d{4}")

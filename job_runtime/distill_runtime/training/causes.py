@@ -20,6 +20,7 @@ from distill_runtime.foundation.errors import Retryable, StageError, WrongInput
 from distill_runtime.process.child_log import excerpt, last_exception
 from distill_runtime.process.child_process import ChildProcess
 from distill_runtime.training.cann_errors import (
+    DEVICE_FAULT,
     DEVICE_OUT_OF_MEMORY,
     DEVICES_STILL_HELD,
     WRONG_CONFIGURATION,
@@ -34,6 +35,8 @@ _OUT_OF_MEMORY: Final = re.compile(
     r"^.*(?:Out of Memory!!!|Memory not enough|Malloc device memory failed|device out of memory).*$", re.MULTILINE
 )
 """MindSpore's words for it (libmindspore_ascend_res_manager.so, libmindspore_ms_backend.so, 2.7)."""
+_DEVICE_FAULT: Final = re.compile(r"^.*\bUCEError(?: error)? occurs when execute.*$", re.MULTILINE)
+"""MindSpore's words for device memory with an uncorrectable error (codes 507053 and 507054; the same library)."""
 _ESSENCE_CHARACTERS: Final = 500
 _VARYING: Final = re.compile(r"0x[0-9a-fA-F]+|\d+")
 _ENDED_FROM_OUTSIDE: Final = (-signal.SIGKILL, -signal.SIGTERM)
@@ -43,6 +46,7 @@ _REMEDIES: Final = {
     "have more recomputed (mindformers.recompute_config), or pack shorter sequences",
     WRONG_CONFIGURATION: "a key or value of mindformers, or a variable of the profile's env, is not one that this "
     "version of MindFormers, MindSpore or CANN takes; the attempt's mindformers.yaml is beside the worker's log",
+    DEVICE_FAULT: "a device of this node, or its link, is faulty; the next attempts avoid the node if another fits",
     DEVICES_STILL_HELD: "a process of an earlier attempt, or another one, still holds the devices; the next attempt "
     "waits for it",
 }
@@ -83,6 +87,8 @@ def find_cause(ended: Sequence[ChildProcess], children: Sequence[ChildProcess]) 
     for child in (first, *(child for child in children if child is not first)):
         if said := _OUT_OF_MEMORY.search(excerpt(child.log)):
             return _cause(DEVICE_OUT_OF_MEMORY, child, said[0], "workload")
+        if said := _DEVICE_FAULT.search(excerpt(child.log)):
+            return _cause(DEVICE_FAULT, child, said[0], "infrastructure")
     return _by_exception(first)
 
 

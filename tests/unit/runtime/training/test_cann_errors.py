@@ -92,7 +92,7 @@ def test_what_only_looks_like_a_code_is_none() -> None:
         ("EI0001", "workload", "WrongConfiguration", False),
         ("EJ0001", "infrastructure", "DevicesStillHeld", False),
         ("EI0006", "infrastructure", "", True),
-        ("EJ0002", "infrastructure", "", False),
+        ("EJ0002", "infrastructure", "DeviceFault", False),
         ("E80000", "workload", "", False),  # an operator that cannot be compiled
         ("EZ9999", "unknown", "", False),
         ("E39999", "unknown", "", False),

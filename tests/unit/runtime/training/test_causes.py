@@ -83,6 +83,14 @@ def test_a_worker_that_says_nothing(tmp_path: Path, code: int) -> None:
     assert cause.failure_class == "unknown"
 
 
+@pytest.mark.parametrize(
+    "log", ["UCEError error occurs when execute, error_code=507054\n", "EJ0002: The port is down.\n"]
+)
+def test_a_faulty_device_is_infrastructure_s(tmp_path: Path, log: str) -> None:
+    cause = cause_of(ended(tmp_path, "worker-0", f"{NOISE}{log}RuntimeError: x\n"))
+    assert (cause.reason, cause.failure_class) == ("DeviceFault", "infrastructure")
+
+
 OUT_OF_MEMORY = [
     "RuntimeError: \nOut of Memory!!! Request memory size: 33100113920B, Memory Statistic:\nDevice HBM 32768M\n",
     "[PID: 1] 2026-04-09-21:56:40.384.694 Memory_Allocation_Failure(EL0004): Failed to allocate memory.\n",

@@ -59,9 +59,11 @@ def succeeded(before: StageStatus, attempt: Attempt, reason: str, metrics: Mappi
     status = _with_end(before, attempt, {"ended_at": attempt.job.finished_at, "reason": reason})
     if not status.attempts:
         return status
-    *earlier, record = status.attempts
-    record = _with_costs(record, before.metrics, metrics, None)
-    return status.model_copy(update={"attempts": (*earlier, record)})
+    records = list(status.attempts)
+    # One that has said nothing found the artifact complete: what it tells is what the attempt before it has cost.
+    told_of = len(records) - 1 if records[-1].to_step is not None or len(records) == 1 else len(records) - 2
+    records[told_of] = _with_costs(records[told_of], before.metrics, metrics, None)
+    return status.model_copy(update={"attempts": tuple(records)})
 
 
 def to_be_avoided(status: StageStatus, now: datetime) -> tuple[str, ...]:
@@ -85,7 +87,8 @@ def _with_record(status: StageStatus, attempt: Attempt) -> StageStatus:
         record = AttemptStatus(attempt=job.attempt, nodes=nodes, began_at=job.created_at)
         kept = status.attempts[-(MOST_ATTEMPTS - 1) :]
         return status.model_copy(update={"attempts": (*kept, record)})
-    record = known.model_copy(update={"nodes": nodes or known.nodes})
+    seen = tuple(sorted({*known.nodes, *nodes})[:MOST_NODES])  # Pods that have ended may be gone
+    record = known.model_copy(update={"nodes": seen})
     records = (record if one is known else one for one in status.attempts)
     return status.model_copy(update={"attempts": tuple(records)})
 

@@ -766,3 +766,22 @@ class TestFencedAttempts:
         recorded = self.RUNNING.model_copy(update={"attempt": 13, "attempts": many})
         found = self.found(recorded, (last,), (running_pod(last),))
         assert [record.attempt for record in found.status.attempts] == list(range(2, 14))
+
+    def test_what_a_lost_attempt_had_completed_is_its_own(self) -> None:
+        """It went on where nobody heard of it: the next finds the artifact complete, and tells what that cost."""
+        first = AttemptStatus(attempt=1, nodes=("node-1", "node-7"), to_step=40, reason="NodeLost", ended_at=NOW)
+        second = job("FinetuneRun", "train", attempt=2)
+        recorded = self.RUNNING.model_copy(update={"attempt": 2, "job": second.name, "attempts": (first,)})
+        said = result(metrics={"computingDeviceMinutes": 5.0})
+        found = self.found(recorded, (complete_job(second),), (succeeded_pod(second, said=said, node="node-2"),))
+        assert [(one.attempt, one.nodes, one.computing_device_minutes) for one in found.status.attempts] == [
+            (1, ("node-1", "node-7"), 5.0),
+            (2, ("node-2",), None),
+        ]
+
+    def test_a_pod_that_has_ended_and_is_gone_is_remembered(self) -> None:
+        before = self.found(
+            self.RUNNING, (TRAIN,), (running_pod(TRAIN, node="node-1"), running_pod(TRAIN, 1, node="node-7"))
+        )
+        after = self.found(before.status, (TRAIN,), (running_pod(TRAIN, 1, node="node-7"),))
+        assert after.status.attempts[0].nodes == ("node-1", "node-7")

@@ -118,6 +118,11 @@ class PodView:
         return bool(self.disruption) and not self.evicted and (self.deleting or self.finished)
 
     @property
+    def lost(self) -> bool:
+        """Whether it was told to end on a node that is not heard of."""
+        return self.node_silent and self.deleting and not self.finished
+
+    @property
     def evicted(self) -> bool:
         """Whether the kubelet ended it, for its node had no memory or disk left: it may be what took them."""
         return self.pod_reason == "Evicted"

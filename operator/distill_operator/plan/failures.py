@@ -45,6 +45,9 @@ def disruption(stage: Outline, job: JobView, pods: Sequence[PodView]) -> Failure
     if any(pod.evicted for pod in pods):
         return None
     disrupted = next((pod for pod in pods if pod.disrupted), None)
+    lost = next((pod for pod in pods if pod.lost), None)
+    if lost is not None:  # whoever has told it to end
+        return given_up(lost)
     if disrupted is not None:
         message = f"Pod {disrupted.name} was taken off its node: {disrupted.disruption}"
     elif job.disrupted:

@@ -188,7 +188,7 @@ def _set_up_by(pod: PodView) -> datetime | None:
 def _stuck_at(pod: PodView) -> datetime | None:
     if pod.finished or pod.deletion_timestamp is None or not pod.node:
         return None
-    if pod.node_silent:  # nobody is there to end it, however long its grace period is
+    if pod.lost:  # nobody is there to end it, however long its grace period is
         return LONG_AGO
     return pod.deletion_timestamp + STUCK_AFTER
 

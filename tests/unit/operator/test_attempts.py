@@ -677,7 +677,7 @@ class TestFencedAttempts:
         return step("FinetuneRun", recorded, jobs, pods, spec=self.SPEC, **more)
 
     def test_a_pod_of_a_silent_node_is_not_waited_for(self) -> None:
-        held = dead_pod(TRAIN, 1, node_silent=True, disruption="Taint manager", deletion_timestamp=later(600))
+        held = dead_pod(TRAIN, 1, node_silent=True, deletion_timestamp=later(600))  # whoever has told it to end
         lives = running_pod(TRAIN, node="node-1")
         first = self.found(self.RUNNING, (TRAIN,), (lives, held), now=NOW)
         assert (first.delete, first.reason) == ((TRAIN,), "PodStuckTerminating")

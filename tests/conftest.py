@@ -45,3 +45,6 @@ def pytest_configure() -> None:
     settings.load_profile("any-machine")
     # MindFormers makes a folder for its log as soon as it is imported, in the working directory unless told another.
     os.environ.setdefault("LOCAL_DEFAULT_PATH", str(Path(tempfile.gettempdir()) / "npu-distill-tests"))
+    # MindSpore's messages are of an older protobuf, and it sets this when it is imported. A process that has imported
+    # protobuf before, as only one of tests has, would be ended by it.
+    os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")

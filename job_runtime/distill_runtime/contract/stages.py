@@ -170,6 +170,11 @@ class TrainContract(StageContract):
     device_memory: Annotated[int | None, OPERATIONAL] = Field(
         default=None, ge=1, description="Bytes that a device has. Absent: whether the run fits is not checked."
     )
+    peak_teraflops: Annotated[float | None, OPERATIONAL] = Field(
+        default=None,
+        gt=0,
+        description="Dense bfloat16 operations a second that a device can do, in 10^12. Absent: no MFU is given.",
+    )
     rendezvous: Annotated[Rendezvous | None, OPERATIONAL] = Field(default=None, description="Absent with one node.")
     grace_seconds: Annotated[int, OPERATIONAL] = Field(
         default=30, ge=1, description="How long the stage has after SIGTERM, in which it saves a checkpoint."

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --page: #fff; --card: #f6f8fa; --text: #1b1f24; --faint: #59636e; --line: #d8dee4;
   --part0: #2c7fb8; --part1: #f0a35e; --part2: #9aa5b1 }
 @media (prefers-color-scheme: dark) { :root { --page: #14181d; --card: #1d232a; --text: #e6e9ed; --faint: #9aa5b1;
@@ -44,19 +44,29 @@ def render(report: Mapping[str, Any]) -> str:
     Args:
         report: a `report.Report` as plain values.
     """
-    subject, kind = escape(report["subject"]), escape(report["title"])
     body = [
-        f'<p class="kind">{kind}</p>\n<h1>{subject}</h1>',
         _figures(report["figures"].values()),
         *(_chart(chart) for chart in report["charts"] if chart["bars"]),
         *(_table(table) for table in report["tables"] if table["rows"]),
     ]
+    return document(report["subject"], report["title"], body, STYLE)
+
+
+def document(subject: str, kind: str, body: Iterable[str], style: str) -> str:
+    """Put a page together.
+
+    Args:
+        subject: what it reports on, as text.
+        kind: what that is, as text.
+        body: HTML, part by part.
+        style: CSS.
+    """
+    subject, kind = escape(subject), escape(kind)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{subject} – {kind}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body>\n</html>\n"
+        f"<title>{subject} – {kind}</title>\n<style>{style}</style>\n</head>\n<body>\n"
+        f'<p class="kind">{kind}</p>\n<h1>{subject}</h1>\n' + "\n".join(body) + "\n</body>\n</html>\n"
     )
 
 

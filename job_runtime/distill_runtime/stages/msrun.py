@@ -18,8 +18,10 @@ from distill_runtime.training.claim import check_shared
 from distill_runtime.training.completion import complete_artifact, end_attempt, sum_up
 from distill_runtime.training.devices import check_devices
 from distill_runtime.training.inputs import TrainingInputs, fingerprint_inputs, open_inputs
+from distill_runtime.training.live_report import Run
 from distill_runtime.training.looking_ahead import look_ahead
 from distill_runtime.training.node_training import train_on_node
+from distill_runtime.training.throughput import plan_work
 from distill_runtime.training.training_log import cut_log
 from distill_runtime.training.waiting import await_first_node, await_last_checkpoint
 
@@ -95,7 +97,8 @@ def _run_first_node(contract: TrainContract, context: StageContext, inputs: Trai
         paths.ground.check_held()
         end_attempt(contract, paths, attempts[-1])
         if contract.export_by == "export":
-            return sum_up(inputs, paths).result(f"its checkpoint of step {last.step} is to be exported")
+            run = Run(contract, inputs, plan_work(contract, inputs), paths)
+            return sum_up(run).result(f"its checkpoint of step {last.step} is to be exported")
         return complete_artifact(contract, inputs, paths, last, writer, context.reporter)
 
 

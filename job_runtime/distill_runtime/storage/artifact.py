@@ -110,7 +110,7 @@ class ArtifactWriter:
             fingerprints=(*self._fingerprints, *noted),
             versions={
                 "python": platform.python_version(),
-                "npu-distill": _own_version(),
+                "npu-distill": own_version(),
                 **{name: importlib.metadata.version(name) for name in packages},
             },
         )
@@ -281,7 +281,8 @@ def _damaged(what: str) -> WrongInput:
     return WrongInput("ArtifactDamaged", f"{what}; restore the file or make the artifact again")
 
 
-def _own_version() -> str:
+def own_version() -> str:
+    """Give the version of npu-distill."""
     try:
         return importlib.metadata.version("npu-distill")
     except importlib.metadata.PackageNotFoundError:

@@ -2,6 +2,8 @@
 
 <output>.partial/training-log.jsonl  a line a step; becomes part of the artifact
 <output>.partial/attempts.jsonl      a line an attempt; becomes part of the artifact
+<output>.partial/training-report.html    see `live_report`; becomes part of the artifact
+<output>.partial/tensorboard/        see `tensorboard`; becomes part of the artifact
 <output>.work/checkpoints/           see `checkpoints`
 <output>.work/attempt-<n>/           see `fence`: goes when the next attempt begins
     initial/                         base weights as MindFormers names them, where it cannot load them as they are
@@ -34,6 +36,7 @@ from distill_runtime.training.configuration import InitialState, build_configura
 from distill_runtime.training.fence import Ground
 from distill_runtime.training.inputs import TrainingInputs
 from distill_runtime.training.tensors import read_directory, write_index, write_tensors
+from distill_runtime.training.throughput import StepWork
 from distill_runtime.training.training_log import StepRecord
 from distill_runtime.training.weight_layout import weave, weight_layout
 from distill_runtime.training.weight_names import expected_shapes
@@ -65,6 +68,11 @@ class RunPaths:
     def attempts(self) -> Path:
         """The log of attempts."""
         return self.partial / "attempts.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files of TensorBoard."""
+        return self.partial / "tensorboard"
 
     @property
     def all_logs(self) -> Path:
@@ -234,23 +242,23 @@ def to_yaml(configuration: dict[str, Any]) -> str:
 
 
 def training_metrics(
-    records: list[StepRecord], attempts: list[AttemptRecord], inputs: TrainingInputs
+    records: list[StepRecord], attempts: list[AttemptRecord], inputs: TrainingInputs, work: StepWork
 ) -> dict[str, float]:
     """Sum a run up in figures: of all its steps, and of those that the log has, if it has any.
 
     Args:
         records: the steps that are in the log, in order.
         attempts: all attempts, in order.
+        work: what a step is.
     """
     schedule = inputs.schedule
     sequences = schedule.global_batch_size * schedule.total_steps
-    tokens_per_step = schedule.global_batch_size * inputs.data.sequence_length
     logged = {}
     if records:
         logged = {
             "loss": statistics.fmean(record.loss for record in records[-_LOSS_STEPS:]),
             # The median, because the first step of an attempt compiles and others save checkpoints.
-            "tokensPerSecond": tokens_per_step / statistics.median(record.seconds for record in records),
+            **work.speed(statistics.median(record.seconds for record in records)),
         }
     return {
         **logged,

@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 _NOTE: Final = "node.json"
 NO_LAST_WORD: Final = "NoLastWord"
 """Of an attempt whose Pods were all killed before they could say anything."""
-_FINAL_REASON: Final = "Trained"
+FINAL_REASON: Final = "Trained"
+"""Of the attempt in which the last step was saved."""
 
 
 class AttemptRecord(Model):
@@ -170,7 +171,7 @@ def end_run(path: Path, attempt: AttemptRecord, steps: Sequence[StepRecord]) -> 
             "to_step": done[-1].step if done else attempt.resumed_from_step,
             "nodes": attempt.nodes or (this_node(),),
             "ended_at": _now(),
-            "reason": _FINAL_REASON,
+            "reason": FINAL_REASON,
             "training_seconds": _seconds(done),
         }
     )

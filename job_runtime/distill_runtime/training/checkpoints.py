@@ -144,6 +144,18 @@ def _examined(checkpoints: Path, workers: int) -> Iterator[Checkpoint | Unusable
         yield Checkpoint(step=step, directory=directory, files=files)
 
 
+def saved_at(checkpoints: Path, step: int, workers: int) -> float | None:
+    """Give the time, in seconds since 1970, at which the last worker's file of a step was written.
+
+    None while one is missing, or if the checkpoint is gone. The files' contents are not looked at.
+    """
+    try:
+        files = _files(checkpoints / f"step-{step:08}", workers)
+        return None if files is None else max(file.stat().st_mtime for file in files)
+    except FileNotFoundError:
+        return None  # deleted meanwhile
+
+
 def _steps(checkpoints: Path) -> list[tuple[int, Path]]:
     """List the steps' directories, the latest first."""
     if not checkpoints.is_dir():

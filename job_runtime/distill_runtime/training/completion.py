@@ -14,7 +14,9 @@ from distill_runtime.training.best import find_best
 from distill_runtime.training.checkpoints import Checkpoint, complete_checkpoints
 from distill_runtime.training.export import export_model, unify_checkpoint
 from distill_runtime.training.inputs import TrainingInputs
+from distill_runtime.training.live_report import Run, write_final_report
 from distill_runtime.training.lora import Adapted
+from distill_runtime.training.throughput import plan_work
 from distill_runtime.training.training_log import TrainingLogFollower
 
 _PACKAGES: Final = ("mindspore", "mindformers")
@@ -53,18 +55,20 @@ def end_attempt(contract: TrainContract, paths: RunPaths, attempt: AttemptRecord
     end_run(paths.attempts, attempt.model_copy(update={"nodes": nodes}), records)
 
 
-def sum_up(inputs: TrainingInputs, paths: RunPaths) -> Summary:
+def sum_up(run: Run) -> Summary:
     """Sum up a run whose last attempt has ended.
 
     The last checkpoint says how many steps were done. The log should have them all; what a volume lost of it, for all
     that it was synced, is counted.
     """
+    inputs, paths = run.inputs, run.paths
     steps = inputs.schedule.total_steps
     records = list(TrainingLogFollower(paths.training_log).read_new())
     unlogged = steps - len(records)
-    metrics = training_metrics(records, read_attempts(paths.attempts), inputs)
+    metrics = training_metrics(records, read_attempts(paths.attempts), inputs, run.work)
     counts = {
         "steps": steps,
+        "epoch": inputs.schedule.epochs,
         "sequences": inputs.sequences,
         **inputs.schedule.counts,
         "overflowSteps": sum(record.overflow for record in records),
@@ -95,7 +99,9 @@ def complete_artifact(
     lora = contract.training.lora
     adapted = None if lora is None else Adapted(lora, contract.model.uri)
     export_model(weights, inputs.model, inputs.architecture, inputs.end_token, adapted, writer.directory)
-    summary = sum_up(inputs, paths)
+    run = Run(contract, inputs, plan_work(contract, inputs), paths)
+    summary = sum_up(run)
+    write_final_report(run, TrainingLogFollower(paths.training_log).read_new())
     summary = replace(summary, counts={**summary.counts, "exportedStep": checkpoint.step})
     artifact = writer.finish(summary.counts, summary.metrics, inputs=[contract.dataset], packages=_PACKAGES)
     which = "the model" if contract.checkpoint.export == "last" else f"the model of the best step, {checkpoint.step},"

@@ -20,9 +20,13 @@ from distill_runtime.training.checkpoints import Resumption
 from distill_runtime.training.graceful_stop import GracefulStop
 from distill_runtime.training.inputs import TrainingInputs
 from distill_runtime.training.launcher import Node, run_workers
+from distill_runtime.training.live_report import LiveReport, Run
+from distill_runtime.training.saving import SavedCheckpoints
 from distill_runtime.training.stall import ALLOWANCES, StallWatch
-from distill_runtime.training.step_progress import StepProgress
+from distill_runtime.training.step_progress import StepProgress, View
 from distill_runtime.training.stopping import Stopping
+from distill_runtime.training.tensorboard import EventFile
+from distill_runtime.training.throughput import plan_work
 from distill_runtime.training.training_log import TrainingLogFollower
 
 
@@ -50,10 +54,13 @@ def train_on_node(
             place_initial_weights(contract, inputs, paths)
         elif start == paths.base:
             link_base_weights(inputs, paths)
+    work = plan_work(contract, inputs)
+    run = Run(contract, inputs, work, paths)
+    views = open_views(run, resumption.step) if context.index == 0 else ()
     progress = StepProgress(
         context.reporter,
         TrainingLogFollower(paths.training_log),
-        tokens_per_step=inputs.schedule.global_batch_size * inputs.data.sequence_length,
+        work=work,
         total_steps=inputs.schedule.total_steps,
         resumed=resumption.step,
         remark=resumption.remark,
@@ -63,18 +70,33 @@ def train_on_node(
             last_step=inputs.schedule.total_steps,
             allowances=ALLOWANCES[contract.device_target],
         ),
+        saved=SavedCheckpoints(
+            paths.checkpoints, inputs.schedule.devices, contract.checkpoint.every_steps, resumption.step
+        ),
+        views=views,
     )
     progress.begin()
     node = Node(context.index, contract.nodes, contract.devices_per_node, contract.rendezvous)
     stop = GracefulStop(progress, stopping, contract.grace_seconds)
-    cause = run_workers(node, assignment, paths.logs, progress.update, stop.waits)
+    try:
+        cause = run_workers(node, assignment, paths.logs, progress.update, stop.waits)
+        progress.update()  # what the workers did last
+    finally:
+        for view in views:
+            view.close()
     if cause is not None:
         note.failed(cause)
-        progress.update()  # what the workers did last
         raise judge(cause, progress.new_step, _failed_before(paths, contract.attempt))
     after = stopping.after()
     if after is not None and after < inputs.schedule.total_steps:
         raise Terminated  # another Pod of this attempt was told to stop
+
+
+def open_views(run: Run, resumed: int) -> tuple[View, ...]:
+    """Open what shows the steps to people, on the node that writes the run's files."""
+    if not run.contract.training.tensorboard:
+        return (LiveReport(run),)
+    return LiveReport(run), EventFile(run.paths.tensorboard, run.work, resumed)
 
 
 def _failed_before(paths: RunPaths, attempt: int) -> str | None:

@@ -88,6 +88,9 @@ class Training(Parameters):
         description="Train low-rank adapters, and leave the base weights as they are; without it all weights are "
         "trained.",
     )
+    tensorboard: Annotated[bool, OPERATIONAL] = Field(
+        default=False, description="Also write the figures of each step as event files of TensorBoard."
+    )
 
 
 class Parallelism(Parameters):

@@ -27,6 +27,7 @@ from distill_runtime.training.configuration import InitialState, TrainingData
 from distill_runtime.training.fence import Ground
 from distill_runtime.training.inputs import TrainingInputs
 from distill_runtime.training.schedule import plan_schedule
+from distill_runtime.training.throughput import StepWork
 from distill_runtime.training.training_log import StepRecord
 from distill_runtime.training.weight_layout import weight_layout
 from distill_runtime.training.weight_names import expected_shapes, to_mindformers
@@ -206,11 +207,12 @@ def test_what_every_attempt_lost_is_added_up(paths: RunPaths) -> None:
         )
         for attempt, (resumed, lost) in enumerate([(0, 3), (7, 5), (14, 0)], start=1)
     ]
-    metrics = training_metrics(records, attempts, inputs(contract))
+    metrics = training_metrics(records, attempts, inputs(contract), StepWork(400, 2e9, 1e10))
     assert metrics == {
         "loss": 9.5,  # the mean of the last ten
         "steps": 25,
-        "tokensPerSecond": 4 * 128 / 0.5,
+        "tokensPerSecond": 400 / 0.5,  # of the middle step
+        "modelFlopsUtilization": 0.4,
         "trainedTokens": 5000,
         "resumedFromStep": 14,
         "lostSteps": 8,

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from distill_runtime.process.progress import Reporter
+from distill_runtime.training.saving import SavedCheckpoints
 from distill_runtime.training.stall import ALLOWANCES, StallWatch
 from distill_runtime.training.step_progress import StepProgress
+from distill_runtime.training.throughput import StepWork
 from distill_runtime.training.training_log import StepRecord, TrainingLogFollower, TrainingLogWriter
 
 
@@ -12,9 +14,18 @@ def progress(log: Path, remark: str) -> tuple[StepProgress, Reporter]:
     reporter = Reporter("msrun", "steps")
     watch = StallWatch(began=0, saved_every=5, last_step=20, allowances=ALLOWANCES["CPU"])
     follower = TrainingLogFollower(log)
-    return StepProgress(
-        reporter, follower, tokens_per_step=64, total_steps=20, resumed=5, remark=remark, watch=watch
-    ), reporter
+    following = StepProgress(
+        reporter,
+        follower,
+        work=StepWork(tokens=64, flops=1e9, peak_flops=None),
+        total_steps=20,
+        resumed=5,
+        remark=remark,
+        watch=watch,
+        saved=SavedCheckpoints(log.parent, workers=1, every_steps=5, resumed=5),
+        views=(),
+    )
+    return following, reporter
 
 
 def test_a_checkpoint_that_was_passed_over_is_said_as_long_as_the_attempt_goes_on(tmp_path: Path) -> None:

@@ -121,6 +121,12 @@ class Profile(PodSettings):
     device_memory: QuantityIfAny = Field(
         default="", description="Memory of one device, against which a run's estimate is held; empty for no check."
     )
+    peak_teraflops: float | None = Field(
+        default=None,
+        gt=0,
+        description="Dense bfloat16 operations a second of one device, in 10^12, of which a run's MFU is a share; none "
+        "for no MFU.",
+    )
     termination_grace_period_seconds: int = Field(
         default=600,
         ge=1,

@@ -92,6 +92,15 @@ def test_the_operator_can_read_its_configuration(name: str, tmp_path: Path) -> N
     assert "cpu" in settings.profiles
 
 
+def test_grafana_is_given_the_dashboard_as_it_is() -> None:
+    """Its braces are Grafana's, not Helm's."""
+    text = render(["grafanaDashboard.enabled=true", "grafanaDashboard.namespace=monitoring"])
+    (dashboard,) = [each for each in objects(text) if each["metadata"]["name"] == "npu-distill-dashboard"]
+    assert dashboard["metadata"]["namespace"] == "monitoring"
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert dashboard["data"] == {"npu-distill.json": (CHART / "dashboards/npu-distill.json").read_text()}
+
+
 RESTRICTED = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 
 

@@ -1,5 +1,6 @@
 """FinetuneRun: packed data and base weights in, fine-tuned weights out."""
 
+from datetime import datetime
 from typing import ClassVar
 
 from pydantic import ConfigDict, Field, JsonValue
@@ -110,6 +111,7 @@ class FinetuneRunStatus(Status):
         default=None, description="Memory that a device is estimated to need, with communication and what is reserved."
     )
     device_memory: str | None = Field(default=None, description="Memory that a device has, by the profile.")
+    epoch: int | None = Field(default=None, description="Pass over the data that it is in, from 1.")
     step: int | None = Field(default=None, description="Optimizer steps done.")
     total_steps: int | None = Field(
         default=None, description="Optimizer steps in all; known from the preflight on, before devices are held."
@@ -118,7 +120,24 @@ class FinetuneRunStatus(Status):
         default=None, description="Packed sequences in a step of all devices; known as early."
     )
     loss: float | None = Field(default=None, description="Latest training loss.")
-    tokens_per_second: float | None = Field(default=None, description="Tokens trained on, a second.")
+    learning_rate: float | None = Field(default=None, description="Learning rate of the latest step.")
+    gradient_norm: float | None = Field(
+        default=None, description="Global norm of the latest step's gradients, before they are clipped."
+    )
+    tokens_per_second: float | None = Field(
+        default=None,
+        description="Tokens trained on, a second, without padding; of the latest steps while it runs, of a middle one "
+        "when it has ended.",
+    )
+    model_flops_utilization: float | None = Field(
+        default=None,
+        description="MFU: the share of the devices' peak that the model's own arithmetic takes; absent where the "
+        "profile gives no peak.",
+    )
+    last_checkpoint_step: int | None = Field(
+        default=None, description="Steps that a failure now would not cost, since they are saved."
+    )
+    last_checkpoint_time: datetime | None = Field(default=None, description="When they were saved.")
     restarts: int = Field(default=0, description="Attempts that failed and were followed by another.")
     disruptions: int = Field(
         default=0,
@@ -144,7 +163,21 @@ class FinetuneRun(Resource[FinetuneRunSpec, FinetuneRunStatus]):
         Column(
             name="Tokens/s", json_path=".status.tokensPerSecond", type="number", description="Tokens trained a second."
         ),
+        Column(
+            name="MFU",
+            json_path=".status.modelFlopsUtilization",
+            type="number",
+            description="Share of the devices' peak that the model takes.",
+            priority=1,
+        ),
         Column(name="Restarts", json_path=".status.restarts", type="integer", description="Attempts that failed."),
+        Column(
+            name="Saved",
+            json_path=".status.lastCheckpointTime",
+            type="date",
+            description="Time since the last checkpoint.",
+            priority=1,
+        ),
         Column(
             name="Steps",
             json_path=".status.totalSteps",

@@ -1,12 +1,15 @@
 """The figures of each kind's status, from the counts and metrics that its stages reported."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from distill_operator.api import DistillDataset, EvalRun, FinetuneRun, StageState, StageStatus
 from distill_operator.plan.reports import LARGEST_COUNT
 from distill_runtime.contract import Price, TeacherParameters
 
+_LATEST = 2**32
+"""Seconds after 1970, in the year 2106."""
 REJECTED = "rejected."
 """Prefix of the counts that say how many were rejected for which reason."""
 
@@ -45,15 +48,22 @@ def finetune_figures(_: FinetuneRun, stages: Mapping[str, StageStatus]) -> dict[
     train = stages.get("train")
     if train is None:
         return planned
-    metrics = train.metrics
+    metrics, counts = train.metrics, train.counts
+    paused = train.state is StageState.PENDING
     disruptions = sum(attempt < train.attempt for attempt in train.disrupted)
     return {
         **planned,
+        "epoch": counts.get("epoch"),
         "step": train.done,
         "total_steps": train.total if train.total is not None else planned["total_steps"],
-        "global_batch_size": train.counts.get("globalBatchSize", planned["global_batch_size"]),
+        "global_batch_size": counts.get("globalBatchSize", planned["global_batch_size"]),
         "loss": _rounded(metrics.get("loss"), 4),
-        "tokens_per_second": _rounded(metrics.get("tokensPerSecond"), 1),
+        "learning_rate": _significant(metrics.get("learningRate")),
+        "gradient_norm": _significant(metrics.get("gradientNorm")),
+        "tokens_per_second": None if paused else _rounded(metrics.get("tokensPerSecond"), 1),
+        "model_flops_utilization": None if paused else _rounded(metrics.get("modelFlopsUtilization"), 4),
+        "last_checkpoint_step": counts.get("lastCheckpointStep"),
+        "last_checkpoint_time": _time(metrics.get("lastCheckpointTime")),
         "restarts": train.attempt - 1 - disruptions,
         "disruptions": disruptions,
         "lost_steps": _whole(metrics.get("lostSteps")),
@@ -123,6 +133,16 @@ def _rounded(value: float | None, digits: int) -> float | None:
 
 def _whole(value: float | None) -> int | None:
     return int(value) if value is not None and abs(value) <= LARGEST_COUNT else None
+
+
+def _significant(value: float | None) -> float | None:
+    """Leave four digits: learning rates are far below one."""
+    return float(f"{value:.4g}") if value is not None else None
+
+
+def _time(seconds: float | None) -> datetime | None:
+    """Give the time so many seconds after 1970; what is no time within a lifetime is none that anybody meant."""
+    return datetime.fromtimestamp(seconds, UTC) if seconds is not None and 0 < seconds < _LATEST else None
 
 
 def _quantity(amount: float | None) -> str | None:

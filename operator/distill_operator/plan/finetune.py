@@ -104,6 +104,7 @@ def _contract(run: FinetuneRun, dataset: ArtifactReference, profile: Profile, st
         nodes=spec.accelerator.nodes,
         devices_per_node=spec.accelerator.devices_per_node,
         device_memory=whole(profile.device_memory) if profile.device_memory else None,
+        peak_teraflops=profile.peak_teraflops,
         grace_seconds=profile.termination_grace_period_seconds,
         export_by="export" if EXPORT in stages else "msrun",
     )

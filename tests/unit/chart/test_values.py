@@ -6,13 +6,18 @@ What needs Helm itself, rendering and validation, is in tests/e2e/test_chart.py.
 import json
 import re
 import tomllib
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import yaml
 
+from distill_operator.api import EvalRunStatus, FinetuneRunStatus, StageState, StageStatus
 from distill_operator.metrics import Metrics
+from distill_operator.observation import ResourceKey
 from distill_operator.settings import QUANTITY, PodSettings, Profile, Settings, Verifiers
 from distill_runtime.contract import Model
 from distill_runtime.contract.parameters import EntryPoint
@@ -23,11 +28,89 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 
 
+METRIC = r"npu_distill_[a-z_]+"
+
+
+def everything_observed() -> Metrics:
+    """Give the metrics of an operator that has seen something of everything, so that each has its labels."""
+    metrics = Metrics()
+    train = StageStatus(name="train", state=StageState.RUNNING, metrics={"memoryPerDevice": 1.0})
+    status = FinetuneRunStatus(
+        epoch=1,
+        step=1,
+        total_steps=1,
+        loss=1,
+        learning_rate=1,
+        gradient_norm=1,
+        tokens_per_second=1,
+        model_flops_utilization=1,
+        last_checkpoint_step=1,
+        last_checkpoint_time=datetime.fromtimestamp(1, UTC),
+        lost_steps=1,
+        stages=(train,),
+    )
+    metrics.observe(ResourceKey("FinetuneRun", "a", "b"), status)
+    metrics.observe(ResourceKey("EvalRun", "a", "b"), EvalRunStatus(score=1))
+    metrics.status_written("FinetuneRun", "a")
+    metrics.child_created("FinetuneRun", "a")
+    with metrics.reconciliation("FinetuneRun"), suppress(ValueError), metrics.reconciliation("FinetuneRun"):
+        raise ValueError("counted")
+    return metrics
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """What Prometheus reads: the type of each metric, and the labels of its series."""
+
+    types: dict[str, str]
+    labels: dict[str, set[str]]
+
+    @classmethod
+    def by(cls, metrics: Metrics) -> "Exposed":
+        text = metrics.expose().decode()
+        labels: dict[str, set[str]] = {}
+        for name, found in re.findall(rf"^({METRIC})(?:\{{(.*)\}})? ", text, re.MULTILINE):
+            labels.setdefault(name, set()).update(re.findall(r"(\w+)=", found))
+        return cls(dict(re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE)), labels)
+
+    def wrong_in(self, query: str) -> list[str]:
+        """Say which metrics and labels there are not, and which gauges are taken for counters.
+
+        increase() of a gauge counts a fall as a start from zero.
+        """
+        used = re.findall(METRIC, query)
+        wrong = [] if used else ["no metric"]
+        wrong += [f"no metric {name}" for name in used if name not in self.labels]
+        there = set().union(*(self.labels.get(name, set()) for name in used))
+        asked = re.findall(r"\b(?:by|on|ignoring|without) \(([^)]*)\)", query)
+        asked += [",".join(re.findall(r"(\w+)\s*[=!]~?", match)) for match in re.findall(r"\{([^{}]*)\}", query)]
+        names = [name.strip() for some in asked for name in some.split(",") if name.strip()]
+        wrong += [f"no label {name}" for name in names if name not in there]
+        growing = re.findall(r"(?:increase|rate|irate)\((\w+)", query)
+        gauges = [name for name in growing if self.types.get(name) == "gauge"]
+        return wrong + [f"{name} is a gauge" for name in gauges]
+
+
 def json_names(model: type[Model]) -> set[str]:
     return {field.alias or name for name, field in model.model_fields.items()}
 
 
 RULES = (CHART / "templates/prometheusrule.yaml").read_text()
+DASHBOARD: dict[str, Any] = json.loads((CHART / "dashboards/npu-distill.json").read_text())
+PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+EXPRESSIONS: dict[str, str] = {
+    f"{panel['title']} {target['refId']}": target["expr"] for panel in PANELS for target in panel["targets"]
+}
+VARIABLES: dict[str, str] = {
+    variable["name"]: variable["definition"]
+    for variable in DASHBOARD["templating"]["list"]
+    if variable["type"] == "query"
+}
+
+
+@pytest.fixture(scope="module")
+def exposed() -> Exposed:
+    return Exposed.by(everything_observed())
 
 
 @pytest.fixture(scope="module")
@@ -88,15 +171,43 @@ def test_what_kubernetes_refuses_is_refused(text: str) -> None:
     assert not QUANTITY.fullmatch(text)
 
 
-def test_the_alerts_use_metrics_that_there_are_and_as_what_they_are() -> None:
-    """increase() of a gauge counts a fall as a start from zero."""
-    types = dict(re.findall(r"^# TYPE (\w+) (\w+)$", Metrics().expose().decode(), re.MULTILINE))
-    used = set(re.findall(r"npu_distill_[a-z_]+", RULES))
-    assert used
-    assert used <= types.keys()
-    growing = re.findall(r"(?:increase|rate|irate)\((\w+)\[", RULES)
-    assert growing
-    assert {types[metric] for metric in growing} == {"counter"}
+def test_the_alerts_use_metrics_that_there_are_and_as_what_they_are(exposed: Exposed) -> None:
+    assert exposed.wrong_in(RULES) == []
+
+
+@pytest.mark.parametrize("query", [*EXPRESSIONS.values(), *VARIABLES.values()], ids=[*EXPRESSIONS, *VARIABLES])
+def test_the_dashboard_asks_for_metrics_and_labels_that_there_are(query: str, exposed: Exposed) -> None:
+    assert exposed.wrong_in(query) == []
+
+
+def test_what_is_wrong_in_a_query_is_found(exposed: Exposed) -> None:
+    assert exposed.wrong_in("npu_distill_training_los") == ["no metric npu_distill_training_los"]
+    assert exposed.wrong_in('sum by (nmae) (npu_distill_training_loss{pod="x"})') == ["no label nmae", "no label pod"]
+    assert exposed.wrong_in("rate(npu_distill_training_restarts[5m])") == ["npu_distill_training_restarts is a gauge"]
+    assert exposed.wrong_in("vector(1)") == ["no metric"]
+
+
+def test_every_metric_is_on_the_dashboard(exposed: Exposed) -> None:
+    shown = set(re.findall(METRIC, " ".join(EXPRESSIONS.values())))
+    elsewhere = {"npu_distill_training_epoch", "npu_distill_training_memory_per_device_bytes"}
+    metrics = {name for name in exposed.types if not name.endswith("_created")}  # when a counter began
+    assert {name for name in metrics if not any(each.startswith(name) for each in shown)} == elsewhere
+
+
+def test_panels_of_the_dashboard_do_not_overlap() -> None:
+    places: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not places & cells, panel["title"]
+        assert at["x"] + at["w"] <= 24
+        places |= cells
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+
+
+def test_the_dashboard_asks_the_data_source_that_is_chosen() -> None:
+    sources = [part["datasource"]["uid"] for panel in PANELS for part in (panel, *panel["targets"])]
+    assert set(sources) == {"${datasource}"}
 
 
 def test_the_shipped_profiles_are_there(settings: Settings) -> None:

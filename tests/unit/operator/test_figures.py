@@ -1,6 +1,7 @@
 """The figures of each kind's status, from what its stages reported."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import pytest
@@ -127,19 +128,46 @@ def test_of_a_training_that_was_restarted() -> None:
         attempt=3,
         done=40,
         total=100,
-        counts={"globalBatchSize": 8},
-        metrics={"loss": 1.23456, "tokensPerSecond": 5120.04, "lostSteps": 7.0},
+        counts={"globalBatchSize": 8, "epoch": 2, "lastCheckpointStep": 30},
+        metrics={
+            "loss": 1.23456,
+            "learningRate": 4.99999e-5,
+            "gradientNorm": 1.23456,
+            "tokensPerSecond": 5120.04,
+            "modelFlopsUtilization": 0.412345,
+            "lastCheckpointTime": 1_764_252_000.0,
+            "lostSteps": 7.0,
+        },
     )
     assert known(finetune_figures(resource("FinetuneRun"), by_name(train))) == {
+        "epoch": 2,
         "step": 40,
         "total_steps": 100,
         "global_batch_size": 8,
         "loss": 1.2346,
+        "learning_rate": 5e-5,
+        "gradient_norm": 1.235,
         "tokens_per_second": 5120.0,
+        "model_flops_utilization": 0.4123,
+        "last_checkpoint_step": 30,
+        "last_checkpoint_time": datetime(2025, 11, 27, 14, tzinfo=UTC),
         "restarts": 2,
         "disruptions": 0,
         "lost_steps": 7,
     }
+
+
+def test_a_training_that_is_paused_is_at_no_speed() -> None:
+    metrics = {"loss": 1.5, "tokensPerSecond": 5120.0, "modelFlopsUtilization": 0.4}
+    train = stage_status("train", StageState.PENDING, done=40, metrics=metrics)
+    figures = known(finetune_figures(resource("FinetuneRun"), by_name(train)))
+    assert figures == {"step": 40, "loss": 1.5, "restarts": 0, "disruptions": 0}
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 0.0, 1e15, 1e300])
+def test_a_time_that_is_none_is_left_out(seconds: float) -> None:
+    train = stage_status("train", StageState.RUNNING, metrics={"lastCheckpointTime": seconds})
+    assert finetune_figures(resource("FinetuneRun"), by_name(train))["last_checkpoint_time"] is None
 
 
 MEMORY = {"memoryPerDevice": 57.34 * 2**30, "deviceMemory": 64.0 * 2**30}

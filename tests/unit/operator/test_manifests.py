@@ -24,6 +24,7 @@ EVERYTHING = {
     "devicesPerNode": 8,
     "allowedDevices": [1, 2, 4, 8],
     "deviceMemory": "64Gi",
+    "peakTeraflops": 353.8944,
     "image": "registry.example/runtime-ascend:1",
     "nodeSelector": {"accelerator": "huawei-Ascend910"},
     "tolerations": [{"key": "npu", "operator": "Exists"}],
@@ -45,7 +46,8 @@ EVERYTHING = {
     "podSecurityContext": {"supplementalGroups": [1000]},
     "containerSecurityContext": {"privileged": True},
 }
-STAGE_FIELDS = EVERYTHING.keys() - {"deviceTarget", "resource", "devicesPerNode", "allowedDevices", "deviceMemory"}
+DEVICE_FIELDS = {"deviceTarget", "resource", "devicesPerNode", "allowedDevices", "deviceMemory", "peakTeraflops"}
+STAGE_FIELDS = EVERYTHING.keys() - DEVICE_FIELDS
 FULL_SETTINGS = Settings.model_validate(
     {
         "images": {"runtime": "registry.example/runtime:1", "pullPolicy": "Always", "pullSecrets": ["registry"]},

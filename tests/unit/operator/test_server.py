@@ -1,5 +1,6 @@
 """/healthz and /metrics over real HTTP."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -8,7 +9,7 @@ import pytest
 from aiohttp import web
 from unit.operator.builders import NOW, key
 
-from distill_operator.api import EvalRunStatus, FinetuneRunStatus, Status
+from distill_operator.api import EvalRunStatus, FinetuneRunStatus, StageState, StageStatus, Status
 from distill_operator.metrics import Metrics
 from distill_operator.plan.pipeline import Phase, Verdict
 from distill_operator.plan.status import conditions
@@ -104,9 +105,76 @@ async def test_shows_figures_of_training_and_score() -> None:
         assert line in text
 
 
+TRAINING = FinetuneRunStatus(
+    epoch=2,
+    step=40,
+    total_steps=100,
+    loss=0.25,
+    learning_rate=5e-5,
+    gradient_norm=1.5,
+    tokens_per_second=8000.0,
+    model_flops_utilization=0.41,
+    last_checkpoint_step=30,
+    last_checkpoint_time=NOW,
+    lost_steps=7,
+    stages=(
+        StageStatus(name="train-preflight", state=StageState.SUCCEEDED, metrics={"memoryPerDevice": 2.0**35}),
+        StageStatus(name="train", state=StageState.RUNNING),
+    ),
+)
+WHILE_IT_TRAINS = {
+    "tokens_per_second",
+    "model_flops_utilization_ratio",
+    "last_checkpoint_step",
+    "last_checkpoint_timestamp_seconds",
+}
+
+
+def training_figures(metrics: Metrics) -> dict[str, float]:
+    lines = re.findall(r"^npu_distill_training_(\w+)\{[^}]*\} (\S+)$", metrics.expose().decode(), re.MULTILINE)
+    return {name: float(value) for name, value in lines}
+
+
+def test_shows_every_figure_of_a_training() -> None:
+    metrics = Metrics()
+    metrics.observe(RUN, TRAINING)
+    assert training_figures(metrics) == {
+        "epoch": 2,
+        "step": 40,
+        "total_steps": 100,
+        "loss": 0.25,
+        "learning_rate": 5e-5,
+        "gradient_norm": 1.5,
+        "tokens_per_second": 8000,
+        "model_flops_utilization_ratio": 0.41,
+        "last_checkpoint_step": 30,
+        "last_checkpoint_timestamp_seconds": NOW.timestamp(),
+        "memory_per_device_bytes": 2**35,
+        "restarts": 0,
+        "disruptions": 0,
+        "lost_steps": 7,
+    }
+
+
+def test_a_training_that_has_ended_has_no_speed_and_no_checkpoint_that_grows_old() -> None:
+    metrics = Metrics()
+    metrics.observe(RUN, TRAINING)
+    before = training_figures(metrics).keys()
+    done = TRAINING.stages[1].model_copy(update={"state": StageState.SUCCEEDED})
+    metrics.observe(RUN, TRAINING.model_copy(update={"stages": (TRAINING.stages[0], done)}))
+    assert before - training_figures(metrics).keys() == WHILE_IT_TRAINS
+
+
+def test_what_a_status_has_no_more_is_shown_no_more() -> None:
+    metrics = Metrics()
+    metrics.observe(RUN, TRAINING)
+    metrics.observe(RUN, FinetuneRunStatus())
+    assert training_figures(metrics) == {"restarts": 0, "disruptions": 0}
+
+
 async def test_a_deleted_object_is_shown_no_more() -> None:
     metrics = Metrics()
-    metrics.observe(RUN, FinetuneRunStatus(loss=0.25))
+    metrics.observe(RUN, TRAINING)
     metrics.forget(RUN)
     assert 'name="student"' not in await exposed(metrics)
 

@@ -313,16 +313,17 @@ def test_an_evaluation_of_a_model_directory_waits_for_nothing() -> None:
     assert planned.contract.to_json()["target"]["uri"] == "models/qwen"  # type: ignore[index]
 
 
-@pytest.mark.parametrize(("memory", "told"), [("64Gi", 64 * 2**30), ("", None)])
-def test_a_training_is_told_the_memory_of_a_device_which_changes_nothing_of_its_artifact(
-    memory: str, told: int | None
+@pytest.mark.parametrize(("memory", "told", "peak"), [("64Gi", 64 * 2**30, 353.8944), ("", None, None)])
+def test_a_training_is_told_what_a_device_has_which_changes_nothing_of_its_artifact(
+    memory: str, told: int | None, peak: float | None
 ) -> None:
-    profile = SETTINGS.profiles["ascend-910b"].model_copy(update={"device_memory": memory})
+    device = {"device_memory": memory, "peak_teraflops": peak}
+    profile = SETTINGS.profiles["ascend-910b"].model_copy(update=device)
     settings = SETTINGS.model_copy(update={"profiles": {**SETTINGS.profiles, "ascend-910b": profile}})
     spec = {"accelerator": NPU}
     for stage in ("train-preflight", "train", "export"):
         planned = plan("FinetuneRun", stage, spec, ready("DistillDataset"), settings)
         assert isinstance(planned, Stage)
         assert isinstance(planned.contract, TrainContract)
-        assert planned.contract.device_memory == told
+        assert (planned.contract.device_memory, planned.contract.peak_teraflops) == (told, peak)
         assert planned.contract.output == output("FinetuneRun", stage, spec, ready("DistillDataset"))

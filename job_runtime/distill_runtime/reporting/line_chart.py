@@ -111,7 +111,7 @@ def number(value: float) -> str:
         return f"{value:.0f}"
     if abs(value) >= 1000:  # noqa: PLR2004 - from here on fractions say nothing
         return f"{value:,.0f}"
-    return f"{value:.2e}" if abs(value) < 1e-3 else f"{value:.4g}"  # noqa: PLR2004
+    return f"{value:.4g}"
 
 
 def _words(points: Sequence[Point]) -> str:

@@ -180,6 +180,15 @@ def test_the_dashboard_asks_for_metrics_and_labels_that_there_are(query: str, ex
     assert exposed.wrong_in(query) == []
 
 
+def test_the_documentation_s_expressions_ask_for_metrics_and_labels_that_there_are(exposed: Exposed) -> None:
+    text = (ROOT / "docs" / "operating.md").read_text()
+    expressions = re.findall(r"\| `([^`]*\([^`]*npu_distill[^`]*)` \|", text)
+    assert len(expressions) == 6
+    assert {
+        expression: exposed.wrong_in(expression) for expression in expressions if exposed.wrong_in(expression)
+    } == {}
+
+
 def test_what_is_wrong_in_a_query_is_found(exposed: Exposed) -> None:
     assert exposed.wrong_in("npu_distill_training_los") == ["no metric npu_distill_training_los"]
     assert exposed.wrong_in('sum by (nmae) (npu_distill_training_loss{pod="x"})') == ["no label nmae", "no label pod"]

@@ -67,7 +67,7 @@ def test_says_where_a_run_stands(run: Run) -> None:
     assert report.figures == {
         "steps": "3",
         "loss": "2.5",
-        "learning rate": "1.00e-04",
+        "learning rate": "0.0001",
         "gradient norm": "1.5",
         "tokens a second": "800",
         "MFU": "40.0 %",

@@ -96,7 +96,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
 
 @pytest.fixture(scope="module")
 def trained(workplace: Workplace) -> Result:
-    return workplace.run(train_contract(workplace.dataset))
+    training = Training(epochs=2, batch_size=4, learning_rate=1e-2, tensorboard=True)
+    return workplace.run(train_contract(workplace.dataset, training=training))
 
 
 def test_training_learns_and_its_artifact_is_whole(workplace: Workplace, trained: Result) -> None:
@@ -109,6 +110,9 @@ def test_training_learns_and_its_artifact_is_whole(workplace: Workplace, trained
     assert losses[-1] < losses[0] - 0.5
     assert trained.metrics["resumedFromStep"] == trained.metrics["lostSteps"] == 0
     assert (directory / "mindformers.yaml").is_file()
+    assert f"Trained: {steps} steps, 2 epochs." in (directory / "training-report.html").read_text()
+    assert list(directory.glob("tensorboard/events.out.tfevents.*"))
+    assert trained.metrics["tokensPerSecond"] > 0
     assert not (workplace.root / "trained.work").exists()
     assert {"mindspore", "mindformers"} <= manifest.versions.keys()
 

@@ -163,7 +163,7 @@ class Metrics:
                 continue
             value = figure.value(status)
             if value is None:
-                gauge.remove_by_labels(dict(zip(_OBJECT, labels, strict=True)))
+                gauge.remove(*labels)
             else:
                 gauge.labels(*labels).set(value)
 
@@ -175,7 +175,7 @@ class Metrics:
         labels = (key.kind, key.namespace, key.name)
         self._condition.remove(*labels, before)
         for gauge in self._figures.values():
-            gauge.remove_by_labels(dict(zip(_OBJECT, labels, strict=True)))
+            gauge.remove(*labels)
         self._objects[key.namespace] -= 1
         if not self._objects[key.namespace]:
             del self._objects[key.namespace]

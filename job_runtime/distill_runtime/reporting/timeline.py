@@ -59,7 +59,11 @@ class Attempt:
 
 def draw(attempts: Sequence[Attempt], now: datetime) -> str:
     """Draw the attempts, the latest up to now if it runs; below them the last ones as a table."""
-    timed = [(each, each.began_at, each.ended_at or now) for each in attempts if each.began_at is not None]
+    timed = [
+        (each, each.began_at, ended)
+        for each in attempts
+        if each.began_at is not None and (ended := _end(each, now)) is not None
+    ]
     lane = _lane(timed[-_DRAWN:]) if timed else ""
     listed = attempts[-_LISTED:]
     left = len(attempts) - len(listed)
@@ -81,6 +85,11 @@ def duration(time: timedelta) -> str:
 def moment(time: datetime) -> str:
     """Write a time to the minute, in UTC like the logs of the nodes."""
     return f"{time:%Y-%m-%d %H:%M} UTC"
+
+
+def _end(attempt: Attempt, now: datetime) -> datetime | None:
+    """Give when an attempt ended, or now if it runs; of some that were killed nobody knows."""
+    return now if attempt.ending == "running" else attempt.ended_at
 
 
 def _lane(timed: Sequence[tuple[Attempt, datetime, datetime]]) -> str:
@@ -122,7 +131,7 @@ def _table(attempts: Sequence[Attempt], now: datetime) -> str:
 
 
 def _row(attempt: Attempt, now: datetime) -> str:
-    began, ended = attempt.began_at, attempt.ended_at or (now if attempt.ending == "running" else None)
+    began, ended = attempt.began_at, _end(attempt, now)
     held = "–" if began is None or ended is None else duration(ended - began)
     to_step = "" if attempt.to_step is None else f"{attempt.to_step:,}"
     why = escape(attempt.reason or _LEGEND[attempt.ending])

@@ -9,7 +9,8 @@ Told apart by the process that a module runs in:
   `divisions`, `claim`, `devices`, `findings` (of `yaml_check`), `looking_ahead` (all of them before a device is
   touched). Work: `attempt` (where it starts, what came of it), `waiting` (of nodes for each other), `node_training` (a
   node's part), `launcher` (worker processes), `step_progress`, `graceful_stop`, `causes` and `cann_errors` (why they
-  failed), `best` (which checkpoint has the lowest loss), `export`, `completion` (the artifact), `export_progress`.
+  failed), `best` (which checkpoint has the lowest loss), `export`, `completion` (the artifact), `export_progress`. Seen
+  by people: `throughput` (real tokens and MFU), `saving` (the last checkpoint), `live_report`, `tensorboard`.
 * a worker's, one a device: `worker`, `versions`, `worker_environment`, `monitor`, `patching`, `cpu_patches`.
 * the scheduler's, of a run with several workers: `scheduler`.
 * one that puts the workers' parts of the weights together: `unify`.

@@ -1,11 +1,13 @@
 """The page of a training: of bounded size, of plain HTML, and nothing that stands out is lost."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 
 import pytest
 
+from distill_runtime.reporting import timeline
 from distill_runtime.reporting.curve import MOST_POINTS, Curve, Point
 from distill_runtime.reporting.line_chart import LineChart, draw, number
 from distill_runtime.reporting.timeline import Attempt, duration
@@ -100,6 +102,13 @@ def attempt(number_: int, *, running: bool = False) -> Attempt:
         to_step=None if running else number_ * 10 + 5,
         lost_steps=0,
     )
+
+
+def test_an_attempt_whose_end_is_not_known_has_no_place_in_time() -> None:
+    killed = replace(attempt(1), ended_at=None)
+    drawn = timeline.draw([killed, attempt(2, running=True)], NOW)
+    assert drawn.count("<i class=") == 2  # one bar, and its word in the legend
+    assert '<td class="number">–</td>' in drawn
 
 
 def page(attempts: int) -> str:

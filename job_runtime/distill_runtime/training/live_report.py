@@ -94,7 +94,7 @@ class LiveReport:
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + _INTERVAL_SECONDS
-        self.close()
+        write_report(self._run, self._history)
 
     def close(self) -> None:
         """Write the page with all steps that were taken."""

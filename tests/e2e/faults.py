@@ -89,7 +89,7 @@ def drained(workspace: Workspace, pod: Manifest) -> Iterator[None]:
 
 
 def silenced(_: Workspace, pod: Manifest) -> Iterator[None]:
-    """Stop the kubelet of the Pod's node and the Pod's processes, which both come back when the next attempt trains."""
+    """Stop the kubelet of the Pod's node and the Pod's processes; both come back when the next attempt has begun."""
     name = f"--hostname-override={pod['spec']['nodeName']}".encode()
     lines = {path.parent.name: path.read_bytes().split(b"\0") for path in Path("/proc").glob("[0-9]*/cmdline")}
     kubelet = next(int(number) for number, words in lines.items() if words[0] == b"kubelet" and name in words)
@@ -146,17 +146,19 @@ def suffer(workspace: Workspace, name: str, what: str, step: int) -> dict[str, A
     struck = fault.strike(workspace, pod)
     next(struck)
 
-    def next_trains() -> bool:
-        latest = workspace.stage("finetunerun", "train", name).get("attempts", [{}])[-1]
-        return bool(latest.get("attempt", 1) > 1) and bool(
-            latest.get("toStep", 0) > latest.get("resumedFromStep", STEPS)
-        )
+    def latest() -> Mapping[str, int]:
+        attempts = workspace.stage("finetunerun", "train", name).get("attempts", [{}])
+        return dict(attempts[-1])
+
+    def next_begins() -> bool:
+        return latest().get("attempt", 1) > 1 and "resumedFromStep" in latest()
 
     try:
-        eventually(next_trains, "the next attempt trains", LONGEST_SECONDS)
-        seconds = round(time.monotonic() - began, 1)
+        eventually(next_begins, "the next attempt begins", LONGEST_SECONDS)
     finally:
-        next(struck, None)
+        next(struck, None)  # of two nodes the run needs both: it trains once the lost one is back
+    eventually(lambda: latest().get("toStep", 0) > latest().get("resumedFromStep", STEPS), "it trains", LONGEST_SECONDS)
+    seconds = round(time.monotonic() - began, 1)
     digest = weights(workspace, name)
     return {
         "fault": what,

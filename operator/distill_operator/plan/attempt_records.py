@@ -17,6 +17,7 @@ MOST_ATTEMPTS = 12
 MOST_NODES = 16
 AVOIDED_FOR = timedelta(days=1)
 RESUMED_FROM = "resumedFromStep"
+LOST_STEPS = "lostSteps"
 COSTS = {
     "computingDeviceMinutes": "computing_device_minutes",
     "waitingDeviceMinutes": "waiting_device_minutes",
@@ -111,8 +112,10 @@ def _with_costs(
     costs: dict[str, float | int] = {
         field: round(max(after[name] - before.get(name, 0.0), 0.0), 1) for name, field in COSTS.items() if name in after
     }
-    if record.to_step is not None:
-        costs["lost_steps"] = max(record.to_step - resumed, 0) if resumed is not None else 0
+    if LOST_STEPS in after:
+        costs["lost_steps"] = lost = int(max(after[LOST_STEPS] - before.get(LOST_STEPS, 0.0), 0.0))
+        if resumed is not None:  # the log knows of steps that nobody has been told of
+            costs["to_step"] = max(record.to_step or 0, resumed + lost)
     return record.model_copy(update=costs)
 
 

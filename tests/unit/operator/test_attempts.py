@@ -727,22 +727,27 @@ class TestFencedAttempts:
     def test_an_attempt_is_told_with_what_it_has_cost(self) -> None:
         """What was lost is known when the next one begins, and said by it."""
 
-        def says(done: int, resumed: float, computing: float) -> Progress:
-            figures = {"resumedFromStep": resumed, "computingDeviceMinutes": computing, "lostDeviceMinutes": 0.5}
+        def says(done: int, resumed: float, computing: float, lost: float) -> Progress:
+            figures = {
+                "resumedFromStep": resumed,
+                "lostSteps": lost,
+                "computingDeviceMinutes": computing,
+                "lostDeviceMinutes": 0.5,
+            }
             return progress(done, 100, metrics=figures)
 
         first = self.found(
             stage_status("train", StageState.PENDING, job=TRAIN.name),
             (TRAIN,),
             (running_pod(TRAIN, node="node-1"),),
-            progress={"student-train-a1-0-x": says(47, 0, 0)},
+            progress={"student-train-a1-0-x": says(45, 0, 0, 0)},
         )
         second = job("FinetuneRun", "train", attempt=2)
         found = self.found(
             first.status,
             (failed_job(), second),
             (failed_pod(TRAIN, node="node-1"), running_pod(second, node="node-2")),
-            progress={"student-train-a2-0-x": says(40, 40, 12.5)},
+            progress={"student-train-a2-0-x": says(40, 40, 12.5, 7)},
         )
         before, now_running = found.status.attempts
         assert before.to_json() == {

@@ -45,8 +45,8 @@ def check(contract: TrainContract, context: StageContext) -> None:
     """
     check_shared(contract, context.volume)
     inputs = open_inputs(contract, context.volume)
-    look_ahead(contract, inputs, context.volume, context.reporter)
     refuse_changes(context.volume, contract, fingerprints(contract, context))
+    look_ahead(contract, inputs, context.volume, context.reporter)
     context.reporter.update(counts=inputs.schedule.counts | {"totalSteps": inputs.schedule.total_steps})
 
 

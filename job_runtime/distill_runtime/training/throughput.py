@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from distill_runtime.contract import TrainContract
+from distill_runtime.contract import Lora, TrainContract
 from distill_runtime.training.architecture import Architecture
 from distill_runtime.training.configuration import TrainingData
 from distill_runtime.training.inputs import TrainingInputs
+from distill_runtime.training.lora import adapter_parameters
 
 _TERA = 1e12
 
@@ -68,13 +69,14 @@ def count_tokens(data: TrainingData) -> SampleTokens:
     return SampleTokens(tokens, squared)
 
 
-def model_flops(architecture: Architecture, samples: SampleTokens) -> float:
+def model_flops(architecture: Architecture, samples: SampleTokens, lora: Lora | None) -> float:
     """Give the floating-point operations of training on samples once.
 
     6 N a token, with N the parameters that are multiplied with, so without the embedding, which is looked up: 2 N
-    forward, 4 N backward. To that comes attention within each sample, 12 times layers, width of all heads and length
-    squared (PaLM, appendix B), half of which causal attention does not need. Megatron-LM counts alike
-    (training/training.py, num_floating_point_operations).
+    forward, 4 N backward. Of a base that is not trained it is 4 N, since half of the backward pass is for the gradients
+    of weights, and 6 for each parameter of an adapter. To that comes attention within each sample, 12 times layers,
+    width of all heads and length squared (PaLM, appendix B), half of which causal attention does not need. Megatron-LM
+    counts alike (training/training.py, num_floating_point_operations).
     """
     heads = architecture.head_size * architecture.num_attention_heads
     hidden = architecture.hidden_size
@@ -82,7 +84,9 @@ def model_flops(architecture: Architecture, samples: SampleTokens) -> float:
     layer = projections + 3 * hidden * architecture.intermediate_size
     multiplied = architecture.num_hidden_layers * layer + hidden * architecture.vocab_size
     attention = 12 * architecture.num_hidden_layers * heads * samples.squared / 2
-    return 6.0 * multiplied * samples.tokens + attention
+    if lora is None:
+        return 6.0 * multiplied * samples.tokens + attention
+    return (4.0 * multiplied + 6.0 * adapter_parameters(lora, architecture)) * samples.tokens + attention
 
 
 def plan_work(contract: TrainContract, inputs: TrainingInputs) -> StepWork:
@@ -93,7 +97,7 @@ def plan_work(contract: TrainContract, inputs: TrainingInputs) -> StepWork:
     peak = contract.peak_teraflops
     return StepWork(
         tokens=samples.tokens * share,
-        flops=model_flops(inputs.architecture, samples) * share,
+        flops=model_flops(inputs.architecture, samples, contract.training.lora) * share,
         peak_flops=None if peak is None else peak * _TERA * schedule.devices,
     )
 

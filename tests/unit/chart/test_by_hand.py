@@ -58,7 +58,7 @@ def comparable(contract: Contract) -> dict[str, Any]:
     """What decides what a stage does: not for whom it is done, where things are, or how long its Pod has to end."""
     if isinstance(contract, GenerateContract):
         contract = contract.model_copy(update={"teacher": contract.teacher.model_copy(update={"endpoints": ()})})
-    values = contract.model_dump(exclude={"owner", "output", "shards", "grace_seconds"})
+    values = contract.model_dump(exclude={"owner", "run", "output", "shards", "grace_seconds"})
     if isinstance(values.get("input"), str):
         del values["input"]
     return values

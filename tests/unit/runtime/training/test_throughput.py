@@ -8,6 +8,7 @@ import pytest
 from support.architectures import QWEN_2_5_7B
 from support.student import pack_samples, train_contract, write_student
 
+from distill_runtime.contract import Lora
 from distill_runtime.packing.description import PackedDataset
 from distill_runtime.packing.sequences import SequenceWriter, sequence_batch
 from distill_runtime.storage.volume import Volume
@@ -45,7 +46,15 @@ def test_padding_belongs_to_no_sample(tmp_path: Path) -> None:
 )
 def test_flops_of_a_seven_billion_model(lengths: list[int], flops: float) -> None:
     samples = SampleTokens(sum(lengths), sum(length**2 for length in lengths))
-    assert model_flops(QWEN_2_5_7B, samples) == pytest.approx(flops)
+    assert model_flops(QWEN_2_5_7B, samples, None) == pytest.approx(flops)
+
+
+def test_of_a_base_that_is_not_trained_there_are_no_gradients_of_weights() -> None:
+    samples = SampleTokens(4096, 4096**2)
+    trained = model_flops(QWEN_2_5_7B, samples, None)
+    frozen = 4096 * 2 * (28 * 233_046_016 + 3584 * 152_064)
+    adapters = 4096 * 6 * 40_370_176  # rank 16 on all projections
+    assert model_flops(QWEN_2_5_7B, samples, Lora(rank=16)) == pytest.approx(trained - frozen + adapters)
 
 
 @pytest.mark.parametrize(

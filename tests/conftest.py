@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-LONGEST = ("test_arithmetic.py", "test_training_run.py", "test_killed.py", "test_training_pods.py")
-"""The files whose tests take minutes, the longest first: they train."""
+LONGEST = ("test_arithmetic.py", "test_training_run.py")
+"""The files whose tests take longest: they train."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,14 +17,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with what takes longest, since what comes last has the other processes wait for it; then what waits for a
-    cluster, which leaves the processors to the rest."""
+    """Start with what takes longest, since what comes last has the other processes wait for it. What needs the cluster
+    waits for the first of its kind to bring it up, and then for Pods, so it comes before what fills the processors."""
     items.sort(key=_turn)
 
 
-def _turn(item: pytest.Item) -> tuple[int, bool, bool]:
+def _turn(item: pytest.Item) -> tuple[int, int]:
     longest = LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST)
-    return longest, item.path.parent.name != "e2e", item.get_closest_marker("mindspore") is None
+    on_cluster = item.path.parent.name == "e2e"
+    return longest, 0 if item.get_closest_marker("mindspore") else 1 if on_cluster else 2
 
 
 @pytest.fixture

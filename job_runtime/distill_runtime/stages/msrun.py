@@ -90,7 +90,11 @@ def _run_first_node(contract: TrainContract, context: StageContext, inputs: Trai
         resumption = find_resumption(paths.checkpoints, inputs.schedule.devices)
         attempts = _begin_attempt(contract, inputs, paths, resumption)
         costs = attempts_metrics(attempts, inputs.schedule.devices)
-        context.reporter.update(done=resumption.step, metrics={"resumedFromStep": float(resumption.step), **costs})
+        context.reporter.update(
+            done=resumption.step,
+            total=inputs.schedule.total_steps,
+            metrics={"resumedFromStep": float(resumption.step), **costs},
+        )
         if resumption.step < inputs.schedule.total_steps:
             train_on_node(contract, context, inputs, paths, resumption, note)
         last = await_last_checkpoint(paths, inputs)

@@ -118,9 +118,26 @@ class TrainingMonitor(Callback):  # type: ignore[misc] # MindSpore has no types
         path = checkpoint_file(assignment.checkpoints, step, epoch, self._rank, assignment.workers)
         writing = assignment.ground / f"rank_{self._rank}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._write(writing, step, parameters)
+            os.replace(writing.name, path, src_dir_fd=self._ground)
+        except Exception as error:
+            # MindSpore and safetensors have exceptions of their own for a directory that is gone.
+            if isinstance(error, FileNotFoundError) or not assignment.ground.is_dir():
+                said = f"the checkpoint of step {step} is not saved, since another attempt has begun"
+                raise superseded(said) from error
+            raise
+        _make_durable(path.parent)
+        if self._rank == 0:
+            saved = saved_steps(assignment.checkpoints, assignment.workers)
+            delete_old(assignment.checkpoints, saved, assignment.checkpoints_kept, self._best(saved))
+
+    @staticmethod
+    def _write(path: Path, step: int, parameters: Any) -> None:
+        """Write a whole checkpoint, durably."""
         mindspore.save_checkpoint(
             parameters.train_network,
-            str(writing),
+            str(path),
             integrated_save=False,
             append_dict={
                 "epoch_num": parameters.cur_epoch_num,
@@ -131,15 +148,7 @@ class TrainingMonitor(Callback):  # type: ignore[misc] # MindSpore has no types
             format="safetensors",
             choice_func=lambda name: not any(part in name for part in _NOT_SAVED),
         )
-        _make_durable(writing)
-        try:
-            os.replace(writing.name, path, src_dir_fd=self._ground)
-        except FileNotFoundError as error:
-            raise superseded(f"the checkpoint of step {step} is not saved, since another attempt has begun") from error
-        _make_durable(path.parent)
-        if self._rank == 0:
-            saved = saved_steps(assignment.checkpoints, assignment.workers)
-            delete_old(assignment.checkpoints, saved, assignment.checkpoints_kept, self._best(saved))
+        _make_durable(path)
 
     def _best(self, saved: list[int]) -> int | None:
         """Give the step that is kept for its loss. It is in the log: whose file is there has synced that before."""

@@ -75,7 +75,7 @@ def test_a_trained_base_model_stops_where_its_samples_end(tmp_path: Path) -> Non
     save_file({to_mindformers(name): array for name, array in weights.items()}, tmp_path / "checkpoint.safetensors")
     trained = tmp_path / "trained"
     trained.mkdir()
-    export_model([tmp_path / "checkpoint.safetensors"], base, architecture, end_token, trained)
+    export_model([tmp_path / "checkpoint.safetensors"], base, architecture, end_token, None, trained)
 
     with serve(trained, "student", "CPU", 1, tmp_path) as server:
         server.wait_until_ready()

@@ -146,18 +146,17 @@ def suffer(workspace: Workspace, name: str, what: str, step: int) -> dict[str, A
     struck = fault.strike(workspace, pod)
     next(struck)
 
-    def latest() -> Mapping[str, int]:
-        attempts = workspace.stage("finetunerun", "train", name).get("attempts", [{}])
-        return dict(attempts[-1])
-
-    def next_begins() -> bool:
-        return latest().get("attempt", 1) > 1 and "resumedFromStep" in latest()
+    def trains_again() -> bool:
+        latest = workspace.stage("finetunerun", "train", name).get("attempts", [{}])[-1]
+        return latest.get("attempt", 1) > 1 and latest.get("toStep", 0) > latest.get("resumedFromStep", STEPS)
 
     try:
-        eventually(next_begins, "the next attempt begins", LONGEST_SECONDS)
+        eventually(
+            lambda: workspace.stage("finetunerun", "train", name)["attempt"] > 1, "the next attempt", LONGEST_SECONDS
+        )
     finally:
         next(struck, None)  # of two nodes the run needs both: it trains once the lost one is back
-    eventually(lambda: latest().get("toStep", 0) > latest().get("resumedFromStep", STEPS), "it trains", LONGEST_SECONDS)
+    eventually(trains_again, "it trains", LONGEST_SECONDS)
     seconds = round(time.monotonic() - began, 1)
     digest = weights(workspace, name)
     return {

@@ -19,12 +19,12 @@ from distill_operator.plan.stages import Stage
 from distill_operator.settings import Settings
 from distill_runtime.contract import TrainContract
 from distill_runtime.foundation.errors import WrongInput
-from distill_runtime.training.architecture import Architecture
 from distill_runtime.training.configuration import InitialState, TrainingData, build_configuration
 from distill_runtime.training.divisions import check_divisions
 from distill_runtime.training.inputs import TrainingInputs
 from distill_runtime.training.memory.check import check_memory
 from distill_runtime.training.schedule import plan_schedule
+from tests.support.architectures import QWEN_2_5_7B
 
 ROOT = Path(__file__).parents[1]
 NODES = 512
@@ -35,18 +35,6 @@ SECONDS = 1.0
 AS_LONG = 1.5
 
 UID = "11111111-2222-3333-4444-555555555555"
-QWEN_2_5_7B = Architecture(
-    model_type="qwen2",
-    hidden_size=3584,
-    intermediate_size=18944,
-    num_hidden_layers=28,
-    num_attention_heads=28,
-    num_key_value_heads=4,
-    vocab_size=152064,
-    max_position_embeddings=131072,
-    rms_norm_eps=1e-6,
-    rope_theta=1000000.0,
-)
 FITS: Mapping[str, Any] = {"tensor": 4, "pipeline": 2, "sequence": True, "microBatches": 8}
 DOES_NOT_FIT: Mapping[str, Any] = {}
 

@@ -11,7 +11,7 @@ from distill_runtime.training.architecture import CONFIG_NAME, Architecture
 from distill_runtime.training.end_token import EndToken, stop_at
 from distill_runtime.training.lora import Adapted
 from distill_runtime.training.low_rank import Updated
-from distill_runtime.training.tensors import Content, read_directory, read_tensors, write_sharded
+from distill_runtime.training.tensors import Content, read_directory, read_tensors, rounded, write_sharded
 from distill_runtime.training.weight_layout import unweave, weight_layout
 from distill_runtime.training.weight_names import check_shapes
 
@@ -78,12 +78,12 @@ def export_model(
     check_shapes({name: tensor.shape for name, tensor in tensors.items()}, architecture, "the last checkpoint")
     config = json.loads((model / CONFIG_NAME).read_bytes())
     dtype = _DTYPES[base_dtype(config, model)]
-    tensors = {name: tensor.rounded(dtype) for name, tensor in tensors.items()}
+    tensors = {name: rounded(tensor, dtype) for name, tensor in tensors.items()}
     write_sharded(tensors, target, SHARD_BYTES)
     for name in _COPIED:
         if (model / name).is_file():
             shutil.copyfile(model / name, target / name)
-    written = next(iter(tensors.values())).written_dtype
+    written = next(iter(tensors.values())).dtype
     names = {name: torch_dtype for torch_dtype, name in _DTYPES.items()}
     config |= {key: names[written] for key in _DTYPE_KEYS if key in config or key == _DTYPE_KEYS[0]}
     (target / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -27,7 +27,7 @@ def expected_bytes(contract: TrainContract, inputs: TrainingInputs, checkpoint: 
     if not has_parts(contract, checkpoint):
         return model
     parts = trained_weights([checkpoint.files[0]], inputs.architecture)
-    widths = (part.written_bytes // math.prod(part.shape) for part in parts.values())
+    widths = (part.bytes // math.prod(part.shape) for part in parts.values())
     parameters = sum(math.prod(shape) for shape in expected_shapes(inputs.architecture).values())
     return model + max(widths, default=0) * parameters
 

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distill_runtime.training.rounding import widen_values
-from distill_runtime.training.tensors import ROUNDED, Content, Tensor
+from distill_runtime.training.tensors import Chunk, Content, Tensor
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,10 @@ class Updated:
     Attributes:
         matrix: in F32, F16 or BF16.
         update: that is added.
-        rounded_to: as of `Tensor`.
     """
 
     matrix: Content
     update: LowRankUpdate
-    rounded_to: str | None = None
 
     @property
     def dtype(self) -> str:
@@ -50,22 +48,13 @@ class Updated:
         """Of it."""
         return self.matrix.shape
 
-    def rounded(self, dtype: str) -> "Updated":
-        """Have the sum written as F16 or BF16, as of `Tensor`."""
-        return replace(self, rounded_to=dtype) if (self.dtype, dtype) in ROUNDED else self
-
     @property
-    def written_dtype(self) -> str:
-        """Dtype of its values when it is written."""
-        return self.rounded_to or self.dtype
+    def bytes(self) -> int:
+        """How many it has."""
+        return 4 * math.prod(self.shape)
 
-    @property
-    def written_bytes(self) -> int:
-        """Bytes that it has when it is written."""
-        return math.prod(self.shape) * (4 if self.rounded_to is None else 2)
-
-    def chunks(self) -> Iterator[bytes]:
-        """Read it in pieces of whole rows, before they are rounded."""
+    def chunks(self) -> Iterator[Chunk]:
+        """Read it in pieces of whole rows."""
         up, down = _read(self.update.up), _read(self.update.down)
         scale = np.float32(self.update.scale)
         first = 0

@@ -7,9 +7,9 @@ a JSON object of name to dtype, shape and offsets into what follows; the tensors
 import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, Self, cast
+from typing import Any, Final, Protocol, cast
 
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.rounding import TooLarge, round_values
@@ -20,7 +20,7 @@ _HEADER_LIMIT: Final = 100_000_000
 """Longest header in bytes; the reference implementation's own limit."""
 COPY_BYTES: Final = 16 << 20
 """How much of a tensor is held at once."""
-ROUNDED: Final = (("F32", "F16"), ("F32", "BF16"))
+_ROUNDED: Final = (("F32", "F16"), ("F32", "BF16"))
 """From which dtype to which values are rounded."""
 
 
@@ -40,22 +40,11 @@ class Content(Protocol):
         """Of it."""
 
     @property
-    def rounded_to(self) -> str | None:
-        """Dtype that its values are rounded to when it is written; None leaves them as they are."""
-
-    @property
-    def written_dtype(self) -> str:
-        """Dtype of its values when it is written."""
-
-    @property
-    def written_bytes(self) -> int:
-        """Bytes that it has when it is written."""
-
-    def rounded(self, dtype: str) -> Self:
-        """Have float32 values written as F16 or BF16; others stay as they are, as everything does for F32."""
+    def bytes(self) -> int:
+        """How many it has."""
 
     def chunks(self) -> Iterator[Chunk]:
-        """Read it in pieces of whole values, before they are rounded."""
+        """Read it in pieces of whole values."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,6 @@ class Tensor:
         shape: of it.
         start: where it starts in the file.
         bytes: how many it has there.
-        rounded_to: dtype that its values are rounded to when it is written; None leaves them as they are.
     """
 
     file: Path
@@ -76,24 +64,9 @@ class Tensor:
     shape: tuple[int, ...]
     start: int
     bytes: int
-    rounded_to: str | None = None
-
-    def rounded(self, dtype: str) -> "Tensor":
-        """Have float32 values written as F16 or BF16; others stay as they are, as everything does for F32."""
-        return replace(self, rounded_to=dtype) if (self.dtype, dtype) in ROUNDED else self
-
-    @property
-    def written_dtype(self) -> str:
-        """Dtype of its values when it is written."""
-        return self.rounded_to or self.dtype
-
-    @property
-    def written_bytes(self) -> int:
-        """Bytes that it has when it is written."""
-        return self.bytes if self.rounded_to is None else self.bytes // 2
 
     def chunks(self) -> Iterator[Chunk]:
-        """Read it in pieces of whole values, before they are rounded."""
+        """Read it in pieces of whole values."""
         with self.file.open("rb") as source:
             source.seek(self.start)
             for start in range(0, self.bytes, COPY_BYTES):
@@ -102,6 +75,38 @@ class Tensor:
                 if len(chunk) < wanted:
                     raise TornFile(f"{self.file} ended {self.bytes - start - len(chunk)} bytes early")
                 yield chunk
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """A float32 tensor with its values rounded to F16 or BF16."""
+
+    content: Content
+    dtype: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of it."""
+        return self.content.shape
+
+    @property
+    def bytes(self) -> int:
+        """How many it has."""
+        return self.content.bytes // 2
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Read it in pieces of whole values.
+
+        Raises:
+            TooLarge: for a value that is beyond the dtype.
+        """
+        for chunk in self.content.chunks():
+            yield round_values(chunk, self.dtype)
+
+
+def rounded(content: Content, dtype: str) -> Content:
+    """Have float32 values rounded to F16 or BF16; others stay as they are, as everything does for F32."""
+    return Rounded(content, dtype) if (content.dtype, dtype) in _ROUNDED else content
 
 
 class TornFile(ValueError):  # noqa: N818 - says what the file is
@@ -173,7 +178,7 @@ def write_sharded(tensors: Mapping[str, Content], directory: Path, shard_bytes: 
         write_tensors(shard, directory / name)
     if len(shards) > 1:
         file_of = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
-        write_index(file_of, sum(tensor.written_bytes for tensor in tensors.values()), directory)
+        write_index(file_of, sum(tensor.bytes for tensor in tensors.values()), directory)
     return [directory / name for name in names]
 
 
@@ -194,40 +199,36 @@ def write_tensors(tensors: Mapping[str, Content], path: Path) -> None:
     offset = 0
     for name, tensor in tensors.items():
         header[name] = {
-            "dtype": tensor.written_dtype,
+            "dtype": tensor.dtype,
             "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + tensor.written_bytes],
+            "data_offsets": [offset, offset + tensor.bytes],
         }
-        offset += tensor.written_bytes
+        offset += tensor.bytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _LENGTH.size)  # the tensors start at a multiple of eight bytes
     with path.open("wb") as target:
         target.write(_LENGTH.pack(len(text)) + text)
         for name, tensor in tensors.items():
-            for chunk in tensor.chunks():
-                target.write(chunk if tensor.rounded_to is None else _round(chunk, name, tensor.rounded_to))
-
-
-def _round(chunk: bytes, name: str, dtype: str) -> bytes:
-    try:
-        return round_values(chunk, dtype)
-    except TooLarge as error:
-        raise WrongInput(
-            "WeightsTooLarge",
-            f"{name} has the value {error}, which {dtype} cannot hold and every server would compute infinities from; "
-            "set torch_dtype in the config.json of model.uri to float32, or to bfloat16, which holds larger values",
-        ) from error
+            try:
+                target.writelines(tensor.chunks())
+            except TooLarge as error:
+                raise WrongInput(
+                    "WeightsTooLarge",
+                    f"{name} has the value {error}, which {tensor.dtype} cannot hold and every server would compute "
+                    "infinities from; set torch_dtype in the config.json of model.uri to float32, or to bfloat16, "
+                    "which holds larger values",
+                ) from error
 
 
 def _split(tensors: Mapping[str, Content], shard_bytes: int) -> Iterator[dict[str, Content]]:
     shard: dict[str, Content] = {}
     size = 0
     for name, tensor in tensors.items():
-        if shard and size + tensor.written_bytes > shard_bytes:
+        if shard and size + tensor.bytes > shard_bytes:
             yield shard
             shard, size = {}, 0
         shard[name] = tensor
-        size += tensor.written_bytes
+        size += tensor.bytes
     if shard:
         yield shard
 

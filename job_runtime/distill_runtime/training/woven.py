@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from distill_runtime.training.tensors import COPY_BYTES, ROUNDED, TornFile
+from distill_runtime.training.tensors import COPY_BYTES, Chunk, TornFile
 
 
 @dataclass(frozen=True)
@@ -34,32 +34,20 @@ class Woven:
         shape: of it.
         strips: that it is made of.
         turns: how often it takes some of each.
-        rounded_to: as of `Tensor`.
     """
 
     dtype: str
     shape: tuple[int, ...]
     strips: tuple[Strip, ...]
     turns: int
-    rounded_to: str | None = None
-
-    def rounded(self, dtype: str) -> "Woven":
-        """Have float32 values written as F16 or BF16, as of `Tensor`."""
-        return replace(self, rounded_to=dtype) if (self.dtype, dtype) in ROUNDED else self
 
     @property
-    def written_dtype(self) -> str:
-        """Dtype of its values when it is written."""
-        return self.rounded_to or self.dtype
+    def bytes(self) -> int:
+        """How many it has."""
+        return self.turns * sum(strip.length for strip in self.strips)
 
-    @property
-    def written_bytes(self) -> int:
-        """Bytes that it has when it is written."""
-        whole = self.turns * sum(strip.length for strip in self.strips)
-        return whole if self.rounded_to is None else whole // 2
-
-    def chunks(self) -> Iterator[bytes]:
-        """Read it in pieces of whole values, before they are rounded."""
+    def chunks(self) -> Iterator[Chunk]:
+        """Read it in pieces of whole values."""
         files = {strip.file for strip in self.strips}
         descriptors = {file: os.open(file, os.O_RDONLY) for file in files}
         try:
@@ -68,9 +56,9 @@ class Woven:
                 for strip in self.strips:
                     chunk += _read(descriptors[strip.file], strip, turn)
                 if len(chunk) >= COPY_BYTES:
-                    yield bytes(chunk)
+                    yield Chunk(chunk)
                     chunk.clear()
-            yield bytes(chunk)
+            yield Chunk(chunk)
         finally:
             for descriptor in descriptors.values():
                 os.close(descriptor)

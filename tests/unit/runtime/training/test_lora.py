@@ -89,7 +89,7 @@ def test_a_base_that_is_kept_in_halves_is_widened_first(tmp_path: Path, trained:
     base, products = trained
     checkpoint = tmp_path / "checkpoint.safetensors"
     stored = tensors.read_tensors(checkpoint)
-    halved = {name: tensor if "mindpet" in name else tensor.rounded("BF16") for name, tensor in stored.items()}
+    halved = {name: tensor if "mindpet" in name else tensors.rounded(tensor, "BF16") for name, tensor in stored.items()}
     tensors.write_tensors(halved, tmp_path / "halved.safetensors")
     (tmp_path / "halved.safetensors").rename(checkpoint)
     written = tensors.read_tensors(export(tmp_path, torch_dtype="float32") / "model.safetensors")

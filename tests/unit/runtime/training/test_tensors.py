@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from distill_runtime.foundation.errors import WrongInput
-from distill_runtime.training.tensors import TornFile, read_directory, read_tensors, write_sharded, write_tensors
+from distill_runtime.training.tensors import (
+    TornFile,
+    read_directory,
+    read_tensors,
+    rounded,
+    write_sharded,
+    write_tensors,
+)
 
 ARRAYS = {
     "a": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -61,7 +68,7 @@ def test_float32_is_rounded_while_it_is_written(tmp_path: Path) -> None:
     save_file({"large": large, "one": np.ones(4, np.float32), "whole": np.arange(3)}, tmp_path / "in.safetensors")
     target = tmp_path / "model"
     target.mkdir()
-    tensors = {name: tensor.rounded("F16") for name, tensor in read_tensors(tmp_path / "in.safetensors").items()}
+    tensors = {name: rounded(tensor, "F16") for name, tensor in read_tensors(tmp_path / "in.safetensors").items()}
     files = write_sharded(tensors, target, shard_bytes=large.nbytes // 2 + 8 + 24)
     assert [path.name for path in files] == ["model.safetensors"]
     written = load_file(files[0])
@@ -72,7 +79,7 @@ def test_float32_is_rounded_while_it_is_written(tmp_path: Path) -> None:
 
 def test_a_weight_beyond_the_dtype_is_named(tmp_path: Path) -> None:
     save_file({"a.weight": np.array([1, 70000], np.float32)}, tmp_path / "in.safetensors")
-    tensors = {name: tensor.rounded("F16") for name, tensor in read_tensors(tmp_path / "in.safetensors").items()}
+    tensors = {name: rounded(tensor, "F16") for name, tensor in read_tensors(tmp_path / "in.safetensors").items()}
     with pytest.raises(WrongInput, match=r"a\.weight has the value 70000, which F16 cannot hold") as refused:
         write_tensors(tensors, tmp_path / "out.safetensors")
     assert refused.value.reason == "WeightsTooLarge"

@@ -34,7 +34,7 @@ from distill_runtime.stages import msrun
 from distill_runtime.storage.artifact import ArtifactWriter, open_artifact, verify_content
 from distill_runtime.storage.volume import Volume
 from distill_runtime.training.architecture import read_architecture
-from distill_runtime.training.tensors import read_tensors, write_tensors
+from distill_runtime.training.tensors import read_tensors, rounded, write_tensors
 from distill_runtime.training.weight_names import expected_shapes
 
 pytestmark = pytest.mark.mindspore
@@ -131,7 +131,7 @@ def halves(workplace: Workplace, trained: Result) -> Path:
     target = workplace.root / "halves"
     shutil.copytree(workplace.root / "trained", target, ignore=NOT_AN_ARTIFACT)
     tensors = read_tensors(workplace.root / "trained" / "model.safetensors")
-    write_tensors({name: tensor.rounded("BF16") for name, tensor in tensors.items()}, target / "model.safetensors")
+    write_tensors({name: rounded(tensor, "BF16") for name, tensor in tensors.items()}, target / "model.safetensors")
     config = json.loads((target / "config.json").read_text())
     (target / "config.json").write_text(json.dumps(config | {"torch_dtype": "bfloat16"}))
     return target
@@ -154,7 +154,7 @@ def qwen3(workplace: Workplace) -> Path:
     base = write_student(workplace.root / "qwen3-base", **QWEN3, torch_dtype="bfloat16")
     write_weights(base)
     tensors = read_tensors(base / "model.safetensors")
-    write_tensors({name: tensor.rounded("BF16") for name, tensor in tensors.items()}, base / "halves.safetensors")
+    write_tensors({name: rounded(tensor, "BF16") for name, tensor in tensors.items()}, base / "halves.safetensors")
     (base / "halves.safetensors").replace(base / "model.safetensors")
     contract = train_contract(
         workplace.dataset,

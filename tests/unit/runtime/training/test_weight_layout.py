@@ -10,7 +10,7 @@ from support.student import CONFIG, QWEN3
 
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.training.architecture import Architecture
-from distill_runtime.training.tensors import TornFile, read_tensors, write_tensors
+from distill_runtime.training.tensors import TornFile, read_tensors, rounded, write_tensors
 from distill_runtime.training.weight_layout import is_weight, unweave, weave, weave_arrays, weight_layout
 from distill_runtime.training.weight_names import expected_shapes
 
@@ -95,7 +95,7 @@ def test_weights_that_become_one_have_one_dtype(tmp_path: Path) -> None:
 def test_float32_is_rounded_as_it_is_taken_apart_and_a_file_that_shrinks_is_torn(tmp_path: Path) -> None:
     base = write_base(QWEN_3, tmp_path / "base")
     woven = weave(weight_layout(QWEN_3), read_tensors(tmp_path / "base"))[f"{LAYER}.mlp.linear_fc1.weight"]
-    write_tensors({"halves": woven.rounded("F16")}, tmp_path / "halves")
+    write_tensors({"halves": rounded(woven, "F16")}, tmp_path / "halves")
     halves = load_file(tmp_path / "halves")["halves"]
     assert np.array_equal(halves[0::2], base["model.layers.1.mlp.gate_proj.weight"].astype(np.float16))
     with (tmp_path / "base").open("r+b") as file:

@@ -18,6 +18,7 @@ MOST_NODES = 16
 AVOIDED_FOR = timedelta(days=1)
 RESUMED_FROM = "resumedFromStep"
 LOST_STEPS = "lostSteps"
+STEPS = "steps"
 COSTS = {
     "computingDeviceMinutes": "computing_device_minutes",
     "waitingDeviceMinutes": "waiting_device_minutes",
@@ -63,7 +64,10 @@ def succeeded(before: StageStatus, attempt: Attempt, reason: str, metrics: Mappi
     records = list(status.attempts)
     # One that has said nothing found the artifact complete: what it tells is what the attempt before it has cost.
     told_of = len(records) - 1 if records[-1].to_step is not None or len(records) == 1 else len(records) - 2
-    records[told_of] = _with_costs(records[told_of], before.metrics, metrics, None)
+    record = _with_costs(records[told_of], before.metrics, metrics, None)
+    if STEPS in metrics:  # the last steps are seldom heard of while they are done
+        record = record.model_copy(update={"to_step": int(metrics[STEPS])})
+    records[told_of] = record
     return status.model_copy(update={"attempts": tuple(records)})
 
 

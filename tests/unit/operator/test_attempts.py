@@ -784,6 +784,13 @@ class TestFencedAttempts:
             (2, ("node-2",), None),
         ]
 
+    def test_the_last_one_came_to_the_end_whatever_it_was_heard_to_say_last(self) -> None:
+        heard = AttemptStatus(attempt=1, nodes=("node-1",), resumed_from_step=0, to_step=95)
+        recorded = self.RUNNING.model_copy(update={"attempts": (heard,)})
+        pods = (succeeded_pod(TRAIN, said=result(metrics={"steps": 100}), node="node-1"),)
+        (ended,) = self.found(recorded, (complete_job(TRAIN),), pods).status.attempts
+        assert (ended.resumed_from_step, ended.to_step) == (0, 100)
+
     def test_a_pod_that_has_ended_and_is_gone_is_remembered(self) -> None:
         before = self.found(
             self.RUNNING, (TRAIN,), (running_pod(TRAIN, node="node-1"), running_pod(TRAIN, 1, node="node-7"))

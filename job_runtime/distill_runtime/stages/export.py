@@ -14,6 +14,8 @@ from distill_runtime.training.checkpoints import Checkpoint, find_resumption
 from distill_runtime.training.completion import complete_artifact
 from distill_runtime.training.export_progress import expected_bytes, growth_reported
 from distill_runtime.training.inputs import TrainingInputs, fingerprint_inputs, open_inputs
+from distill_runtime.training.live_report import Run
+from distill_runtime.training.throughput import plan_work
 
 
 def fingerprints(contract: TrainContract, context: StageContext) -> tuple[InputFingerprint, ...]:
@@ -51,7 +53,8 @@ def run(contract: TrainContract, context: StageContext) -> Result:
         left.unlink()  # by a Pod that was killed; it would count as done
     total = expected_bytes(contract, inputs, last)
     with growth_reported([paths.unified, writer.directory], total, context.reporter):
-        return complete_artifact(contract, inputs, paths, last, writer, context.reporter)
+        run = Run(contract, inputs, plan_work(contract, inputs), paths)
+        return complete_artifact(run, last, writer, context.reporter)
 
 
 def _last_checkpoint(paths: RunPaths, inputs: TrainingInputs) -> Checkpoint:

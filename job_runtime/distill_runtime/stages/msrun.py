@@ -71,7 +71,7 @@ def run(contract: TrainContract, context: StageContext) -> Result:
         await_first_node(paths)
         resumption = find_resumption(paths.checkpoints, inputs.schedule.devices)
         if resumption.step < inputs.schedule.total_steps:
-            train_on_node(contract, context, inputs, paths, resumption, note)
+            train_on_node(Run(contract, inputs, plan_work(contract, inputs), paths), context, resumption, note)
     return Result(
         outcome="Succeeded",
         reason="WorkersDone",
@@ -95,15 +95,15 @@ def _run_first_node(contract: TrainContract, context: StageContext, inputs: Trai
             total=inputs.schedule.total_steps,
             metrics={"resumedFromStep": float(resumption.step), **costs},
         )
+        run = Run(contract, inputs, plan_work(contract, inputs), paths)
         if resumption.step < inputs.schedule.total_steps:
-            train_on_node(contract, context, inputs, paths, resumption, note)
+            train_on_node(run, context, resumption, note)
         last = await_last_checkpoint(paths, inputs)
         paths.ground.check_held()
         end_attempt(contract, paths, attempts[-1])
         if contract.export_by == "export":
-            run = Run(contract, inputs, plan_work(contract, inputs), paths)
             return sum_up(run).result(f"its checkpoint of step {last.step} is to be exported")
-        return complete_artifact(contract, inputs, paths, last, writer, context.reporter)
+        return complete_artifact(run, last, writer, context.reporter)
 
 
 def _begin_attempt(

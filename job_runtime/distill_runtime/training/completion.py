@@ -16,7 +16,6 @@ from distill_runtime.training.export import export_model, unify_checkpoint
 from distill_runtime.training.inputs import TrainingInputs
 from distill_runtime.training.live_report import Run, write_final_report
 from distill_runtime.training.lora import Adapted
-from distill_runtime.training.throughput import plan_work
 from distill_runtime.training.training_log import TrainingLogFollower
 
 _PACKAGES: Final = ("mindspore", "mindformers")
@@ -79,27 +78,20 @@ def sum_up(run: Run) -> Summary:
     return Summary(counts, metrics, f"trained {steps} steps{gap}, {loss}")
 
 
-def complete_artifact(
-    contract: TrainContract,
-    inputs: TrainingInputs,
-    paths: RunPaths,
-    last: Checkpoint,
-    writer: ArtifactWriter,
-    reporter: Reporter,
-) -> Result:
+def complete_artifact(run: Run, last: Checkpoint, writer: ArtifactWriter, reporter: Reporter) -> Result:
     """Export the model of the last checkpoint, or of the best, and make the artifact complete.
 
     Raises:
         WrongInput: as `export_model`.
         Retryable: as `unify_checkpoint`.
     """
+    contract, inputs, paths = run.contract, run.inputs, run.paths
     checkpoint = last if contract.checkpoint.export == "last" else _best_checkpoint(contract, inputs, paths)
     reporter.update(message=f"exporting the model of step {checkpoint.step}")
     weights = _whole_weights(contract, paths, checkpoint)
     lora = contract.training.lora
     adapted = None if lora is None else Adapted(lora, contract.model.uri)
     export_model(weights, inputs.model, inputs.architecture, inputs.end_token, adapted, writer.directory)
-    run = Run(contract, inputs, plan_work(contract, inputs), paths)
     summary = sum_up(run)
     write_final_report(run, TrainingLogFollower(paths.training_log).read_new())
     summary = replace(summary, counts={**summary.counts, "exportedStep": checkpoint.step})

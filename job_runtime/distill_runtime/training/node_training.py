@@ -3,7 +3,6 @@
 import shutil
 import time
 
-from distill_runtime.contract import TrainContract
 from distill_runtime.foundation.errors import Terminated
 from distill_runtime.process.stage import StageContext
 from distill_runtime.training.attempt import (
@@ -18,7 +17,6 @@ from distill_runtime.training.attempt_log import NoteWriter, read_attempts
 from distill_runtime.training.causes import judge
 from distill_runtime.training.checkpoints import Resumption
 from distill_runtime.training.graceful_stop import GracefulStop
-from distill_runtime.training.inputs import TrainingInputs
 from distill_runtime.training.launcher import Node, run_workers
 from distill_runtime.training.live_report import LiveReport, Run
 from distill_runtime.training.saving import SavedCheckpoints
@@ -26,24 +24,17 @@ from distill_runtime.training.stall import ALLOWANCES, StallWatch
 from distill_runtime.training.step_progress import StepProgress, View
 from distill_runtime.training.stopping import Stopping
 from distill_runtime.training.tensorboard import EventFile
-from distill_runtime.training.throughput import plan_work
 from distill_runtime.training.training_log import TrainingLogFollower
 
 
-def train_on_node(
-    contract: TrainContract,
-    context: StageContext,
-    inputs: TrainingInputs,
-    paths: RunPaths,
-    resumption: Resumption,
-    note: NoteWriter,
-) -> None:
+def train_on_node(run: Run, context: StageContext, resumption: Resumption, note: NoteWriter) -> None:
     """Run this node's workers to their end.
 
     Raises:
         StageError: if they failed, as `judge` says.
         Terminated: if they were told to stop, here or by another Pod.
     """
+    contract, inputs, paths = run.contract, run.inputs, run.paths
     assignment = write_orders(contract, inputs, paths, resumption.checkpoint)
     stopping = Stopping(paths.stopping)
     if context.index == 0:
@@ -54,13 +45,11 @@ def train_on_node(
             place_initial_weights(contract, inputs, paths)
         elif start == paths.base:
             link_base_weights(inputs, paths)
-    work = plan_work(contract, inputs)
-    run = Run(contract, inputs, work, paths)
     views = open_views(run, resumption.step) if context.index == 0 else ()
     progress = StepProgress(
         context.reporter,
         TrainingLogFollower(paths.training_log),
-        work=work,
+        work=run.work,
         total_steps=inputs.schedule.total_steps,
         resumed=resumption.step,
         remark=resumption.remark,

@@ -94,6 +94,11 @@ class Endpoint:
         self.heard_at = self.failing_since = self.limit_set_at
         self.in_question.set()
 
+    @property
+    def unheard_of(self) -> bool:
+        """Whether nothing is known of it yet: neither an answer nor a failure."""
+        return not self.answered and self.trouble is None
+
     def limit_at(self, now: float) -> float:
         """Give how many requests it may have at once."""
         return min(self.search.ceiling, self.tolerated_at(now))

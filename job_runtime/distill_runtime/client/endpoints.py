@@ -91,8 +91,11 @@ class EndpointPool:
             interval = min(2 * interval, _LONGEST_LOOK_SECONDS)
 
     async def acquire_another(self, tried: Collection[Endpoint]) -> Lease | None:
-        """Wait for an endpoint that was not tried; None if no other answers anything."""
-        while any(endpoint.trusted and endpoint not in tried for endpoint in self.endpoints):
+        """Wait for an endpoint that was not tried; None if no other answers anything.
+
+        One that has yet to be heard of is waited for: until its first trivial question is answered or fails.
+        """
+        while any(endpoint not in tried and (endpoint.trusted or endpoint.unheard_of) for endpoint in self.endpoints):
             if (lease := await self.acquire_elsewhere(tried, _LONGEST_LOOK_SECONDS)) is not None:
                 return lease
         return None

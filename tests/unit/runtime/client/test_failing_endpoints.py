@@ -163,6 +163,17 @@ def test_what_one_endpoint_refuses_another_is_asked() -> None:
     assert answers(outcomes) == 100
 
 
+def test_what_one_endpoint_refuses_another_is_asked_that_is_slow_to_be_heard_of() -> None:
+    slow_at_first = lambda question, _: Reaction(delay=0.5 if question == TRIVIAL_QUESTION else 0.0)  # noqa: E731
+    with teacher(lambda *_: Reaction(400)) as short, teacher(slow_at_first) as long:
+        assert answers(ask_all(settings(short.url, long.url), requests(10))) == 10
+
+
+def test_what_is_refused_waits_for_no_endpoint_that_is_dead() -> None:
+    with teacher(lambda *_: Reaction(400)) as short, pytest.raises(WrongInput, match="each of the first 10"):
+        ask_all(settings(short.url, dead()), requests(10))
+
+
 def test_what_all_endpoints_refuse_is_refused() -> None:
     script = lambda question, _: Reaction(400 if question.endswith("7") else 200)  # noqa: E731
     with teacher(script) as one, teacher(script) as other:

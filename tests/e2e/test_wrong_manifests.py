@@ -123,6 +123,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     ),
     ("an unknown verifier", DATASET, {"filter": {"verifier": "guess"}}, 'Unsupported value: "guess"'),
     ("acceptance in percent", DATASET, {"filter": {"minAcceptanceRate": 30}}, "spec.filter.minAcceptanceRate"),
+    ("a tolerance of letters", DATASET, {"filter": {"tolerance": {"absolute": 1}}}, "tolerance says how far"),
     ("regex without a pattern", DATASET, {"filter": {"verifier": "regex"}}, "answerPattern says what the verifier"),
     (
         "a function that no verifier calls",

@@ -15,6 +15,7 @@ from distill_operator.api.common import (
     ready_columns,
 )
 from distill_operator.api.rules import NO_SOURCE, Rule, exactly_one_of, immutable, is_source, with_rules
+from distill_operator.api.verification import VERIFICATION_RULES
 from distill_runtime.contract import (
     FilterParameters,
     Model,
@@ -110,16 +111,7 @@ class Filter(FilterParameters):
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
-            Rule(
-                "(self.verifier == 'regex') == has(self.answerPattern)",
-                "answerPattern says what the verifier regex looks for: set it with that verifier, and only with it",
-                field="answerPattern",
-            ),
-            Rule(
-                "(self.verifier == 'python') == has(self.entryPoint)",
-                "entryPoint names the verifier python's function: set it with that verifier, and only with it",
-                field="entryPoint",
-            ),
+            *VERIFICATION_RULES,
             Rule(
                 "!has(self.decontamination)"
                 f" || self.decontamination.benchmarks.all(benchmark, {is_source('benchmark.uri')})",

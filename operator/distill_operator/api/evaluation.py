@@ -16,6 +16,7 @@ from distill_operator.api.common import (
     ready_columns,
 )
 from distill_operator.api.rules import NO_SOURCE, Rule, exactly_one_of, immutable, is_source, with_rules
+from distill_operator.api.verification import VERIFICATION_RULES
 from distill_runtime.contract import Benchmark, Model, Protocol
 from distill_runtime.contract.parameters import Uri
 
@@ -54,15 +55,16 @@ class Target(Model):
 
 
 class EvalProtocol(Protocol):
-    """Protocol, with the rule that the schema alone cannot say."""
+    """Protocol, with the rules that the schema alone cannot say."""
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
+            *VERIFICATION_RULES,
             Rule(
                 "self.samplesPerProblem == 1 || self.temperature > 0.0",
                 "several samples at temperature 0 are all the same: raise temperature or set samplesPerProblem to 1",
                 field="samplesPerProblem",
-            )
+            ),
         )
     )
 

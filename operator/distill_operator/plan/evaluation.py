@@ -17,6 +17,7 @@ from distill_operator.plan.stages import (
     owner_of,
     placed,
 )
+from distill_operator.plan.verifiers import refuse_verifier
 from distill_operator.settings import Profile, Settings
 from distill_runtime.contract import EvalContract, Protocol
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
@@ -54,6 +55,8 @@ def plan_stage(
     profile = find_profile(settings, accelerator) if accelerator is not None else None
     if isinstance(profile, Invalid):
         return profile
+    if (refusal := refuse_verifier(run.spec.protocol.entry_point, "protocol.entryPoint", settings)) is not None:
+        return refusal
     target = _target(run, finetune, profile)
     if isinstance(target, Waiting | Invalid):
         return target

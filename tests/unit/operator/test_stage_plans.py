@@ -221,6 +221,14 @@ def test_code_that_is_allowed_is(stage: str) -> None:
     assert isinstance(planned, Stage)
 
 
+def test_an_evaluation_obeys_the_same_list() -> None:
+    spec = {"protocol": {"verifier": "python", "entryPoint": "checks.chemistry:right"}}
+    refused = plan("EvalRun", "eval", spec, ready("FinetuneRun"), allowing("checks:units"))
+    assert isinstance(refused, Invalid)
+    assert refused.message.startswith("protocol.entryPoint 'checks.chemistry:right' may not be called")
+    assert isinstance(plan("EvalRun", "eval", spec, ready("FinetuneRun"), allowing("checks.chemistry:right")), Stage)
+
+
 def test_what_is_filtered_is_packed_whatever_is_allowed_now() -> None:
     assert isinstance(plan("DistillDataset", "pack", PYTHON, settings=allowing()), Stage)
 

@@ -7,9 +7,10 @@ from distill_runtime.contract.parameters.fields import (
     PROMPT_PLACEHOLDER,
     UNAVAILABLE_TIMEOUT_SECONDS,
     URL_SCHEMES,
+    EntryPoint,
     Uri,
 )
-from distill_runtime.contract.parameters.filtering import Decontamination, EntryPoint, FilterParameters, ProblemSet
+from distill_runtime.contract.parameters.filtering import Decontamination, FilterParameters, ProblemSet
 from distill_runtime.contract.parameters.packing import PackedSource, PackParameters, TokenizerSource
 from distill_runtime.contract.parameters.sources import PromptSource, RowSource
 from distill_runtime.contract.parameters.teacher import Price, Sampling, TeacherParameters
@@ -22,6 +23,7 @@ from distill_runtime.contract.parameters.training import (
     Recompute,
     Training,
 )
+from distill_runtime.contract.parameters.verification import Tolerance, Verification
 
 __all__ = [
     "MAX_ATTEMPTS",
@@ -48,6 +50,8 @@ __all__ = [
     "Sampling",
     "TeacherParameters",
     "TokenizerSource",
+    "Tolerance",
     "Training",
     "Uri",
+    "Verification",
 ]

@@ -1,6 +1,6 @@
 """What the student is asked, and how it is scored."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -14,6 +14,7 @@ from distill_runtime.contract.parameters.fields import (
     Subset,
     Uri,
 )
+from distill_runtime.contract.parameters.verification import COMPARING_VERIFIERS, ComparingVerifier, Verification
 
 
 class Benchmark(Parameters):
@@ -28,7 +29,7 @@ class Benchmark(Parameters):
     limit: int | None = Field(default=None, ge=1, description="Use only the first so many problems.")
 
 
-class Protocol(Parameters):
+class Protocol(Verification):
     """How the student is asked and scored: what makes two scores comparable."""
 
     system_prompt: str = Field(
@@ -50,8 +51,12 @@ class Protocol(Parameters):
     temperature: float = Field(default=0.6, ge=0, le=2, description="Sampling temperature; 0 is greedy decoding.")
     top_p: float = Field(default=0.95, gt=0, le=1, description="Nucleus sampling: total probability kept.")
     seed: int = Field(default=42, ge=0, le=2_147_483_647, description="Seed of sampling.")
-    verifier: Literal["math-verify"] = Field(
-        default="math-verify", description="How an answer is compared with the reference answer."
+    verifier: ComparingVerifier = Field(
+        default="math-verify",
+        description=f"How an answer is compared with the reference answer. {COMPARING_VERIFIERS}.",
+    )
+    verify_timeout_seconds: int = Field(
+        default=30, ge=1, le=600, description="Longest that verifying one answer may take."
     )
     max_concurrent_requests: Annotated[int, OPERATIONAL] = Field(
         default=100, ge=1, le=10_000, description="Requests under way at once."

@@ -113,6 +113,19 @@ def test_several_samples_are_averaged_over_each_problem(context: StageContext) -
     assert "10 problems x 2 samples" in result.message
 
 
+def test_the_protocol_s_verifier_judges(context: StageContext) -> None:
+    with teacher(lambda question, _: says(f"so it is {number_in(question) + 1.01}")) as server:
+        result = eval_stage.run(contract(server.url, verifier="numeric", tolerance={"absolute": 0.05}), context)
+    assert result.counts["correct"] == 10
+
+
+def test_a_verifier_that_is_not_there_is_refused_before_anything_is_asked(context: StageContext) -> None:
+    with teacher(right) as server, pytest.raises(WrongInput) as refused:
+        eval_stage.run(contract(server.url, verifier="regex", answer_pattern="(("), context)
+    assert refused.value.reason == "InvalidPattern"
+    assert not server.bodies
+
+
 def test_a_score_of_nothing_is_no_score(context: StageContext) -> None:
     refuse_problems = lambda question, _: Reaction(200 if question == "What is 1 + 1?" else 400)  # noqa: E731
     with teacher(refuse_problems) as server, pytest.raises(WrongInput) as refused:

@@ -123,6 +123,12 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     ),
     ("an unknown verifier", DATASET, {"filter": {"verifier": "guess"}}, 'Unsupported value: "guess"'),
     ("acceptance in percent", DATASET, {"filter": {"minAcceptanceRate": 30}}, "spec.filter.minAcceptanceRate"),
+    (
+        "a template of choices that are nowhere",
+        DATASET,
+        {"source": {"prompts": {"uri": "prompts.jsonl", "problemTemplate": "{problem} {choices}"}}},
+        "set choiceColumns, which says what they are",
+    ),
     ("a tolerance of letters", DATASET, {"filter": {"tolerance": {"absolute": 1}}}, "tolerance says how far"),
     ("regex without a pattern", DATASET, {"filter": {"verifier": "regex"}}, "answerPattern says what the verifier"),
     (

@@ -19,8 +19,10 @@ from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.foundation.rows import CUT_OFF
 from distill_runtime.sources.formats import Row, format_of
 from distill_runtime.sources.layout import Selection
-from distill_runtime.sources.prompts import ANSWER_MISSING, PROMPT_MISSING, as_text, text_uuid
+from distill_runtime.sources.problems import ANSWER_MISSING, PROMPT_MISSING
+from distill_runtime.sources.prompts import text_uuid
 from distill_runtime.sources.table import Table, open_table
+from distill_runtime.sources.values import as_text
 from distill_runtime.storage.volume import Volume
 
 GENERATION_MISSING = "generationMissing"

@@ -164,15 +164,8 @@ class _Problems:
 
 
 def _read_problems(contract: EvalContract, context: StageContext) -> _Problems:
-    benchmark = contract.benchmark
-    source = PromptSource(
-        uri=benchmark.uri,
-        subset=benchmark.subset,
-        split=benchmark.split,
-        prompt_column=benchmark.prompt_column,
-        answer_column=benchmark.answer_column,
-        limit=benchmark.limit,
-    )
+    table = contract.benchmark.model_dump(include=set(PromptSource.model_fields))
+    source = PromptSource.model_validate(table)
     prompts = open_prompts(source, context.volume)
     survey = prompts.survey(0, 1)
     return _Problems(

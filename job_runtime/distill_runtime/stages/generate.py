@@ -25,7 +25,6 @@ from distill_runtime.client.journal import Journal, Tally
 from distill_runtime.client.served_model import fingerprint_endpoints
 from distill_runtime.client.values import Request, chat_body, request_key
 from distill_runtime.contract import GenerateContract, InputFingerprint, Result, TeacherParameters, shard_output
-from distill_runtime.contract.parameters import PROMPT_PLACEHOLDER
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.foundation.rows import GENERATIONS_NAME, PROMPTS
 from distill_runtime.generation.asking import ask_what_is_missing, budget_is_spent, client_settings, open_forecast
@@ -123,17 +122,17 @@ def check(contract: GenerateContract, context: StageContext) -> None:
 def prompt_requests(teacher: TeacherParameters, prompt: Prompt) -> Iterator[Request]:
     """Give the requests for all generations of a prompt."""
     sampling = teacher.sampling
-    user_prompt = teacher.prompt_template.replace(PROMPT_PLACEHOLDER, prompt.text)
     longer = sampling.retry_truncated_max_tokens
     for generation in range(sampling.generations_per_prompt):
         body = chat_body(
             teacher.model,
             system_prompt=teacher.system_prompt,
-            user_prompt=user_prompt,
+            user_prompt=teacher.user_message(prompt.text),
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             seed=None if sampling.seed is None else sampling.seed + generation,
+            examples=teacher.examples,
         )
         yield Request(
             key=request_key(prompt.uuid, generation),

@@ -8,10 +8,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from distill_runtime.contract.parameters import LETTERS
 from distill_runtime.foundation.reasoning import text_after_reasoning
 from distill_runtime.verification.boxed import boxed_answer
-
-LETTERS: Final = "ABCDEFGHIJ"
 
 # All repetitions have a limit, so that no text takes longer than its length.
 _DECORATION = r"[\s*_`\"'(\[{$]{0,8}"

@@ -14,6 +14,7 @@ from distill_operator.api.common import (
     message_columns,
     ready_columns,
 )
+from distill_operator.api.problems import PROBLEM_RULES
 from distill_operator.api.rules import NO_SOURCE, Rule, exactly_one_of, immutable, is_source, with_rules
 from distill_operator.api.verification import VERIFICATION_RULES
 from distill_runtime.contract import (
@@ -25,6 +26,12 @@ from distill_runtime.contract import (
     RowSource,
     TeacherParameters,
 )
+
+
+class Prompts(PromptSource):
+    """Prompts, with the rules that the schema alone cannot say."""
+
+    model_config = ConfigDict(json_schema_extra=with_rules(*PROBLEM_RULES))
 
 
 class Rows(RowSource):
@@ -58,7 +65,7 @@ class Source(Model):
         )
     )
 
-    prompts: PromptSource | None = Field(
+    prompts: Prompts | None = Field(
         default=None, description="Problems with reference answers, for the teacher to answer."
     )
     rows: Rows | None = Field(

@@ -23,6 +23,7 @@ from distill_runtime.contract import (
     GenerateContract,
     PackContract,
     PackParameters,
+    PromptSource,
     RowSource,
     TeacherParameters,
 )
@@ -138,7 +139,7 @@ def _generation(dataset: DistillDataset) -> GenerateContract | Invalid:
     contract = GenerateContract(
         owner=owner_of(dataset),
         output=UNPLACED,
-        prompts=prompts,
+        prompts=PromptSource.model_validate(prompts.model_dump()),
         teacher=TeacherParameters.model_validate(teacher.model_dump(include=set(TeacherParameters.model_fields))),
         shards=teacher.shards,
         filter=_filtering(dataset),

@@ -4,7 +4,6 @@ once."""
 from distill_runtime.contract.parameters.evaluation import Benchmark, Protocol
 from distill_runtime.contract.parameters.fields import (
     MAX_ATTEMPTS,
-    PROMPT_PLACEHOLDER,
     UNAVAILABLE_TIMEOUT_SECONDS,
     URL_SCHEMES,
     EntryPoint,
@@ -12,6 +11,8 @@ from distill_runtime.contract.parameters.fields import (
 )
 from distill_runtime.contract.parameters.filtering import Decontamination, FilterParameters, ProblemSet
 from distill_runtime.contract.parameters.packing import PackedSource, PackParameters, TokenizerSource
+from distill_runtime.contract.parameters.problems import CHOICES, LETTERS, ProblemColumns
+from distill_runtime.contract.parameters.prompting import Example, Prompting
 from distill_runtime.contract.parameters.sources import PromptSource, RowSource
 from distill_runtime.contract.parameters.teacher import Price, Sampling, TeacherParameters
 from distill_runtime.contract.parameters.training import (
@@ -26,14 +27,16 @@ from distill_runtime.contract.parameters.training import (
 from distill_runtime.contract.parameters.verification import Tolerance, Verification
 
 __all__ = [
+    "CHOICES",
+    "LETTERS",
     "MAX_ATTEMPTS",
-    "PROMPT_PLACEHOLDER",
     "UNAVAILABLE_TIMEOUT_SECONDS",
     "URL_SCHEMES",
     "Benchmark",
     "Checkpoint",
     "Decontamination",
     "EntryPoint",
+    "Example",
     "FilterParameters",
     "Lora",
     "MindFormersOverrides",
@@ -42,8 +45,10 @@ __all__ = [
     "PackedSource",
     "Parallelism",
     "Price",
+    "ProblemColumns",
     "ProblemSet",
     "PromptSource",
+    "Prompting",
     "Protocol",
     "Recompute",
     "RowSource",

@@ -4,9 +4,10 @@ from pydantic import Field
 
 from distill_runtime.contract.base import Parameters
 from distill_runtime.contract.parameters.fields import Column, Split, Subset, Uri
+from distill_runtime.contract.parameters.problems import ProblemColumns
 
 
-class PromptSource(Parameters):
+class PromptSource(ProblemColumns):
     """A table of problems with reference answers."""
 
     uri: Uri = Field(
@@ -16,11 +17,6 @@ class PromptSource(Parameters):
     )
     subset: Subset = None
     split: Split = None
-    prompt_column: Column = Field(default="problem", description="Column that holds the problem.")
-    answer_column: Column = Field(
-        default="answer",
-        description="Column that holds the reference answer that generations are verified against.",
-    )
     uuid_column: Column | None = Field(
         default=None,
         description="Column that identifies a prompt; rows that repeat a value are counted and asked once. "

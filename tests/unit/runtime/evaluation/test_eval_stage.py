@@ -101,6 +101,21 @@ def test_what_is_asked_is_the_protocol(context: StageContext) -> None:
         assert body["messages"][0]["role"] == "system"
 
 
+def test_examples_are_turns_before_the_problem(context: StageContext) -> None:
+    few_shot = [{"prompt": "1 + 1?", "answer": "2"}]
+    protocol = {"few_shot": few_shot, "prompt_template": "Add: {prompt}", "system_prompt": ""}
+    with teacher(lambda _question, _before: says("\\boxed{4}")) as server:
+        eval_stage.run(contract(server.url, **protocol), context)
+        bodies = [body for body in server.bodies if body["messages"][-1]["content"] == "Add: 3 + 1?"]
+    assert [body["messages"] for body in bodies] == [
+        [
+            {"role": "user", "content": "Add: 1 + 1?"},
+            {"role": "assistant", "content": "2"},
+            {"role": "user", "content": "Add: 3 + 1?"},
+        ]
+    ]
+
+
 def test_several_samples_are_averaged_over_each_problem(context: StageContext) -> None:
     def sometimes(question: str, asked_before: int) -> Reaction:
         number = number_in(question)

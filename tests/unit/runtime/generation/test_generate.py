@@ -209,7 +209,7 @@ def test_a_shard_without_prompts_is_complete_and_empty(volume: Path) -> None:
 def test_a_source_without_prompts_is_wrong_input_in_every_shard(volume: Path) -> None:
     write(volume, [{"problem": "", "answer": "1", "uuid": "a"}])
     for index in range(2):
-        with pytest.raises(WrongInput, match=r"no row of prompts\.jsonl can be asked: 1 have no text"):
+        with pytest.raises(WrongInput, match=r"no row of prompts\.jsonl can be asked: 1 have no problem"):
             run(contract("http://unused/v1", shards=2), volume, index)
 
 

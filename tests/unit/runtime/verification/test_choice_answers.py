@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_runtime.verification.choice_answers import LETTERS, ChoiceAnswers
+from distill_runtime.contract.parameters import LETTERS
+from distill_runtime.verification.choice_answers import ChoiceAnswers
 
 VERIFIER = ChoiceAnswers()
 

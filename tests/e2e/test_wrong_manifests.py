@@ -196,6 +196,12 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         {"protocol": {"samplesPerProblem": 4}},
         "raise temperature or set samplesPerProblem to 1",
     ),
+    (
+        "a benchmark that nobody knows",
+        EVALUATION,
+        {"benchmark": {"uri": None}},
+        "set uri, or as name one of those that are known: aime-2024",
+    ),
     ("weights over two nodes", EVALUATION, {"accelerator": {"nodes": 2}}, "set accelerator.nodes to 1"),
 ]
 

@@ -6,12 +6,13 @@ from distill_runtime.contract.parameters.fields import (
     MAX_ATTEMPTS,
     UNAVAILABLE_TIMEOUT_SECONDS,
     URL_SCHEMES,
+    Column,
     EntryPoint,
     Uri,
 )
 from distill_runtime.contract.parameters.filtering import Decontamination, FilterParameters, ProblemSet
 from distill_runtime.contract.parameters.packing import PackedSource, PackParameters, TokenizerSource
-from distill_runtime.contract.parameters.problems import CHOICES, LETTERS, ProblemColumns
+from distill_runtime.contract.parameters.problems import CHOICES, LETTERS, ChoiceOrder, ProblemColumns
 from distill_runtime.contract.parameters.prompting import Example, Prompting
 from distill_runtime.contract.parameters.sources import PromptSource, RowSource
 from distill_runtime.contract.parameters.teacher import Price, Sampling, TeacherParameters
@@ -24,16 +25,25 @@ from distill_runtime.contract.parameters.training import (
     Recompute,
     Training,
 )
-from distill_runtime.contract.parameters.verification import Tolerance, Verification
+from distill_runtime.contract.parameters.verification import (
+    COMPARING_VERIFIERS,
+    ComparingVerifier,
+    Tolerance,
+    Verification,
+)
 
 __all__ = [
     "CHOICES",
+    "COMPARING_VERIFIERS",
     "LETTERS",
     "MAX_ATTEMPTS",
     "UNAVAILABLE_TIMEOUT_SECONDS",
     "URL_SCHEMES",
     "Benchmark",
     "Checkpoint",
+    "ChoiceOrder",
+    "Column",
+    "ComparingVerifier",
     "Decontamination",
     "EntryPoint",
     "Example",

@@ -12,8 +12,8 @@ class PromptSource(ProblemColumns):
 
     uri: Uri = Field(
         description="Where the rows are: a path on the claim (a file or a directory of jsonl, parquet or arrow files, "
-        "compressed or not, or one that datasets.save_to_disk wrote), hf://owner/name or hf://owner/name@revision, or "
-        "another URL such as http://host/prompts.jsonl or s3://bucket/prompts."
+        "compressed or not, one that datasets.save_to_disk wrote, or a csv file), hf://owner/name or "
+        "hf://owner/name@revision, or another URL such as http://host/prompts.jsonl or s3://bucket/prompts."
     )
     subset: Subset = None
     split: Split = None

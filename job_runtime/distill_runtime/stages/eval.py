@@ -27,6 +27,8 @@ from distill_runtime.contract import (
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
 from distill_runtime.evaluation.asking import ask_endpoint, ask_own_server, client_settings, sample_requests
 from distill_runtime.evaluation.score import ProblemResult, Sample, count_samples, score_metrics
+from distill_runtime.evaluation.training_prompt import training_prompt
+from distill_runtime.foundation.boxes import one_sided_box, unasked_box
 from distill_runtime.foundation.cpus import available_cpus
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.process import event_loop
@@ -137,7 +139,7 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     return Result(
         outcome="Succeeded",
         reason="Scored",
-        message=_describe(contract, counts, metrics),
+        message="; ".join([_describe(contract, counts, metrics), *_warnings(contract, context)]),
         artifact=artifact,
         counts=counts,
         metrics=metrics,
@@ -262,6 +264,16 @@ def _write_results(results: list[ProblemResult], path: Path) -> None:
                 ],
             }
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _warnings(contract: EvalContract, context: StageContext) -> list[str]:
+    """Say where a box is asked for, or looked for, on one side alone."""
+    asked_with = (*contract.protocol.texts, contract.benchmark.problem_template or "")
+    found = [unasked_box(contract.protocol.verifier, asked_with)]
+    if isinstance(contract.target, WeightsTarget) and contract.target.weights is not None:
+        trained_with = training_prompt(contract.target.weights, context.volume)
+        found.append(None if trained_with is None else one_sided_box(trained_with, asked_with))
+    return [warning for warning in found if warning is not None]
 
 
 def _describe(contract: EvalContract, counts: dict[str, int], metrics: dict[str, float]) -> str:

@@ -25,6 +25,7 @@ from distill_runtime.client.journal import Journal, Tally
 from distill_runtime.client.served_model import fingerprint_endpoints
 from distill_runtime.client.values import Request, chat_body, request_key
 from distill_runtime.contract import GenerateContract, InputFingerprint, Result, TeacherParameters, shard_output
+from distill_runtime.foundation.boxes import unasked_box
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.foundation.rows import GENERATIONS_NAME, PROMPTS
 from distill_runtime.generation.asking import ask_what_is_missing, budget_is_spent, client_settings, open_forecast
@@ -85,6 +86,7 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
             counts["notAsked"] = total - journal.tally.outcomes
     _check_answers(counts, total)
     metrics = _metrics(counts)
+    warning = _unasked_box(contract)
     price = price_of_all(contract)
     settings = client_settings(contract, context)
     # One that hangs would keep a finished shard waiting.
@@ -94,7 +96,8 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
         reason="Generated",
         message=f"the teacher answered {counts['answered']} of {total} generations"
         + (f"; the budget left {counts['notAsked']} unasked" if "notAsked" in counts else "")
-        + (f"; they cost {describe_cost(price, journal.tally)}" if price else ""),
+        + (f"; they cost {describe_cost(price, journal.tally)}" if price else "")
+        + (f"; {warning}" if warning else ""),
         artifact=writer.finish(counts, metrics, noted=endpoints),
         counts=counts,
         metrics=metrics,
@@ -147,6 +150,13 @@ def prompt_requests(teacher: TeacherParameters, prompt: Prompt) -> Iterator[Requ
                 "source": prompt.source,
             },
         )
+
+
+def _unasked_box(contract: GenerateContract) -> str | None:
+    if contract.filter is None:
+        return None
+    prompts = (*contract.teacher.texts, contract.prompts.problem_template or "")
+    return unasked_box(contract.filter.verifier, prompts)
 
 
 def count(survey: Survey, tally: Tally) -> dict[str, int]:

@@ -16,6 +16,7 @@ class Example(Parameters):
 class Prompting(Parameters):
     """The messages around a problem."""
 
+    system_prompt: str
     prompt_template: str = Field(
         default=PROMPT_PLACEHOLDER,
         max_length=65536,
@@ -28,6 +29,11 @@ class Prompting(Parameters):
         description="Problems that have been answered, sent as turns of the conversation before each problem, in "
         "promptTemplate as well.",
     )
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Everything that is said beside the problem."""
+        return (self.system_prompt, self.prompt_template, *(example.answer for example in self.few_shot))
 
     def user_message(self, problem: str) -> str:
         """Give what the user says; braces in the problem are no placeholders."""

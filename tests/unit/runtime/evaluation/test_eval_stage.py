@@ -134,6 +134,13 @@ def test_the_protocol_s_verifier_judges(context: StageContext) -> None:
     assert result.counts["correct"] == 10
 
 
+@pytest.mark.parametrize(("system_prompt", "warned"), [("Think.", True), ("Put it within \\boxed{}.", False)])
+def test_a_box_that_nobody_asks_for_is_said(context: StageContext, system_prompt: str, warned: bool) -> None:
+    with teacher(right) as server:
+        result = eval_stage.run(contract(server.url, system_prompt=system_prompt), context)
+    assert ("warning: no prompt asks for \\boxed{}" in result.message) is warned
+
+
 def test_a_verifier_that_is_not_there_is_refused_before_anything_is_asked(context: StageContext) -> None:
     with teacher(right) as server, pytest.raises(WrongInput) as refused:
         eval_stage.run(contract(server.url, verifier="regex", answer_pattern="(("), context)

@@ -129,6 +129,18 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         {"source": {"prompts": {"uri": "prompts.jsonl", "problemTemplate": "{problem} {choices}"}}},
         "set choiceColumns, which says what they are",
     ),
+    (
+        "no reference answers for a verifier that compares",
+        DATASET,
+        {"source": {"prompts": {"referenceAnswers": "none"}}},
+        "filter.verifier must be majority or none",
+    ),
+    (
+        "a majority of one",
+        DATASET,
+        {"filter": {"verifier": "majority"}, "teacher": {"sampling": {"generationsPerPrompt": 1}}},
+        "set teacher.sampling.generationsPerPrompt to 2",
+    ),
     ("a tolerance of letters", DATASET, {"filter": {"tolerance": {"absolute": 1}}}, "tolerance says how far"),
     ("regex without a pattern", DATASET, {"filter": {"verifier": "regex"}}, "answerPattern says what the verifier"),
     (

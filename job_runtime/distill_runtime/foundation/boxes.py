@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 _BOX: Final = "\\boxed"
-_LOOKING_FOR_BOXES: Final = ("math-verify",)
+_LOOKING_FOR_BOXES: Final = ("math-verify", "majority")
 """Verifiers that find the answer nowhere else."""
 
 

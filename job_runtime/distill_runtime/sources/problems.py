@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from distill_runtime.contract.parameters import CHOICES, LETTERS, ProblemColumns
+from distill_runtime.contract import PromptSource
+from distill_runtime.contract.parameters import CHOICES, LETTERS
 from distill_runtime.contract.template import fill_template, template_names
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.sources.choices import read_choices
@@ -32,7 +33,7 @@ _BEFORE_THE_USER: Final = ("system", "developer")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is asked, and the reference answer."""
+    """What is asked, and the reference answer; an empty one where a source has none."""
 
     text: str
     answer: str
@@ -41,8 +42,8 @@ class Problem:
 class ProblemReader:
     """Makes problems of rows."""
 
-    def __init__(self, columns: ProblemColumns) -> None:
-        """Prepare for these columns.
+    def __init__(self, columns: PromptSource) -> None:
+        """Prepare for the columns of this source.
 
         Raises:
             WrongInput: InvalidPattern.
@@ -65,7 +66,11 @@ class ProblemReader:
             found = {"promptColumn": columns.prompt_column}
         for number, name in enumerate(columns.choice_columns or ()):
             found[f"choiceColumns[{number}]"] = name
-        return found | {"answerColumn": columns.answer_column}
+        return found | ({"answerColumn": columns.answer_column} if self._has_answers else {})
+
+    @property
+    def _has_answers(self) -> bool:
+        return self._columns.reference_answers == "required"
 
     def read(self, row: Row) -> Problem | str:
         """Give what a row asks, or the reason why it cannot be asked (see `REFUSALS`)."""
@@ -81,15 +86,17 @@ class ProblemReader:
         if given is None:
             raise _Refused(CHOICES_MISSING)
         bare = self._text(row, "")
+        choices = given.shuffled(bare) if self._columns.choice_order == "shuffled" else given
+        text = self._text(row, choices.lettered)
+        if not self._template:
+            text = f"{text}\n\n{choices.lettered}"
+        if not self._has_answers:
+            return Problem(text, "")
         # As it is where it is used whole: a number is an index, a text need not be.
         reference = self._reference(row)
         right = given.position(reference if self._pattern else row.get(self._columns.answer_column))
         if right is None or given.texts.count(given.texts[right]) > 1:
             raise _Refused(ANSWER_UNMATCHED)
-        choices = given.shuffled(bare) if self._columns.choice_order == "shuffled" else given
-        text = self._text(row, choices.lettered)
-        if not self._template:
-            text = f"{text}\n\n{choices.lettered}"
         return Problem(text, LETTERS[choices.texts.index(given.texts[right])])
 
     def _text(self, row: Row, lettered: str) -> str:
@@ -118,6 +125,8 @@ class ProblemReader:
         return fill_template(template, values)
 
     def _reference(self, row: Row) -> str:
+        if not self._has_answers:
+            return ""
         answer = as_text(row.get(self._columns.answer_column))
         if answer is not None and self._pattern is not None:
             found = None

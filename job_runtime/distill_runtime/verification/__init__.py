@@ -20,10 +20,12 @@ VERIFIERS: Mapping[str, Verifier] = {
     "math-verify": MathAnswers(),
     "exact": ExactAnswers(),
     "choice": ChoiceAnswers(),
+    "majority": MathAnswers(),
     "recorded": AnyAnswer(),
     "none": AnyAnswer(),
 }
-"""Those that need to be told nothing. With `recorded`, what the rows call wrong is rejected before it is verified."""
+"""Those that need to be told nothing. With `recorded`, what the rows call wrong is rejected before it is verified,
+with `majority` what has no elected answer (see `filtering.majority`)."""
 
 
 def open_verifier(parameters: Verification) -> Verifier:

@@ -179,6 +179,23 @@ class DistillDatasetSpec(RunSpec):
                 "generationsColumn: choose another verifier for source.prompts and for messagesColumn",
                 field="filter",
             ),
+            Rule(
+                " && ".join(
+                    f"(!has(self.source.{name}) || self.source.{name}.referenceAnswers == 'required'"
+                    " || (has(self.filter) && self.filter.verifier in ['majority', 'none']))"
+                    for name in ("prompts", "rows")
+                ),
+                "without reference answers (referenceAnswers none) filter.verifier must be majority or none, which "
+                "compare with none",
+                field="filter",
+            ),
+            Rule(
+                "!has(self.filter) || self.filter.verifier != 'majority' || !has(self.teacher)"
+                " || self.teacher.sampling.generationsPerPrompt > 1",
+                "the verifier majority counts the answers of a prompt: set teacher.sampling.generationsPerPrompt to 2 "
+                "or more",
+                field="filter",
+            ),
         )
     )
 

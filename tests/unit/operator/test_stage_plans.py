@@ -74,6 +74,7 @@ def test_dependency_of_each_kind(kind: str, spec: dict[str, Any] | None, expecte
         ({}, False),
         ({"minAcceptanceRate": 0.3}, True),
         ({"minAcceptanceRate": 0.3, "verifier": "none"}, False),
+        ({"minAcceptanceRate": 0.3, "verifier": "majority"}, False),
     ],
 )
 def test_generate_judges_its_answers_where_too_few_may_be_right(filtering: dict[str, Any], judged: bool) -> None:

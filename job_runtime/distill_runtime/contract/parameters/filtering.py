@@ -38,7 +38,8 @@ class FilterParameters(Verification):
     verifier: FilterVerifier = Field(
         default="math-verify",
         description="How a generation's final answer is compared with the reference answer. "
-        f"{COMPARING_VERIFIERS}; recorded: "
+        f"{COMPARING_VERIFIERS}; majority: by math-verify with the answer that most generations of the prompt give, at "
+        "least two, whatever the row has; recorded: "
         "the row's own correctnessColumn decides (only with source.rows); none: everything is accepted.",
     )
     on_truncated: Literal["drop", "keep"] = Field(

@@ -53,6 +53,14 @@ ReferencePattern = Annotated[
     ),
 ]
 
+ReferenceAnswers = Annotated[
+    Literal["required", "none"],
+    Field(
+        description="required: a row without a reference answer is rejected; none: there are none, and answerColumn is "
+        "not read. For filter.verifier majority and none, which need none."
+    ),
+]
+
 
 class ProblemColumns(Parameters):
     """Which columns hold what."""

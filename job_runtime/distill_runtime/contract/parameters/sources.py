@@ -4,7 +4,7 @@ from pydantic import Field
 
 from distill_runtime.contract.base import Parameters
 from distill_runtime.contract.parameters.fields import Column, Split, Subset, Uri
-from distill_runtime.contract.parameters.problems import ProblemColumns
+from distill_runtime.contract.parameters.problems import ProblemColumns, ReferenceAnswers
 
 
 class PromptSource(ProblemColumns):
@@ -17,6 +17,7 @@ class PromptSource(ProblemColumns):
     )
     subset: Subset = None
     split: Split = None
+    reference_answers: ReferenceAnswers = "required"
     uuid_column: Column | None = Field(
         default=None,
         description="Column that identifies a prompt; rows that repeat a value are counted and asked once. "
@@ -38,6 +39,7 @@ class RowSource(Parameters):
     split: Split = None
     prompt_column: Column = Field(default="problem", description="Column that holds the problem.")
     answer_column: Column = Field(default="answer", description="Column that holds the reference answer.")
+    reference_answers: ReferenceAnswers = "required"
     uuid_column: Column | None = Field(
         default=None,
         description="Column that identifies a prompt. Default: uuid, where the rows have it, or else the prompt's own "

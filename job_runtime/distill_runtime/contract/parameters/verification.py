@@ -9,7 +9,7 @@ from distill_runtime.contract.parameters.fields import EntryPoint
 
 ComparingVerifier = Literal["math-verify", "exact", "regex", "python", "choice", "numeric"]
 """Those that compare with a reference answer."""
-FilterVerifier = Literal[ComparingVerifier, "recorded", "none"]
+FilterVerifier = Literal[ComparingVerifier, "majority", "recorded", "none"]
 """Those that rows can be filtered by; a benchmark that is judged by nothing has no score."""
 
 COMPARING_VERIFIERS = (

@@ -54,6 +54,12 @@ def say(*messages: tuple[str, Any]) -> list[dict[str, Any]]:
         (MESSAGES, {"answer": "a", "messages": say(("user", "p"), ("assistant", "a"))}, Problem("p", "a")),
         (MESSAGES, {"answer": "a", "messages": say(("user", [{"type": "text", "text": "p"}]))}, Problem("p", "a")),
         ({"reference_pattern": r"#### (.+)"}, {"problem": "p", "answer": "1+1 #### 3\n#### 2 "}, Problem("p", "2")),
+        ({"reference_answers": "none"}, {"problem": "p"}, Problem("p", "")),
+        (
+            {**CHOICES, "reference_answers": "none"},
+            {"problem": "p", "options": ["x", "y"]},
+            Problem("p\n\nA) x\nB) y", ""),
+        ),
         ({"reference_pattern": r"\d+"}, {"problem": "p", "answer": "from 1 to 2"}, Problem("p", "2")),
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from distill_runtime.contract import PromptSource
 from distill_runtime.foundation.errors import WrongInput
-from distill_runtime.sources.prompts import Prompt, Survey, open_prompts
+from distill_runtime.sources.prompts import Prompt, Survey, open_prompts, text_uuid
 from distill_runtime.storage.volume import Volume
 
 
@@ -123,6 +123,11 @@ def test_a_column_that_makes_a_problem_must_be_there(tmp_path: Path, source: dic
     with pytest.raises(WrongInput, match=words) as refusal:
         read(tmp_path, **source)
     assert refusal.value.reason == "ColumnMissing"
+
+
+def test_without_reference_answers_no_column_of_them_is_needed(tmp_path: Path) -> None:
+    write(tmp_path, [{"problem": "p"}])
+    assert read(tmp_path, reference_answers="none")[1] == [Prompt(text_uuid("p"), "p", "", 0)]
 
 
 def test_without_a_prompt_column_none_is_needed(tmp_path: Path) -> None:

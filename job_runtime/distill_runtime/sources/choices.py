@@ -32,12 +32,13 @@ class Choices:
     def position(self, answer: Any) -> int | None:
         """Give the position of the one that an answer means: by its text, its letter or its index, which counts from 0.
 
-        A text comes before an index, so that `4` among 3, 4 and 5 is the second. None if it means none or several.
+        A text of digits is a choice's text before it is an index, so that `"4"` among 3, 4 and 5 is the second; a
+        number may be both. None if it means none or several.
         """
-        if isinstance(answer, int) and not isinstance(answer, bool):
-            return answer if 0 <= answer < len(self.texts) else None
         text = (as_text(answer) or "").strip()
         same = {position for position, choice in enumerate(self.texts) if choice == text}
+        if isinstance(answer, int) and 0 <= answer < len(self.texts):
+            same.add(answer)
         letter = text.strip("().").upper()
         if len(letter) == 1 and letter in LETTERS[: len(self.texts)]:
             same.add(LETTERS.index(letter))

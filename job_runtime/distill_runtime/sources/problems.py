@@ -9,7 +9,7 @@ from distill_runtime.contract import PromptSource
 from distill_runtime.contract.parameters import CHOICES, LETTERS
 from distill_runtime.contract.template import fill_template, template_names
 from distill_runtime.foundation.errors import WrongInput
-from distill_runtime.sources.choices import read_choices
+from distill_runtime.sources.choices import Choices, read_choices
 from distill_runtime.sources.formats import Row
 from distill_runtime.sources.values import as_text
 
@@ -92,12 +92,19 @@ class ProblemReader:
             text = f"{text}\n\n{choices.lettered}"
         if not self._has_answers:
             return Problem(text, "")
-        # As it is where it is used whole: a number is an index, a text need not be.
-        reference = self._reference(row)
-        right = given.position(reference if self._pattern else row.get(self._columns.answer_column))
+        right = self._right(row, given)
         if right is None or given.texts.count(given.texts[right]) > 1:
             raise _Refused(ANSWER_UNMATCHED)
         return Problem(text, LETTERS[choices.texts.index(given.texts[right])])
+
+    def _right(self, row: Row, given: Choices) -> int | None:
+        """Give the position of the right one; None if the answer is none of them, or may be several."""
+        reference = self._reference(row)
+        columns = self._columns.choice_columns or ()
+        if len(columns) > 1 and self._columns.answer_column in columns:
+            return columns.index(self._columns.answer_column)  # that column has the right one, whatever its text
+        # As it is where it is used whole: a number is an index, a text need not be.
+        return given.position(reference if self._pattern else row.get(self._columns.answer_column))
 
     def _text(self, row: Row, lettered: str) -> str:
         columns = self._columns

@@ -1,7 +1,8 @@
 r"""The verifier `choice`: which of the lettered choices an answer names, from A to J.
 
-The letter is the one in the last `\boxed{}`, or else the one behind the last `Answer:`, `the answer is`, `option` or
-`choice`, or else the whole text. Names of more than one choice are the name of none.
+The letter is the one in the last `\boxed{}`, or else the one behind the last `Answer:`, `the answer is` or `the correct
+option is`, or else the whole text. Names of more than one choice are the name of none, and a choice that is only
+mentioned (`option B is wrong`) is not answered.
 """
 
 import re
@@ -16,8 +17,9 @@ from distill_runtime.verification.boxed import boxed_answer
 _DECORATION = r"[\s*_`\"'(\[{$]{0,8}"
 _WRAPPER = r"(?:\\(?:text|textbf|textrm|mathrm|mathbf|boxed)\{[\s(]{0,3}){0,3}"
 _STATED = re.compile(
-    r"\b(?:answer|option|choice|ANSWER|Answer|Option|Choice)(?:\s{1,3}(?:is|was))?\s{0,3}[*_]{0,3}\s{0,3}[:=]?"
-    rf"{_DECORATION}{_WRAPPER}{_DECORATION}([A-J])(?![\w'’])(?P<after>.{{0,12}})"
+    r"\b(?:[Aa]nswer|ANSWER|[Cc]orrect (?:option|choice))"
+    r"(?:\s{1,3}(?:is|was)\b\s{0,3}:?|\s{0,3}[*_]{0,3}\s{0,3}[:=])"
+    rf"{_DECORATION}{_WRAPPER}{_DECORATION}(?:(?:[Oo]ption|[Cc]hoice)\s{{1,3}}[(]?)?([A-J])(?![\w'’])(?P<after>.{{0,12}})"
 )
 _WORDS: Final = "AI"
 """Letters that are English words as well: `Answer: A gas` names no choice."""

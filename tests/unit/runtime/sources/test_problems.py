@@ -45,6 +45,18 @@ def say(*messages: tuple[str, Any]) -> list[dict[str, Any]]:
         (CHOICES, {"problem": "p", "options": ["x", "y"], "answer": "(b)"}, Problem("p\n\nA) x\nB) y", "B")),
         (CHOICES, {"problem": "p", "options": ["x ", "y\n"], "answer": " y"}, Problem("p\n\nA) x\nB) y", "B")),
         (CHOICES, {"problem": "p", "options": ["3", "4", "5"], "answer": "4"}, Problem("p\n\nA) 3\nB) 4\nC) 5", "B")),
+        (CHOICES, {"problem": "p", "options": [3, 4, 5], "answer": 4}, Problem("p\n\nA) 3\nB) 4\nC) 5", "B")),
+        (CHOICES, {"problem": "p", "options": ["1", "2"], "answer": "1"}, Problem("p\n\nA) 1\nB) 2", "A")),
+        (
+            {"choice_columns": ["answer", "wrong"]},
+            {"problem": "p", "answer": "B", "wrong": "A"},
+            Problem("p\n\nA) B\nB) A", "A"),
+        ),
+        (
+            {"choice_columns": ["wrong", "answer"]},
+            {"problem": "p", "answer": 0, "wrong": 1},
+            Problem("p\n\nA) 1\nB) 0", "B"),
+        ),
         (
             {**CHOICES, "problem_template": "{choices}\n{problem}"},
             {"problem": "{choices}", "options": ["x", "y"], "answer": "A"},
@@ -84,6 +96,8 @@ def test_a_row_becomes_a_problem(columns: Columns, row: dict[str, Any], problem:
         (CHOICES, {"problem": "p", "options": ["x", "y"], "answer": 2}, "answerUnmatched"),
         (CHOICES, {"problem": "p", "options": ["x", "y"], "answer": -1}, "answerUnmatched"),
         (CHOICES, {"problem": "p", "options": ["B", "A"], "answer": "A"}, "answerUnmatched"),
+        (CHOICES, {"problem": "p", "options": [1, 2, 3], "answer": 1}, "answerUnmatched"),
+        ({"choice_columns": ["answer", "wrong"]}, {"problem": "p", "answer": "x", "wrong": "x"}, "answerUnmatched"),
         (CHOICES, {"problem": "p", "options": ["x", "x"], "answer": "A"}, "answerUnmatched"),
         (CHOICES, {"problem": "p", "options": ["x", "y"], "answer": True}, "answerMissing"),
         (MESSAGES, {"answer": "a", "messages": "p"}, "promptMissing"),

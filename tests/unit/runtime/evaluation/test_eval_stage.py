@@ -141,6 +141,33 @@ def test_a_box_that_nobody_asks_for_is_said(context: StageContext, system_prompt
     assert ("warning: no prompt asks for \\boxed{}" in result.message) is warned
 
 
+def test_choices_are_asked_in_letters_and_judged_by_them(context: StageContext, tmp_path: Path) -> None:
+    """Whatever says what a row asks is the benchmark's, down to the reading of the rows."""
+    header = "Question,Note,Right,Wrong\n"
+    (tmp_path / "choices.csv").write_text(header + "".join(f"{n} + 1?,add,{n + 1},{n}\n" for n in range(10)))
+
+    def chooses(question: str, _asked_before: int) -> Reaction:
+        note, asked, *choices = question.splitlines()
+        assert note == "add"
+        (letter,) = (line[0] for line in choices if line[3:] == str(number_in(asked) + 1))
+        return says(f"The answer is ({letter}).")
+
+    benchmark = {
+        "name": "choices",
+        "uri": "choices.csv",
+        "problemTemplate": "{Note}\n{Question}\n{choices}",
+        "answerColumn": "Right",
+        "choiceColumns": ["Right", "Wrong"],
+        "choiceOrder": "shuffled",
+    }
+    with teacher(chooses) as server:
+        asked = contract(server.url, verifier="choice")
+        result = eval_stage.run(asked.model_copy(update={"benchmark": Benchmark.model_validate(benchmark)}), context)
+    assert result.counts["correct"] == 10
+    lines = [json.loads(line) for line in (tmp_path / "score" / "results.jsonl").read_text().splitlines()]
+    assert {line["answer"] for line in lines} == {"A", "B"}
+
+
 def test_a_verifier_that_is_not_there_is_refused_before_anything_is_asked(context: StageContext) -> None:
     with teacher(right) as server, pytest.raises(WrongInput) as refused:
         eval_stage.run(contract(server.url, verifier="regex", answer_pattern="(("), context)

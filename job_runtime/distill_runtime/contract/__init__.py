@@ -30,7 +30,9 @@ from distill_runtime.contract.parameters import (
     RowSource,
     Sampling,
     TeacherParameters,
+    Tolerance,
     Training,
+    Verification,
 )
 from distill_runtime.contract.report import (
     EXIT_DONE,
@@ -94,8 +96,10 @@ __all__ = [
     "Sampling",
     "StageName",
     "TeacherParameters",
+    "Tolerance",
     "TrainContract",
     "Training",
+    "Verification",
     "identity",
     "parse_contract",
     "shard_output",

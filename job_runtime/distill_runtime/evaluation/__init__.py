@@ -3,4 +3,5 @@
 * `asking`: asks the student what is missing.
 * `interval`: the confidence interval of a share.
 * `score`: counts, rates and the score of a benchmark's samples.
+* `training_prompt`: what the student's training data had as system prompt.
 """

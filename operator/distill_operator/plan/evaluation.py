@@ -5,6 +5,7 @@ from typing import Any
 
 from distill_operator.api import EvalRun, FinetuneRun, StageStatus
 from distill_operator.observation import ResourceKey
+from distill_operator.plan.benchmarks import resolve_benchmark
 from distill_operator.plan.dependencies import input_artifact
 from distill_operator.plan.stages import (
     UNPLACED,
@@ -17,8 +18,9 @@ from distill_operator.plan.stages import (
     owner_of,
     placed,
 )
+from distill_operator.plan.verifiers import refuse_verifier
 from distill_operator.settings import Profile, Settings
-from distill_runtime.contract import EvalContract, Protocol
+from distill_runtime.contract import EvalContract
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
 
 PREFLIGHT = "eval-preflight"
@@ -54,16 +56,16 @@ def plan_stage(
     profile = find_profile(settings, accelerator) if accelerator is not None else None
     if isinstance(profile, Invalid):
         return profile
+    if (refusal := refuse_verifier(run.spec.protocol.entry_point, "protocol.entryPoint", settings)) is not None:
+        return refusal
+    resolved = resolve_benchmark(run.spec.benchmark, run.spec.protocol)
+    if isinstance(resolved, Invalid):
+        return resolved
     target = _target(run, finetune, profile)
     if isinstance(target, Waiting | Invalid):
         return target
-    contract = EvalContract(
-        owner=owner_of(run),
-        output=UNPLACED,
-        target=target,
-        benchmark=run.spec.benchmark,
-        protocol=Protocol.model_validate(run.spec.protocol.model_dump()),
-    )
+    benchmark, protocol = resolved
+    contract = EvalContract(owner=owner_of(run), output=UNPLACED, target=target, benchmark=benchmark, protocol=protocol)
     preflight = name == PREFLIGHT
     return Stage(
         outline=outline(run, name),

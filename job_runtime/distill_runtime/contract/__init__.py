@@ -6,6 +6,7 @@
 * `identity`: what an artifact depends on, and what has no bearing on it.
 * `report`: the progress a stage serves over HTTP while it runs, and the result it leaves when it ends.
 * `artifact`: the manifest that describes a finished directory on the volume.
+* `comparison`: what an evaluation says of itself beside others.
 
 Imports pydantic and the standard library, nothing else, so that it loads in milliseconds everywhere.
 """

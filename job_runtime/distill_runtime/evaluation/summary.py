@@ -33,7 +33,7 @@ class Group(Model):
     value: str = Field(description="What its problems, or answers, have in common.")
     problems: int = Field(ge=1, description="Problems in it.")
     samples: int = Field(ge=1, description="Answers in it.")
-    score: float = Field(description="Percent of its answers that are right.")
+    score: float = Field(description="Mean of its problems, each the percent of its answers there that are right.")
     interval: Interval = Field(description="95 % interval of its score.")
     truncated_rate: float = Field(description="Percent of its answers that were cut off.")
 

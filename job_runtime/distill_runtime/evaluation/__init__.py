@@ -7,6 +7,8 @@
 * `estimates`: standard errors, pass@k, maj@k, the smallest difference that could be shown.
 * `grouping`, `breakdown`: the score by columns of the benchmark and by the length of answers.
 * `fingerprint`: what another score has to share to be compared.
+* `differences`: of two scores, with interval and p-value.
+* `comparing`, `gate`: an evaluation beside others, and held against its gate.
 * `summarising`: puts all that together.
 * `summary`: all that an evaluation found, as one file.
 """

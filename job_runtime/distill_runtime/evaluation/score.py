@@ -8,6 +8,8 @@ from distill_runtime.foundation.rows import CUT_OFF
 from distill_runtime.verification.verifier import Reason
 
 UNANSWERED = "unanswered"
+RESULTS_NAME = "results.jsonl"
+"""File of an eval artifact: a line a problem with its samples' verdicts."""
 REFUSED = "content_filter"
 """The finish_reason of an answer that the server withheld (OpenAI's chat completions API)."""
 _UNDECIDED = ("timeout", "crashed")

@@ -30,7 +30,7 @@ from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
 from distill_runtime.evaluation.asking import ask_endpoint, ask_own_server, client_settings, sample_requests
 from distill_runtime.evaluation.fingerprint import fingerprint_of
 from distill_runtime.evaluation.grouping import read_columns
-from distill_runtime.evaluation.score import ProblemResult, Sample, count_samples
+from distill_runtime.evaluation.score import RESULTS_NAME, ProblemResult, Sample, count_samples
 from distill_runtime.evaluation.summarising import metrics_of, summarise
 from distill_runtime.evaluation.summary import SUMMARY_NAME, Summary
 from distill_runtime.evaluation.unfinished import judged_text, opens_in_prompt
@@ -55,7 +55,6 @@ from distill_runtime.training.weight_names import check_shapes
 from distill_runtime.verification import VERIFIERS, Question, verifier_workers, verify_all
 
 ANSWERS_NAME: Final = "answers.jsonl"
-RESULTS_NAME: Final = "results.jsonl"
 
 _SERVED_NAME: Final = "student"
 _LARGEST_BATCH: Final = 64

@@ -1,7 +1,15 @@
 """What the eval stage is made of, besides the client, the verifiers and its own server.
 
 * `asking`: asks the student what is missing.
-* `interval`: the confidence interval of a share.
-* `score`: counts, rates and the score of a benchmark's samples.
 * `training_prompt`: what the student's training data had as system prompt.
+* `unfinished`: tells reasoning that was cut off from an answer.
+* `interval`: confidence intervals of a share.
+* `score`: a benchmark's samples, judged and counted.
+* `estimates`: standard errors, pass@k, maj@k, the smallest difference that could be shown.
+* `grouping`, `breakdown`: the score by columns of the benchmark and by the length of answers.
+* `fingerprint`: what another score has to share to be compared.
+* `differences`: of two scores, with interval and p-value.
+* `comparing`, `gate`: an evaluation beside others, and held against its gate.
+* `summarising`: puts all that together.
+* `summary`: all that an evaluation found, as one file.
 """

@@ -2,10 +2,12 @@
 
     answers.jsonl   a line a sample, as the student gave it (see `client.journal`); what a restarted stage goes on from
     results.jsonl   a line a problem: its samples' final answers and verdicts
+    summary.json    score, interval, errors, breakdowns, protocol; see `evaluation.summary`
 
 A problem that could not be answered is wrong, and counted as unanswered: a score must not rise by an outage.
 """
 
+import importlib.metadata
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,11 +28,17 @@ from distill_runtime.contract import (
 )
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
 from distill_runtime.evaluation.asking import ask_endpoint, ask_own_server, client_settings, sample_requests
-from distill_runtime.evaluation.score import ProblemResult, Sample, count_samples, score_metrics
+from distill_runtime.evaluation.fingerprint import fingerprint_of
+from distill_runtime.evaluation.grouping import read_columns
+from distill_runtime.evaluation.score import RESULTS_NAME, ProblemResult, Sample, count_samples
+from distill_runtime.evaluation.summarising import metrics_of, summarise
+from distill_runtime.evaluation.summary import SUMMARY_NAME, Summary
 from distill_runtime.evaluation.training_prompt import training_prompt
+from distill_runtime.evaluation.unfinished import judged_text, opens_in_prompt
 from distill_runtime.foundation.boxes import one_sided_box, unasked_box
 from distill_runtime.foundation.cpus import available_cpus
 from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.foundation.reasoning import text_after_reasoning
 from distill_runtime.process import event_loop
 from distill_runtime.process.child_process import make_logs_directory
 from distill_runtime.process.stage import StageContext
@@ -49,7 +57,6 @@ from distill_runtime.training.weight_names import check_shapes
 from distill_runtime.verification import Question, Verifier, open_verifier, verifier_workers, verify_all
 
 ANSWERS_NAME: Final = "answers.jsonl"
-RESULTS_NAME: Final = "results.jsonl"
 
 _SERVED_NAME: Final = "student"
 _LARGEST_BATCH: Final = 64
@@ -90,6 +97,7 @@ def check(contract: EvalContract, context: StageContext) -> None:
     """
     problems = _read_problems(contract, context)
     open_verifier(contract.protocol)
+    read_columns(contract.benchmark, problems.prompts, context.volume)
     if isinstance(contract.target, EndpointTarget):
         settings = client_settings(contract.protocol, context, contract.target.url, contract.target.model)
 
@@ -113,6 +121,7 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     """
     problems = _read_problems(contract, context)
     verifier = open_verifier(contract.protocol)
+    columns = read_columns(contract.benchmark, problems.prompts, context.volume)
     refuse_changes(context.volume, contract, context.fingerprints)
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
     answers = writer.directory / ANSWERS_NAME
@@ -134,12 +143,16 @@ def run(contract: EvalContract, context: StageContext) -> Result:
             "NothingAnswered",
             f"none of {total} samples was answered; why, is in {answers.relative_to(context.volume.root)}",
         )
-    metrics = score_metrics(results, counts)
+    versions = {name: importlib.metadata.version(name) for name in _packages(contract)}
+    fingerprint = fingerprint_of(contract, context.fingerprints, versions)
+    summary = summarise(contract.benchmark.name, contract.protocol, fingerprint, results, counts, columns)
+    (writer.directory / SUMMARY_NAME).write_text(summary.model_dump_json(by_alias=True, indent=2), encoding="utf-8")
+    metrics = metrics_of(summary)
     artifact = writer.finish(counts, metrics, _inputs(contract), _packages(contract))
     return Result(
         outcome="Succeeded",
         reason="Scored",
-        message="; ".join([_describe(contract, counts, metrics), *_warnings(contract, context)]),
+        message="; ".join([_describe(summary), *_warnings(contract, context)]),
         artifact=artifact,
         counts=counts,
         metrics=metrics,
@@ -220,18 +233,24 @@ def _verify(protocol: Protocol, verifier: Verifier, prompts: list[Prompt], answe
     """Judge every sample; gives the problems in the benchmark's order."""
     by_uuid = {prompt.uuid: prompt for prompt in prompts}
     samples: dict[str, dict[int, Sample]] = {prompt.uuid: {} for prompt in prompts}
+    reasoning_is_open = opens_in_prompt(record for record in read_records(answers) if record["failure"] is None)
 
     def questions() -> Iterator[Question[dict[str, Any]]]:
         for record in read_records(answers):
             if record["failure"] is None:
-                yield Question(record, by_uuid[record["uuid"]].answer, record["content"])
+                yield Question(record, by_uuid[record["uuid"]].answer, judged_text(record, reasoning_is_open))
             else:
                 samples[record["uuid"]][record["sample"]] = Sample(record["sample"], None, None, None)
 
     verdicts = verify_all(verifier, questions(), protocol.verify_timeout_seconds, verifier_workers())
     for record, verdict in verdicts:
         samples[record["uuid"]][record["sample"]] = Sample(
-            record["sample"], verdict.reason, verdict.answer, record["finish_reason"]
+            record["sample"],
+            verdict.reason,
+            verdict.answer,
+            record["finish_reason"],
+            record["completion_tokens"],
+            empty=not text_after_reasoning(record["content"]).strip(),
         )
     return [
         ProblemResult(
@@ -276,15 +295,15 @@ def _warnings(contract: EvalContract, context: StageContext) -> list[str]:
     return [warning for warning in found if warning is not None]
 
 
-def _describe(contract: EvalContract, counts: dict[str, int], metrics: dict[str, float]) -> str:
+def _describe(summary: Summary) -> str:
     text = (
-        f"{contract.benchmark.name}: {metrics['score']:.1f} % (95 % interval {metrics['scoreLow']:.1f} to "
-        f"{metrics['scoreHigh']:.1f}, {counts['problems']} problems"
+        f"{summary.benchmark}: {summary.score:.1f} % (95 % interval {summary.interval.low:.1f} to "
+        f"{summary.interval.high:.1f}, {summary.problems} problems"
     )
-    samples = contract.protocol.samples_per_problem
+    samples = summary.samples_per_problem
     text += f" x {samples} samples)" if samples > 1 else ")"
-    if counts["truncated"]:
-        text += f"; {counts['truncated']} answers were cut off at maxTokens or at the end of the context"
-    if counts["unanswered"]:
-        text += f"; {counts['unanswered']} were not answered and count as wrong"
+    if truncated := summary.counts["truncated"]:
+        text += f"; {truncated} answers were cut off at maxTokens or at the end of the context"
+    if unanswered := summary.counts["unanswered"]:
+        text += f"; {unanswered} were not answered and count as wrong"
     return text

@@ -21,6 +21,7 @@ from distill_operator.api.rules import NO_SOURCE, Rule, exactly_one_of, immutabl
 from distill_operator.api.verification import VERIFICATION_RULES
 from distill_runtime.contract import Benchmark, Model, Protocol, parameters
 from distill_runtime.contract.benchmarks import known_benchmarks
+from distill_runtime.contract.comparison import Comparison, GateVerdict
 from distill_runtime.contract.parameters import (
     COMPARING_VERIFIERS,
     ChoiceOrder,
@@ -143,12 +144,81 @@ class EvalProtocol(Protocol):
     )
 
 
+class Baseline(Model):
+    """What a score is held against: another EvalRun, or a score that somebody has published."""
+
+    model_config = ConfigDict(
+        json_schema_extra=with_rules(
+            Rule(
+                "has(self.evalRef) ? !has(self.name) && !has(self.score) && !has(self.n) "
+                ": has(self.name) && has(self.score) && has(self.n)",
+                "a baseline: set either evalRef, or all of name, score and n",
+            )
+        )
+    )
+
+    eval_ref: ObjectReference | None = Field(
+        default=None, description="EvalRun on the same claim; the comparison waits until it is Ready."
+    )
+    name: str | None = Field(default=None, min_length=1, max_length=64, description="What to call a published score.")
+    score: float | None = Field(default=None, ge=0, le=100, description="The published pass@1 in percent.")
+    n: int | None = Field(default=None, ge=1, le=10_000_000, description="Problems that it rests on.")
+
+
+class NoWorseThan(Model):
+    """An evaluation that the score must not fall behind."""
+
+    eval_ref: ObjectReference = Field(description="EvalRun on the same claim; it is compared with as well.")
+    margin: float = Field(
+        ge=0,
+        le=100,
+        description="Points by which it may fall behind: the difference's 95 % interval must lie above minus this.",
+    )
+
+
+class Gate(Model):
+    """What the evaluation must hold to be Ready."""
+
+    min_score: float | None = Field(default=None, ge=0, le=100, description="Lowest score in percent.")
+    no_worse_than: tuple[NoWorseThan, ...] = Field(
+        default=(), max_length=3, description="Evaluations that it must be shown not to be worse than."
+    )
+    max_truncated_rate: float | None = Field(
+        default=None, ge=0, le=100, description="Highest percentage of answers that were cut off."
+    )
+
+
+_NAME = "(has({0}.evalRef) ? {0}.evalRef.name : has({0}.name) ? {0}.name : '')"
+
+
 class EvalRunSpec(RunSpec):
     """What to evaluate. All but suspend, priorityClassName and retry is fixed at creation."""
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
-            *immutable("EvalRun", "target", "benchmark", "protocol", "accelerator", "credentialsSecretRef", "storage"),
+            *immutable(
+                "EvalRun",
+                "target",
+                "benchmark",
+                "protocol",
+                "compareWith",
+                "gate",
+                "accelerator",
+                "credentialsSecretRef",
+                "storage",
+            ),
+            Rule(
+                f"self.compareWith.all(one, self.compareWith.exists_one(other, {_NAME.format('one')} == "
+                f"{_NAME.format('other')}))",
+                "two baselines of compareWith have the same name",
+                field="compareWith",
+            ),
+            Rule(
+                "!has(self.gate) || self.gate.noWorseThan.all(limit, "
+                "!self.compareWith.exists(other, has(other.name) && other.name == limit.evalRef.name))",
+                "a published score of compareWith has the name of an EvalRun in gate.noWorseThan",
+                field="gate",
+            ),
             Rule(
                 "has(self.target.endpoint) != has(self.accelerator)",
                 "spec.accelerator serves the weights of target.finetuneRef or target.model: "
@@ -167,6 +237,12 @@ class EvalRunSpec(RunSpec):
     protocol: EvalProtocol = Field(
         default=EvalProtocol(), description="How it is asked and scored; recorded beside the score."
     )
+    compare_with: tuple[Baseline, ...] = Field(
+        default=(), max_length=5, description="What to compare the score with, once it is there."
+    )
+    gate: Gate | None = Field(
+        default=None, description="What the score must hold to be Ready; otherwise it is kept, and the run Stalled."
+    )
     accelerator: Accelerator | None = Field(
         default=None, description="Devices that serve the weights; not with target.endpoint."
     )
@@ -177,15 +253,40 @@ class EvalRunStatus(Status):
     """How it is going, and the score."""
 
     score: float | None = Field(default=None, description="pass@1 in percent.")
-    score_low: float | None = Field(default=None, description="Lower end of the score's 95 % Wilson interval.")
-    score_high: float | None = Field(default=None, description="Upper end of the score's 95 % Wilson interval.")
-    interval: str | None = Field(default=None, description="The 95 % Wilson interval as text.")
+    score_low: float | None = Field(default=None, description="Lower end of the score's 95 % interval.")
+    score_high: float | None = Field(default=None, description="Upper end of the score's 95 % interval.")
+    interval: str | None = Field(default=None, description="The 95 % interval as text.")
+    stderr: float | None = Field(
+        default=None, description="Standard error over problems, in points: would the score hold on others of the kind?"
+    )
+    run_stderr: float | None = Field(
+        default=None,
+        description="Standard error over runs on these problems, in points: sampling noise only. Absent with one "
+        "sample a problem.",
+    )
+    smallest_difference: float | None = Field(
+        default=None,
+        description="Difference to another model in points that so many problems show with a power of 80 %, if the two "
+        "models' results correlate by a half.",
+    )
+    pass_at: dict[str, float] = Field(
+        default_factory=dict, description="Unbiased pass@k in percent, by k; with several samples a problem."
+    )
+    maj_at: dict[str, float] = Field(
+        default_factory=dict,
+        description="maj@k in percent, by k: that the most frequent of k answers is right; with several samples.",
+    )
     problems: int | None = Field(default=None, description="Problems asked.")
     samples: int | None = Field(default=None, description="Answers scored: problems x samplesPerProblem.")
     truncated_rate: float | None = Field(default=None, description="Percent of the answers cut off by maxTokens.")
     unanswered_rate: float | None = Field(
         default=None, description="Percent of the samples that the endpoint never answered; they count as wrong."
     )
+    comparison: tuple[Comparison, ...] = Field(default=(), description="The score beside each baseline.")
+    difference: str | None = Field(
+        default=None, description="The difference to the first baseline, in points, with its 95 % interval, as text."
+    )
+    gate: GateVerdict | None = Field(default=None, description="Whether the gate holds; absent without one.")
 
 
 class EvalRun(Resource[EvalRunSpec, EvalRunStatus]):
@@ -200,7 +301,8 @@ class EvalRun(Resource[EvalRunSpec, EvalRunStatus]):
         *ready_columns(),
         Column(name="Benchmark", json_path=".spec.benchmark.name", description="What it is scored on."),
         Column(name="Score", json_path=".status.score", type="number", description="pass@1 in percent."),
-        Column(name="95% interval", json_path=".status.interval", description="Wilson interval of the score."),
+        Column(name="95% interval", json_path=".status.interval", description="Confidence interval of the score."),
+        Column(name="Difference", json_path=".status.difference", description="To the first baseline, in points."),
         Column(name="Samples", json_path=".status.samples", type="integer", description="Answers scored."),
         *message_columns(),
     )

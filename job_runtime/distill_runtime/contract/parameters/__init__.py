@@ -1,6 +1,7 @@
 """Parameter blocks, a module a stage: each appears in a custom resource and in a stage's contract, and is defined here
 once."""
 
+from distill_runtime.contract.parameters.comparing import Gate, PublishedScore
 from distill_runtime.contract.parameters.evaluation import Benchmark, Protocol
 from distill_runtime.contract.parameters.fields import (
     MAX_ATTEMPTS,
@@ -48,6 +49,7 @@ __all__ = [
     "EntryPoint",
     "Example",
     "FilterParameters",
+    "Gate",
     "Lora",
     "MindFormersOverrides",
     "ModelSource",
@@ -60,6 +62,7 @@ __all__ = [
     "PromptSource",
     "Prompting",
     "Protocol",
+    "PublishedScore",
     "Recompute",
     "RowSource",
     "Sampling",

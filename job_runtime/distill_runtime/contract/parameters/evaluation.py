@@ -7,6 +7,7 @@ from pydantic import Field
 from distill_runtime.contract.identity import OPERATIONAL
 from distill_runtime.contract.parameters.fields import (
     BOXED_SYSTEM_PROMPT,
+    Column,
     Split,
     Subset,
     Uri,
@@ -24,6 +25,11 @@ class Benchmark(ProblemColumns):
     subset: Subset = None
     split: Split = None
     limit: int | None = Field(default=None, ge=1, description="Use only the first so many problems.")
+    group_columns: tuple[Column, ...] = Field(
+        default=(),
+        max_length=8,
+        description="Columns to break the score down by, such as subject and level; into the artifact's summary.json.",
+    )
 
 
 class Protocol(Verification, Prompting):

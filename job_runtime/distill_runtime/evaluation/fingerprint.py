@@ -1,0 +1,57 @@
+"""The protocol fingerprint of an evaluation: what another score has to share to be compared."""
+
+import json
+from collections.abc import Iterable, Mapping
+
+from distill_runtime.contract import EvalContract, InputFingerprint
+from distill_runtime.contract.parameters import Verification
+from distill_runtime.contract.stages import EndpointTarget
+from distill_runtime.evaluation.summary import ProtocolFingerprint
+
+_VERIFICATION = set(Verification.model_fields)
+_VERIFIER_PACKAGES = ("math-verify",)
+_NO_PART_OF_THE_PROBLEMS = {"name", "uri", "group_columns", "problem_template"}
+"""Of a benchmark: what it is called, where it is, how the score is broken down; and the template, which is one."""
+
+
+def fingerprint_of(
+    contract: EvalContract, fingerprints: Iterable[InputFingerprint], versions: Mapping[str, str]
+) -> ProtocolFingerprint:
+    """Give the fingerprint of what was asked, how, of what and by what it was judged.
+
+    Args:
+        fingerprints: of the stage's inputs.
+        versions: of the packages that have a bearing on the score, by name.
+    """
+    benchmark, protocol, target = contract.benchmark, contract.protocol, contract.target
+    inputs = {each.name: each.value for each in fingerprints}
+    serving = {name: version for name, version in versions.items() if name not in _VERIFIER_PACKAGES}
+    verifying = {name: version for name, version in versions.items() if name in _VERIFIER_PACKAGES}
+    return ProtocolFingerprint(
+        benchmark=inputs.get("benchmark"),
+        problems=_text(benchmark.model_dump(mode="json", by_alias=True, exclude=_NO_PART_OF_THE_PROBLEMS)),
+        system_prompt=protocol.system_prompt,
+        template=_text(
+            {
+                "problemTemplate": benchmark.problem_template,
+                "promptTemplate": protocol.prompt_template,
+                "fewShot": [[example.prompt, example.answer] for example in protocol.few_shot] or None,
+            }
+        ),
+        sampling=_text(
+            {
+                "temperature": protocol.temperature,
+                "topP": protocol.top_p,
+                "samplesPerProblem": protocol.samples_per_problem,
+                "seed": protocol.seed,
+            }
+        ),
+        max_tokens=str(protocol.max_tokens),
+        verifier=_text({**protocol.model_dump(mode="json", by_alias=True, include=_VERIFICATION), **verifying}),
+        server=target.url if isinstance(target, EndpointTarget) else _text(serving),
+        weights=inputs.get("endpoint" if isinstance(target, EndpointTarget) else "model"),
+    )
+
+
+def _text(values: Mapping[str, object]) -> str:
+    return json.dumps({name: value for name, value in values.items() if value is not None}, sort_keys=True)

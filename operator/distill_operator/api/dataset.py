@@ -7,9 +7,9 @@ from pydantic import ConfigDict, Field
 from distill_operator.api.common import (
     Column,
     Credentials,
-    DnsName,
     Resource,
     RunSpec,
+    SecretKeyReference,
     Status,
     message_columns,
     ready_columns,
@@ -68,13 +68,6 @@ class Source(Model):
     packed: PackedSource | None = Field(
         default=None, description="Packed sequences, which are only checked and registered."
     )
-
-
-class SecretKeyReference(Model):
-    """A key of a Secret of the same namespace."""
-
-    name: DnsName = Field(description="Name of the Secret.")
-    key: str = Field(min_length=1, max_length=253, description="Key in its data.")
 
 
 class Teacher(TeacherParameters):

@@ -1,15 +1,23 @@
-"""The stages of an EvalRun: a preflight without devices where devices are scarce, then eval."""
+"""The stages of an EvalRun: a preflight without devices where devices are scarce, then eval.
+
+All that is evaluated is an endpoint to the stage: one that is there, or the server beside it, which serves weights.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from distill_operator.api import EvalRun, FinetuneRun, StageStatus
+from distill_operator.api.evaluation import Endpoint
 from distill_operator.observation import ResourceKey
 from distill_operator.plan.dependencies import input_artifact
+from distill_operator.plan.serving import base_url, describe, find_server, longest_sequence
 from distill_operator.plan.stages import (
     UNPLACED,
     Invalid,
     Outline,
+    SecretVariable,
+    Sidecar,
     Stage,
     Waiting,
     credentials_of,
@@ -17,9 +25,9 @@ from distill_operator.plan.stages import (
     owner_of,
     placed,
 )
-from distill_operator.settings import Profile, Settings
-from distill_runtime.contract import EvalContract, Protocol
-from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
+from distill_operator.settings import Profile, Server, Settings
+from distill_runtime.contract import ArtifactReference, EvalContract, Protocol
+from distill_runtime.contract.stages import API_KEY_VARIABLE, VOLUME_PATH, EndpointTarget, WeightsTarget
 
 PREFLIGHT = "eval-preflight"
 
@@ -32,8 +40,11 @@ def stage_names(run: EvalRun, settings: Settings) -> tuple[str, ...]:
 
 
 def dependency(run: EvalRun) -> ResourceKey | None:
-    """Give the training run that the evaluation waits for, if it evaluates one."""
-    reference = run.spec.target.finetune_ref
+    """Give the training run that the evaluation waits for: whose weights it evaluates, or its endpoint serves."""
+    target = run.spec.target
+    endpoint = target.endpoint
+    waits_for = endpoint.wait_for.finetune_ref if endpoint is not None and endpoint.wait_for is not None else None
+    reference = target.finetune_ref or waits_for
     return ResourceKey("FinetuneRun", run.metadata.namespace, reference.name) if reference is not None else None
 
 
@@ -50,17 +61,13 @@ def plan_stage(
     settings: Settings,
 ) -> Stage | Waiting | Invalid:
     """Give the stage `name`, or why it cannot be planned."""
-    accelerator = run.spec.accelerator
-    profile = find_profile(settings, accelerator) if accelerator is not None else None
-    if isinstance(profile, Invalid):
-        return profile
-    target = _target(run, finetune, profile)
+    target = _target(run, finetune, settings)
     if isinstance(target, Waiting | Invalid):
         return target
     contract = EvalContract(
         owner=owner_of(run),
         output=UNPLACED,
-        target=target,
+        target=target.contract,
         benchmark=run.spec.benchmark,
         protocol=Protocol.model_validate(run.spec.protocol.model_dump()),
     )
@@ -70,30 +77,111 @@ def plan_stage(
         run=run.spec,
         command="eval",
         contract=placed(contract, run, "eval"),
-        profile=None if preflight else profile,
-        input=target.weights if isinstance(target, WeightsTarget) else None,
-        devices=accelerator.devices_per_node if accelerator is not None and not preflight else 0,
+        profile=None if preflight else target.profile,
+        input=target.contract.weights,
+        devices=target.contract.devices if isinstance(target, _Weights) and not preflight else 0,
         check_only=preflight,
+        secret=_api_key(run.spec.target.endpoint),
         credentials=credentials_of(run),
+        sidecar=None if preflight else _sidecar(target, contract, finished.get(PREFLIGHT)),
     )
 
 
+@dataclass(frozen=True)
+class _Endpoint:
+    """A model that is served elsewhere."""
+
+    contract: EndpointTarget
+    profile: None = None
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Weights, the devices that serve them, and the server."""
+
+    contract: WeightsTarget
+    profile: Profile
+    server: Server
+
+
 def _target(
-    run: EvalRun, finetune: Mapping[str, Any] | None, profile: Profile | None
-) -> WeightsTarget | EndpointTarget | Waiting | Invalid:
-    target, accelerator = run.spec.target, run.spec.accelerator
-    if target.endpoint is not None:
-        return EndpointTarget(url=target.endpoint.url, model=target.endpoint.model)
-    if profile is None or accelerator is None:
-        return Invalid("InvalidSpec", "spec.accelerator is missing: it says which devices serve the weights.")
-    if target.model is not None:
-        return WeightsTarget(
-            uri=target.model.uri, device_target=profile.device_target, devices=accelerator.devices_per_node
-        )
-    key = dependency(run)
-    if key is None:
-        return Invalid("InvalidSpec", "spec.target is empty: set one of finetuneRef, model, endpoint.")
-    weights = input_artifact(run, key, finetune, FinetuneRun)
+    run: EvalRun, finetune: Mapping[str, Any] | None, settings: Settings
+) -> _Endpoint | _Weights | Waiting | Invalid:
+    """Give what is evaluated; what the spec and the configuration alone say is wrong comes before any waiting."""
+    endpoint, key = run.spec.target.endpoint, dependency(run)
+    devices = _devices(run, settings) if endpoint is None else None
+    weights = input_artifact(run, key, finetune, FinetuneRun) if key is not None else None
+    if isinstance(devices, Invalid):
+        return devices
     if isinstance(weights, Waiting | Invalid):
         return weights
-    return WeightsTarget(weights=weights, device_target=profile.device_target, devices=accelerator.devices_per_node)
+    if endpoint is not None:
+        return _Endpoint(EndpointTarget(url=endpoint.url, model=endpoint.model, weights=weights))
+    assert devices is not None
+    return _weights(run, weights, devices)
+
+
+@dataclass(frozen=True)
+class _Devices:
+    """What serves weights: so many devices of a profile, and a server."""
+
+    count: int
+    profile: Profile
+    name: str
+    args: tuple[str, ...]
+    server: Server
+
+
+def _devices(run: EvalRun, settings: Settings) -> _Devices | Invalid:
+    accelerator, serve = run.spec.accelerator, run.spec.serve
+    if accelerator is None:
+        return Invalid("InvalidSpec", "spec.accelerator is missing: it says which devices serve the weights.")
+    profile = find_profile(settings, accelerator)
+    if isinstance(profile, Invalid):
+        return profile
+    name = serve.server if serve is not None else profile.server
+    server = find_server(settings, name)
+    if isinstance(server, Invalid):
+        return server
+    return _Devices(accelerator.devices_per_node, profile, name, serve.args if serve is not None else (), server)
+
+
+def _weights(run: EvalRun, weights: ArtifactReference | None, devices: _Devices) -> _Weights | Invalid:
+    model = run.spec.target.model
+    if weights is None and model is None:
+        return Invalid("InvalidSpec", "spec.target is empty: set one of finetuneRef, model, endpoint.")
+    contract = WeightsTarget(
+        weights=weights,
+        uri=model.uri if model is not None else None,
+        device_target=devices.profile.device_target,
+        devices=devices.count,
+        url=base_url(devices.server),
+        server=describe(devices.name, devices.args, devices.server),
+    )
+    return _Weights(contract, devices.profile, devices.server)
+
+
+def _sidecar(target: _Endpoint | _Weights, contract: EvalContract, preflight: StageStatus | None) -> Sidecar | None:
+    if isinstance(target, _Endpoint):
+        return None
+    weights = target.contract
+    uri = weights.weights.uri if weights.weights is not None else weights.uri
+    positions = preflight.metrics.get("positions") if preflight is not None else None
+    values = {
+        "model": f"{VOLUME_PATH}/{uri}",
+        "name": weights.model,
+        "port": target.server.port,
+        "devices": weights.devices,
+        "deviceTarget": weights.device_target,
+        "maxLength": longest_sequence(contract.protocol.max_tokens, positions),
+        "maxConcurrentRequests": contract.requests_at_once,
+    }
+    command = target.server.command_line({name: str(value) for name, value in values.items()})
+    return Sidecar(target.server, (*command, *weights.server.args))
+
+
+def _api_key(endpoint: Endpoint | None) -> SecretVariable | None:
+    if endpoint is None or endpoint.api_key_secret_ref is None:
+        return None
+    reference = endpoint.api_key_secret_ref
+    return SecretVariable(name=API_KEY_VARIABLE, secret=reference.name, key=reference.key)

@@ -1,0 +1,137 @@
+"""A server beside a stage: which one, with which command, and the container that it runs in.
+
+It is a sidecar in Kubernetes' sense (an init container with restartPolicy Always): the kubelet starts it again whenever
+it ends, and ends it when the stage has. Three things are not as sidecars usually are:
+
+- It has no startup probe. With one the stage's container would not be started before the server answers, so nobody in
+  the Pod could tell why it does not: a server that cannot start would be started again for ever, its devices held, and
+  its last words would go with the Pod. Nor could the kubelet probe it: it listens on the loopback interface, so that
+  what it serves is nobody else's. The stage waits instead, and gives up after `startSeconds` or several ends in a row.
+- Its command is wrapped (`SCRIPT`), which writes its output to a file that the stage copies to the claim, beside a
+  record of its starts and ends. A pipe into tee would give tee's exit code; a tee beside the server as process 1 would
+  be killed with the last lines.
+- It sees the claim read-only: what it is, is somebody else's program.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from distill_operator.plan.stages import Invalid, Sidecar
+from distill_operator.settings import PodSettings, Server, Settings
+from distill_runtime.contract.stages import SERVER_OUTPUT_PATH, VOLUME_PATH, ServerBeside
+
+Manifest = dict[str, Any]
+
+PROMPT_ROOM = 4096
+"""Tokens that a prompt may have beside an answer of protocol.maxTokens."""
+WRITABLE = "/tmp"  # noqa: S108 - the emptyDir mounted there
+TERMINATION_PATH = "/dev/termination-log"
+SCRIPT = f"""\
+output=$1; shift
+touch "$output/log"
+tail -n 0 -f "$output/log" & follower=$!
+echo started >>"$output/history"
+"$@" >>"$output/log" 2>&1 & server=$!
+trap 'kill -TERM "$server"' TERM INT
+while :; do wait "$server"; code=$?; kill -0 "$server" 2>/dev/null || break; done
+echo "ended $code" >>"$output/history"
+tail -c 2000 "$output/log" >{TERMINATION_PATH}
+sleep 1; kill "$follower"
+exit "$code"
+"""
+"""What runs a server's command: forwards SIGTERM to it, ends with its exit code, and shows its output as its own too.
+
+`wait` returns early when a signal is forwarded, so it is called until there is no such process any more.
+"""
+
+
+def find_server(settings: Settings, name: str) -> Server | Invalid:
+    """Give the server of this name, or say that the configuration has none."""
+    server = settings.servers.get(name)
+    if server is not None:
+        return server
+    known = ", ".join(sorted(settings.servers)) or "none"
+    return Invalid(
+        "UnknownServer",
+        f"serve.server {name!r} is not configured; this operator has {known}. "
+        "Create the object again with one of these, or add the server to the chart's values.",
+    )
+
+
+def describe(name: str, args: tuple[str, ...], server: Server) -> ServerBeside:
+    """Give what the stage is told of the server beside it."""
+    return ServerBeside(
+        name=name,
+        args=args,
+        definition=_definition(server),
+        health_path=server.health_path,
+        start_seconds=server.start_seconds,
+        output=SERVER_OUTPUT_PATH,
+    )
+
+
+def _definition(server: Server) -> str:
+    """Tell one version of a server from another. One in the stage's own image records its versions itself."""
+    if not server.image:
+        return ""
+    started_by = server.model_dump(mode="json", include={"command", "env"})
+    digest = hashlib.sha256(json.dumps(started_by, sort_keys=True).encode()).hexdigest()
+    return f"{server.image}, command and environment sha256:{digest[:12]}"
+
+
+def longest_sequence(max_tokens: int, positions: float | None) -> int:
+    """Give how many tokens a prompt and its answer have at most, of a model with so many positions if that is known."""
+    wanted = max_tokens + PROMPT_ROOM
+    return wanted if positions is None else min(wanted, int(positions))
+
+
+def base_url(server: Server) -> str:
+    """Give where its stage asks it."""
+    return f"http://127.0.0.1:{server.port}/v1"
+
+
+def server_settings(profile: PodSettings, server: Server) -> PodSettings:
+    """Give what is configured for the server's container: that of its devices, and over it what the server needs."""
+    return profile.model_copy(
+        update={
+            "image": server.image or profile.image,
+            "resources": server.resources or profile.resources,
+            "container_security_context": {**profile.container_security_context, **server.container_security_context},
+        }
+    )
+
+
+def server_container(name: str, beside: Sidecar, image: str, pull_policy: str, env: list[Manifest]) -> Manifest:
+    """Give the server's container, without what its accelerator profile adds."""
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": pull_policy,
+        "restartPolicy": "Always",
+        "command": ["sh", "-c", SCRIPT, name, SERVER_OUTPUT_PATH],
+        "args": list(beside.command),
+        "workingDir": WRITABLE,
+        "env": [{"name": "HOME", "value": WRITABLE}, *env],
+        "resources": {},
+        "terminationMessagePath": TERMINATION_PATH,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "volume", "mountPath": VOLUME_PATH, "readOnly": True},
+            {"name": "server-tmp", "mountPath": WRITABLE},
+            OUTPUT_MOUNT,
+        ],
+    }
+
+
+OUTPUT_MOUNT: Manifest = {"name": "server-output", "mountPath": SERVER_OUTPUT_PATH}
+VOLUMES: tuple[Manifest, ...] = (
+    {"name": "server-tmp", "emptyDir": {}},
+    {"name": "server-output", "emptyDir": {}},
+)
+"""Of the Pod: what the server may write to alone, and what the stage reads of it."""

@@ -81,6 +81,32 @@ class StageContract(Model):
         return self.owner.name if self.owner is not None else self.output
 
 
+class ServerBeside(Model):
+    """The server that runs beside a stage, and only for it."""
+
+    name: str = Field(default=OWN_SERVER, min_length=1)
+    args: tuple[str, ...] = Field(default=(), description="Words that the object adds to its command.")
+    definition: Annotated[str, OPERATIONAL] = Field(
+        default="",
+        description="Its image and what tells its command. Recorded as an input's content: another is another "
+        "server. Empty for one that is part of the stage's own image.",
+    )
+    health_path: Annotated[str, OPERATIONAL] = Field(default="/health", pattern="^/")
+    start_seconds: Annotated[int, OPERATIONAL] = Field(default=1800, ge=1)
+    output: Annotated[str | None, OPERATIONAL] = Field(
+        default=None, description="Directory with its output and a record of its ends. Absent: started by hand."
+    )
+
+
+class ServedTeacher(Model):
+    """A model directory on the volume that a server beside each shard serves as the teacher."""
+
+    uri: str
+    device_target: DeviceTarget
+    devices: int = Field(default=1, ge=1)
+    server: ServerBeside
+
+
 class GenerateContract(StageContract):
     """Ask the teacher for chains of thought.
 
@@ -92,6 +118,9 @@ class GenerateContract(StageContract):
     stage: Literal["generate"] = "generate"
     prompts: PromptSource
     teacher: TeacherParameters
+    served: ServedTeacher | None = Field(
+        default=None, description="What serves the teacher's only endpoint. Default: nothing that concerns the stage."
+    )
     shards: Annotated[int, OPERATIONAL] = Field(default=1, ge=1)
     filter: Annotated[FilterParameters | None, OPERATIONAL] = Field(
         default=None,
@@ -188,23 +217,6 @@ class TrainContract(StageContract):
     )
     export_by: Annotated[Literal["msrun", "export"], OPERATIONAL] = Field(
         default="msrun", description="The stage that exports the model: msrun when it has trained, or export after it."
-    )
-
-
-class ServerBeside(Model):
-    """The server that runs beside a stage, and only for it."""
-
-    name: str = Field(default=OWN_SERVER, min_length=1)
-    args: tuple[str, ...] = Field(default=(), description="Words that the object adds to its command.")
-    definition: Annotated[str, OPERATIONAL] = Field(
-        default="",
-        description="Its image and what tells its command. Recorded as an input's content: another is another "
-        "server. Empty for one that is part of the stage's own image.",
-    )
-    health_path: Annotated[str, OPERATIONAL] = Field(default="/health", pattern="^/")
-    start_seconds: Annotated[int, OPERATIONAL] = Field(default=1800, ge=1)
-    output: Annotated[str | None, OPERATIONAL] = Field(
-        default=None, description="Directory with its output and a record of its ends. Absent: started by hand."
     )
 
 

@@ -11,5 +11,6 @@ Long chains of thought of large models want MindIE or vLLM-Ascend; `limits` refu
 * `application`: the HTTP side.
 * `server`: the process: `python -m distill_runtime.serving.server`.
 * `limits`: what it can be asked (pure). Imported by the stage.
+* `teacher`: a teacher on the volume, served beside `generate`. Imported by that stage.
 * `beside`: how a stage waits for the server beside it, whichever it is, and notices its ends. Imported by stages.
 """

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from distill_runtime.contract import EXIT_WRONG_INPUT
+from distill_runtime.contract import EXIT_WRONG_INPUT, InputFingerprint
 from distill_runtime.contract.stages import ServerBeside
 from distill_runtime.foundation.errors import Retryable, WrongInput
 from distill_runtime.process.child_log import last_exception, read_end
+from distill_runtime.storage.fingerprints import shortened
 
 logger = logging.getLogger(__name__)
 
@@ -152,6 +153,13 @@ class Server:
             return read_end(self._output / _LOG).splitlines()[-_LAST_LINES:]
         except FileNotFoundError:
             return []
+
+
+def fingerprint_server(described: ServerBeside) -> tuple[InputFingerprint, ...]:
+    """Tell which server it is; nothing of one in this stage's own image, whose versions are recorded anyway."""
+    if not described.definition:
+        return ()
+    return (InputFingerprint(name="server", uri=described.name, value=shortened(described.definition)),)
 
 
 def read_ends(history: Sequence[str]) -> list[int]:

@@ -6,7 +6,6 @@
 A problem that could not be answered is wrong, and counted as unanswered: a score must not rise by an outage.
 """
 
-import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,13 +32,13 @@ from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.process import event_loop
 from distill_runtime.process.child_process import make_logs_directory
 from distill_runtime.process.stage import StageContext
-from distill_runtime.serving.beside import Server
+from distill_runtime.serving.beside import Server, fingerprint_server
 from distill_runtime.serving.limits import LARGEST_BATCH, check_servable
 from distill_runtime.sources.fingerprint import fingerprint_source
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.prompts import Prompt, open_prompts
 from distill_runtime.storage.artifact import ArtifactWriter, open_artifact
-from distill_runtime.storage.fingerprints import fingerprint_artifact, shortened
+from distill_runtime.storage.fingerprints import fingerprint_artifact
 from distill_runtime.storage.inputs import refuse_changes
 from distill_runtime.training.architecture import read_architecture, read_positions
 from distill_runtime.training.inputs import fingerprint_model
@@ -71,18 +70,14 @@ def fingerprints(contract: EvalContract, context: StageContext) -> tuple[InputFi
         served = event_loop.run(fingerprint_endpoint(settings))
         weights = (fingerprint_artifact("model", target.weights),) if target.weights is not None else ()
         return problems, served, *weights
-    return problems, *_fingerprint_served(target, context)
+    return problems, _fingerprint_weights(target, context), *fingerprint_server(target.server)
 
 
-def _fingerprint_served(target: WeightsTarget, context: StageContext) -> Iterator[InputFingerprint]:
-    """Tell the weights and, where it is not part of this image, the server."""
+def _fingerprint_weights(target: WeightsTarget, context: StageContext) -> InputFingerprint:
     if target.weights is not None:
-        yield fingerprint_artifact("model", target.weights)
-    else:
-        assert target.uri is not None
-        yield fingerprint_model(target.uri, context.volume)
-    if target.server.definition:
-        yield InputFingerprint(name="server", uri=target.server.name, value=shortened(target.server.definition))
+        return fingerprint_artifact("model", target.weights)
+    assert target.uri is not None
+    return fingerprint_model(target.uri, context.volume)
 
 
 def check(contract: EvalContract, context: StageContext) -> None:
@@ -226,10 +221,11 @@ def _ask(contract: EvalContract, context: StageContext, missing: list[Request], 
     _check_weights(target, contract, context)
     logs = make_logs_directory(context.volume.resolve(contract.output), f"attempt-{contract.attempt}")
     server = Server(target.server, target.url, logs)
-    with contextlib.ExitStack() as at_the_end:
-        at_the_end.callback(server.keep_output)
+    try:
         server.wait_until_ready(lambda message: context.reporter.update(message=message))
         event_loop.run(ask_server_beside(settings, missing, server.check, journal, context))
+    finally:
+        server.keep_output()
 
 
 def _verify(protocol: Protocol, prompts: list[Prompt], answers: Path) -> list[ProblemResult]:

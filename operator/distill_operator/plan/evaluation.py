@@ -11,7 +11,7 @@ from distill_operator.api import EvalRun, FinetuneRun, StageStatus
 from distill_operator.api.evaluation import Endpoint
 from distill_operator.observation import ResourceKey
 from distill_operator.plan.dependencies import input_artifact
-from distill_operator.plan.serving import base_url, describe, find_server, longest_sequence
+from distill_operator.plan.serving import Devices, find_devices, longest_sequence
 from distill_operator.plan.stages import (
     UNPLACED,
     Invalid,
@@ -21,13 +21,12 @@ from distill_operator.plan.stages import (
     Stage,
     Waiting,
     credentials_of,
-    find_profile,
     owner_of,
     placed,
 )
-from distill_operator.settings import Profile, Server, Settings
+from distill_operator.settings import Settings
 from distill_runtime.contract import ArtifactReference, EvalContract, Protocol
-from distill_runtime.contract.stages import API_KEY_VARIABLE, VOLUME_PATH, EndpointTarget, WeightsTarget
+from distill_runtime.contract.stages import API_KEY_VARIABLE, EndpointTarget, WeightsTarget
 
 PREFLIGHT = "eval-preflight"
 
@@ -77,7 +76,7 @@ def plan_stage(
         run=run.spec,
         command="eval",
         contract=placed(contract, run, "eval"),
-        profile=None if preflight else target.profile,
+        profile=target.devices.profile if isinstance(target, _Weights) and not preflight else None,
         input=target.contract.weights,
         devices=target.contract.devices if isinstance(target, _Weights) and not preflight else 0,
         check_only=preflight,
@@ -92,16 +91,14 @@ class _Endpoint:
     """A model that is served elsewhere."""
 
     contract: EndpointTarget
-    profile: None = None
 
 
 @dataclass(frozen=True)
 class _Weights:
-    """Weights, the devices that serve them, and the server."""
+    """Weights, and what serves them."""
 
     contract: WeightsTarget
-    profile: Profile
-    server: Server
+    devices: Devices
 
 
 def _target(
@@ -121,32 +118,14 @@ def _target(
     return _weights(run, weights, devices)
 
 
-@dataclass(frozen=True)
-class _Devices:
-    """What serves weights: so many devices of a profile, and a server."""
-
-    count: int
-    profile: Profile
-    name: str
-    args: tuple[str, ...]
-    server: Server
-
-
-def _devices(run: EvalRun, settings: Settings) -> _Devices | Invalid:
-    accelerator, serve = run.spec.accelerator, run.spec.serve
+def _devices(run: EvalRun, settings: Settings) -> Devices | Invalid:
+    accelerator = run.spec.accelerator
     if accelerator is None:
         return Invalid("InvalidSpec", "spec.accelerator is missing: it says which devices serve the weights.")
-    profile = find_profile(settings, accelerator)
-    if isinstance(profile, Invalid):
-        return profile
-    name = serve.server if serve is not None else profile.server
-    server = find_server(settings, name)
-    if isinstance(server, Invalid):
-        return server
-    return _Devices(accelerator.devices_per_node, profile, name, serve.args if serve is not None else (), server)
+    return find_devices(settings, accelerator, run.spec.serve)
 
 
-def _weights(run: EvalRun, weights: ArtifactReference | None, devices: _Devices) -> _Weights | Invalid:
+def _weights(run: EvalRun, weights: ArtifactReference | None, devices: Devices) -> _Weights | Invalid:
     model = run.spec.target.model
     if weights is None and model is None:
         return Invalid("InvalidSpec", "spec.target is empty: set one of finetuneRef, model, endpoint.")
@@ -155,10 +134,10 @@ def _weights(run: EvalRun, weights: ArtifactReference | None, devices: _Devices)
         uri=model.uri if model is not None else None,
         device_target=devices.profile.device_target,
         devices=devices.count,
-        url=base_url(devices.server),
-        server=describe(devices.name, devices.args, devices.server),
+        url=devices.url,
+        server=devices.described,
     )
-    return _Weights(contract, devices.profile, devices.server)
+    return _Weights(contract, devices)
 
 
 def _sidecar(target: _Endpoint | _Weights, contract: EvalContract, preflight: StageStatus | None) -> Sidecar | None:
@@ -167,17 +146,8 @@ def _sidecar(target: _Endpoint | _Weights, contract: EvalContract, preflight: St
     weights = target.contract
     uri = weights.weights.uri if weights.weights is not None else weights.uri
     positions = preflight.metrics.get("positions") if preflight is not None else None
-    values = {
-        "model": f"{VOLUME_PATH}/{uri}",
-        "name": weights.model,
-        "port": target.server.port,
-        "devices": weights.devices,
-        "deviceTarget": weights.device_target,
-        "maxLength": longest_sequence(contract.protocol.max_tokens, positions),
-        "maxConcurrentRequests": contract.requests_at_once,
-    }
-    command = target.server.command_line({name: str(value) for name, value in values.items()})
-    return Sidecar(target.server, (*command, *weights.server.args))
+    longest = longest_sequence(contract.protocol.max_tokens, positions)
+    return target.devices.sidecar(str(uri), weights.model, longest, contract.requests_at_once)
 
 
 def _api_key(endpoint: Endpoint | None) -> SecretVariable | None:

@@ -15,10 +15,12 @@ it ends, and ends it when the stage has. Three things are not as sidecars usuall
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Any
 
-from distill_operator.plan.stages import Invalid, Sidecar
-from distill_operator.settings import PodSettings, Server, Settings
+from distill_operator.api.common import Accelerator, Serve
+from distill_operator.plan.stages import Invalid, Sidecar, find_profile
+from distill_operator.settings import PodSettings, Profile, Server, Settings
 from distill_runtime.contract.stages import SERVER_OUTPUT_PATH, VOLUME_PATH, ServerBeside
 
 Manifest = dict[str, Any]
@@ -46,31 +48,6 @@ exit "$code"
 """
 
 
-def find_server(settings: Settings, name: str) -> Server | Invalid:
-    """Give the server of this name, or say that the configuration has none."""
-    server = settings.servers.get(name)
-    if server is not None:
-        return server
-    known = ", ".join(sorted(settings.servers)) or "none"
-    return Invalid(
-        "UnknownServer",
-        f"serve.server {name!r} is not configured; this operator has {known}. "
-        "Create the object again with one of these, or add the server to the chart's values.",
-    )
-
-
-def describe(name: str, args: tuple[str, ...], server: Server) -> ServerBeside:
-    """Give what the stage is told of the server beside it."""
-    return ServerBeside(
-        name=name,
-        args=args,
-        definition=_definition(server),
-        health_path=server.health_path,
-        start_seconds=server.start_seconds,
-        output=SERVER_OUTPUT_PATH,
-    )
-
-
 def _definition(server: Server) -> str:
     """Tell one version of a server from another. One in the stage's own image records its versions itself."""
     if not server.image:
@@ -86,9 +63,68 @@ def longest_sequence(max_tokens: int, positions: float | None) -> int:
     return wanted if positions is None else min(wanted, int(positions))
 
 
-def base_url(server: Server) -> str:
-    """Give where its stage asks it."""
-    return f"http://127.0.0.1:{server.port}/v1"
+@dataclass(frozen=True)
+class Devices:
+    """What serves a model: so many devices of a profile, and a server with words of the object's own."""
+
+    count: int
+    profile: Profile
+    name: str
+    args: tuple[str, ...]
+    server: Server
+
+    @property
+    def described(self) -> ServerBeside:
+        """What the stage is told of the server beside it."""
+        return ServerBeside(
+            name=self.name,
+            args=self.args,
+            definition=_definition(self.server),
+            health_path=self.server.health_path,
+            start_seconds=self.server.start_seconds,
+            output=SERVER_OUTPUT_PATH,
+        )
+
+    @property
+    def url(self) -> str:
+        """Base URL at which the stage asks it."""
+        return f"http://127.0.0.1:{self.server.port}/v1"
+
+    def sidecar(self, uri: str, name: str, longest_sequence: int, requests_at_once: int) -> Sidecar:
+        """Give the server with its command filled in.
+
+        Args:
+            uri: of the model, on the claim.
+            name: that it is served under.
+        """
+        values = {
+            "model": f"{VOLUME_PATH}/{uri}",
+            "name": name,
+            "port": self.server.port,
+            "devices": self.count,
+            "deviceTarget": self.profile.device_target,
+            "maxLength": longest_sequence,
+            "maxConcurrentRequests": requests_at_once,
+        }
+        command = self.server.command_line({name: str(value) for name, value in values.items()})
+        return Sidecar(self.server, (*command, *self.args))
+
+
+def find_devices(settings: Settings, accelerator: Accelerator, serve: Serve | None) -> Devices | Invalid:
+    """Give what the configuration has for an accelerator and a server, or say what it has not."""
+    profile = find_profile(settings, accelerator)
+    if isinstance(profile, Invalid):
+        return profile
+    name = serve.server if serve is not None else profile.server
+    server = settings.servers.get(name)
+    if server is None:
+        known = ", ".join(sorted(settings.servers)) or "none"
+        return Invalid(
+            "UnknownServer",
+            f"serve.server {name!r} is not configured; this operator has {known}. "
+            "Create the object again with one of these, or add the server to the chart's values.",
+        )
+    return Devices(accelerator.devices_per_node, profile, name, serve.args if serve is not None else (), server)
 
 
 def server_settings(profile: PodSettings, server: Server) -> PodSettings:

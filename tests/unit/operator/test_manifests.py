@@ -117,6 +117,22 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
         {"teacher": {**TEACHER, "shards": 4}, "priorityClassName": "batch"},
         SETTINGS,
     ),
+    "generate-by-its-own-teacher": (
+        "DistillDataset",
+        "generate",
+        {
+            "teacher": {
+                "serve": {
+                    "server": "vllm-ascend",
+                    "uri": "models/qwq-32b",
+                    "accelerator": {"profile": "ascend-910b", "devicesPerNode": 8},
+                },
+                "model": "qwq-32b",
+                "shards": 2,
+            }
+        },
+        SHIPPED,
+    ),
     "filter": ("DistillDataset", "filter", CREDENTIALS, SETTINGS),
     "pack": ("DistillDataset", "pack", CREDENTIALS, SETTINGS),
     "register": ("DistillDataset", "pack", {**PACKED, **CREDENTIALS}, SETTINGS),

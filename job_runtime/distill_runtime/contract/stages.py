@@ -89,7 +89,7 @@ class ServerBeside(Model):
     definition: Annotated[str, OPERATIONAL] = Field(
         default="",
         description="Its image and what tells its command. Recorded as an input's content: another is another "
-        "server. Empty for one that is part of the stage's own image.",
+        "server. Empty for our own, in the stage's image.",
     )
     health_path: Annotated[str, OPERATIONAL] = Field(default="/health", pattern="^/")
     start_seconds: Annotated[int, OPERATIONAL] = Field(default=1800, ge=1)

@@ -21,7 +21,7 @@ from typing import Any
 from distill_operator.api.common import Accelerator, Serve
 from distill_operator.plan.stages import Invalid, Sidecar, find_profile
 from distill_operator.settings import PodSettings, Profile, Server, Settings
-from distill_runtime.contract.stages import SERVER_OUTPUT_PATH, VOLUME_PATH, ServerBeside
+from distill_runtime.contract.stages import OWN_SERVER, SERVER_OUTPUT_PATH, VOLUME_PATH, ServerBeside
 
 Manifest = dict[str, Any]
 
@@ -48,13 +48,13 @@ exit "$code"
 """
 
 
-def _definition(server: Server) -> str:
-    """Tell one version of a server from another. One in the stage's own image records its versions itself."""
-    if not server.image:
+def _definition(name: str, server: Server) -> str:
+    """Tell one version of a server from another. Of ours the stage records the packages' versions instead."""
+    if name == OWN_SERVER and not server.image:
         return ""
     started_by = server.model_dump(mode="json", include={"command", "env"})
     digest = hashlib.sha256(json.dumps(started_by, sort_keys=True).encode()).hexdigest()
-    return f"{server.image}, command and environment sha256:{digest[:12]}"
+    return f"{server.image or 'the image of its devices'}, command and environment sha256:{digest[:12]}"
 
 
 def longest_sequence(max_tokens: int, positions: float | None) -> int:
@@ -79,7 +79,7 @@ class Devices:
         return ServerBeside(
             name=self.name,
             args=self.args,
-            definition=_definition(self.server),
+            definition=_definition(self.name, self.server),
             health_path=self.server.health_path,
             start_seconds=self.server.start_seconds,
             output=SERVER_OUTPUT_PATH,
@@ -90,12 +90,13 @@ class Devices:
         """Base URL at which the stage asks it."""
         return f"http://127.0.0.1:{self.server.port}/v1"
 
-    def sidecar(self, uri: str, name: str, longest_sequence: int, requests_at_once: int) -> Sidecar:
+    def sidecar(self, uri: str, name: str, max_length: int, requests_at_once: int) -> Sidecar:
         """Give the server with its command filled in.
 
         Args:
             uri: of the model, on the claim.
             name: that it is served under.
+            max_length: of a prompt and its answer together, in tokens.
         """
         values = {
             "model": f"{VOLUME_PATH}/{uri}",
@@ -103,7 +104,7 @@ class Devices:
             "port": self.server.port,
             "devices": self.count,
             "deviceTarget": self.profile.device_target,
-            "maxLength": longest_sequence,
+            "maxLength": max_length,
             "maxConcurrentRequests": requests_at_once,
         }
         command = self.server.command_line({name: str(value) for name, value in values.items()})

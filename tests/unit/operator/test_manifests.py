@@ -12,8 +12,8 @@ from distill_operator.plan.kinds import KIND_PLANS
 from distill_operator.plan.manifests import CONTRACT_ANNOTATION, attempt_manifests
 from distill_operator.plan.stages import Stage, job_name
 from distill_operator.settings import Settings
-from distill_runtime.contract import Contract, parse_contract
-from distill_runtime.contract.stages import CONTRACT_OF
+from distill_runtime.contract import Contract, EvalContract, identity, parse_contract
+from distill_runtime.contract.stages import CONTRACT_OF, WeightsTarget
 
 Manifest = dict[str, Any]
 Golden = Callable[[str, list[Manifest]], None]
@@ -391,6 +391,31 @@ def test_devices_are_the_server_s_alone_and_credentials_the_stage_s(name: str) -
         assert [mount for mount in server["volumeMounts"] if mount["name"] == "volume"] == [
             {"name": "volume", "mountPath": "/data", "readOnly": True}
         ]
+
+
+def test_a_server_is_told_by_name_words_image_and_command_and_ours_by_nothing() -> None:
+    def target(settings: Settings, **spec: Any) -> WeightsTarget:
+        contract = planned("EvalRun", "eval", spec, settings).contract
+        assert isinstance(contract, EvalContract)
+        assert isinstance(contract.target, WeightsTarget)
+        return contract.target
+
+    def with_other(**changes: Any) -> Settings:
+        other = SETTINGS.servers["other"].model_copy(update=changes)
+        return SETTINGS.model_copy(update={"servers": {**SETTINGS.servers, "other": other}})
+
+    ours = target(SETTINGS)
+    assert (identity(ours).get("server"), ours.server.definition) == (None, "")
+    other = {"serve": {"server": "other", "args": ["--more"]}}
+    assert identity(target(SETTINGS, **other))["server"] == {"name": "other", "args": ["--more"]}
+    changes: list[dict[str, Any]] = [
+        {},
+        {"image": "other:2"},
+        {"image": ""},
+        {"command": ("run",)},
+        {"env": {"A": "1"}},
+    ]
+    assert len({target(with_other(**change), **other).server.definition for change in changes}) == len(changes)
 
 
 @pytest.mark.parametrize(("positions", "length"), [(None, "36864"), (32768.0, "32768"), (131072.0, "36864")])

@@ -7,6 +7,7 @@ DIRECTORY stands for the claim. Started again, it goes on where it was: every st
 
 import argparse
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -121,23 +122,25 @@ def write_inputs(volume: Path) -> None:
 @contextmanager
 def teacher() -> Iterator[str]:
     """Have the rule-based teacher running, and give its endpoint."""
-    with _running([EXAMPLE / "teacher" / "server.py", *FAULTS], subprocess.DEVNULL) as endpoint:
+    with _running([EXAMPLE / "teacher" / "server.py", *FAULTS], {}, subprocess.DEVNULL) as endpoint:
         yield endpoint
 
 
 @contextmanager
-def student(model: Path) -> Iterator[str]:
+def student(model: Path, logs: Path) -> Iterator[str]:
     """Have the trained student served, as in a terminal beside, and give its endpoint."""
     server = ["-m", "distill_runtime.serving.server", f"--model={model}", f"--name={SERVED_MODEL}"]
-    with _running([*server, "--device-target=CPU", "--batch-size=64"], None) as endpoint:
+    environment = {"LOCAL_DEFAULT_PATH": str(logs)}  # where MindFormers keeps its logs
+    with _running([*server, "--device-target=CPU", "--batch-size=64"], environment, None) as endpoint:
         yield endpoint
 
 
 @contextmanager
-def _running(command: Sequence[str | Path], output: int | None) -> Iterator[str]:
+def _running(command: Sequence[str | Path], environment: Mapping[str, str], output: int | None) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, *command, f"--port={port}"], stdout=output)
+    arguments = [sys.executable, *command, f"--port={port}"]
+    process = subprocess.Popen(arguments, env={**os.environ, **environment}, stdout=output)
     try:
         yield f"http://127.0.0.1:{port}/v1"
     finally:
@@ -157,7 +160,7 @@ def main() -> None:
     kept = run(filter_contract(dataset), volume)
     packed = run(pack_contract(dataset, kept), volume)
     weights = run(train_contract(finetune, packed), volume)
-    with student(volume / weights.uri) as endpoint:
+    with student(volume / weights.uri, volume / "by-hand" / "server") as endpoint:
         run(eval_contract(evaluation, weights, endpoint), volume)
 
 

@@ -32,19 +32,21 @@ TERMINATION_PATH = "/dev/termination-log"
 SCRIPT = f"""\
 output=$1; shift
 touch "$output/log"
-tail -n 0 -f "$output/log" & follower=$!
+before=`wc -c <"$output/log"`
 echo started >>"$output/history"
 "$@" >>"$output/log" 2>&1 & server=$!
 trap 'kill -TERM "$server"' TERM INT
+tail -c "+`expr $before + 1`" -f --pid="$server" "$output/log" & shown=$!
 while :; do wait "$server"; code=$?; kill -0 "$server" 2>/dev/null || break; done
 echo "ended $code" >>"$output/history"
 tail -c 2000 "$output/log" >{TERMINATION_PATH}
-sleep 1; kill "$follower"
+wait "$shown"
 exit "$code"
 """
 """What runs a server's command: forwards SIGTERM to it, ends with its exit code, and shows its output as its own too.
 
-`wait` returns early when a signal is forwarded, so it is called until there is no such process any more.
+`wait` returns early when a signal is forwarded, so it is called until there is no such process any more. Backquotes, as
+the kubelet would take `$(...)` for a variable of its own.
 """
 
 

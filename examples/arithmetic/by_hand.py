@@ -114,6 +114,12 @@ def run(contract: Contract, volume: Path) -> ArtifactReference:
     return result.artifact
 
 
+def evaluate(evaluation: Spec, weights: ArtifactReference, volume: Path) -> ArtifactReference:
+    """Score the student, with a server beside the stage."""
+    with student(volume / weights.uri, volume / "by-hand" / "server") as endpoint:
+        return run(eval_contract(evaluation, weights, endpoint), volume)
+
+
 def write_inputs(volume: Path) -> None:
     """Write prompts, benchmark and the untrained student."""
     subprocess.run([sys.executable, EXAMPLE / "teacher" / "inputs.py", volume / "arithmetic"], check=True)
@@ -160,8 +166,7 @@ def main() -> None:
     kept = run(filter_contract(dataset), volume)
     packed = run(pack_contract(dataset, kept), volume)
     weights = run(train_contract(finetune, packed), volume)
-    with student(volume / weights.uri, volume / "by-hand" / "server") as endpoint:
-        run(eval_contract(evaluation, weights, endpoint), volume)
+    evaluate(evaluation, weights, volume)
 
 
 if __name__ == "__main__":

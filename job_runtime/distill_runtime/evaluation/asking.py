@@ -76,7 +76,7 @@ async def ask_endpoint(
         else:
             journal.append(outcome)
 
-    await _ask(settings, missing, take, lambda _answered: None, journal, context)
+    await _ask(settings, missing, take, lambda _answered: "", journal, context)
     for outcome in cut_short:
         journal.append(outcome)
 
@@ -84,14 +84,15 @@ async def ask_endpoint(
 async def ask_server_beside(
     settings: ClientSettings,
     missing: Sequence[Request],
-    check_server: Callable[[int], None],
+    check_server: Callable[[int], str],
     journal: Journal,
     context: StageContext,
 ) -> None:
     """Ask the server beside the stage, which cuts answers by itself only where the model's context ends.
 
     Args:
-        check_server: is told how many answers there are; raises if the server is given up.
+        check_server: is told how many answers there are; says how the server has ended since, and raises if it is
+            given up.
 
     Raises:
         WrongInput: as `client.ask.Client`.
@@ -104,7 +105,7 @@ async def _ask(
     settings: ClientSettings,
     missing: Sequence[Request],
     take: Callable[[Outcome], None],
-    check_server: Callable[[int], None],
+    check_server: Callable[[int], str],
     journal: Journal,
     context: StageContext,
 ) -> None:
@@ -119,15 +120,15 @@ async def _ask(
 
 
 async def _keep_watch(
-    client: Client, check_server: Callable[[int], None], journal: Journal, context: StageContext
+    client: Client, check_server: Callable[[int], str], journal: Journal, context: StageContext
 ) -> None:
     """Say every second how far it is, and end everything if the server beside it is given up, until cancelled."""
     while True:
         tally = journal.tally
-        check_server(tally.outcomes)
+        ended = check_server(tally.outcomes)
         context.reporter.update(
             done=tally.outcomes,
-            message=client.describe_trouble() or "asking the student",
+            message=ended or client.describe_trouble() or "asking the student",
             counts={"truncated": tally.finish_reasons[CUT_OFF], "unanswered": tally.failures.total()},
         )
         await asyncio.sleep(_REPORT_SECONDS)

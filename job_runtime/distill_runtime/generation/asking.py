@@ -30,7 +30,7 @@ def ask_what_is_missing(
     missing: Iterator[Request],
     journal: Journal,
     total: int,
-    check_server: Callable[[int], None],
+    check_server: Callable[[int], str],
 ) -> Sequence[str]:
     """Ask until everything is settled, a budget is spent, or it is certain that the filter will reject too much.
 
@@ -92,7 +92,7 @@ async def _ask(
     requests: Iterator[Request],
     journal: Journal,
     progress: AskingProgress,
-    check_server: Callable[[int], None],
+    check_server: Callable[[int], str],
 ) -> Sequence[str]:
     # First of all, so that what an earlier Pod did is not taken for speed.
     progress.begin()
@@ -119,7 +119,7 @@ async def _ask(
     return client.answering
 
 
-async def _keep_checking(check_server: Callable[[int], None], tally: Tally) -> None:
+async def _keep_checking(check_server: Callable[[int], str], tally: Tally) -> None:
     while True:
         check_server(tally.outcomes)
         await asyncio.sleep(_CHECK_SECONDS)

@@ -70,17 +70,19 @@ class Server:
         name, patience = self._described.name, self._described.start_seconds
         gives_up_at = time.monotonic() + patience
         while not self._is_ready():
-            self.check(0)
-            say(self._describe_ends() or f"waiting for the server {name} to load the model")
+            say(self.check(0) or f"waiting for the server {name} to load the model")
             if time.monotonic() > gives_up_at:
                 raise Retryable("ServerFailed", f"the server {name} was not ready after {patience} s{self._said()}")
             time.sleep(_POLL_SECONDS)
 
-    def check(self, answered: int) -> None:
+    def check(self, answered: int) -> str:
         """Keep what it has written, and make sure that it is not given up.
 
         Args:
             answered: how many answers there are by now.
+
+        Returns:
+            how it has ended since the last of them, if it has; the kubelet starts it again.
 
         Raises:
             WrongInput: ModelNotServed, if it ended with the exit code for that.
@@ -96,6 +98,7 @@ class Server:
         if len(latest) >= _ENDS_IN_A_ROW:
             logger.error("the last lines of the server:\n%s", "\n".join(self._last_lines()))
             raise Retryable("ServerFailed", f"{self._describe_ends()}, {len(latest)} times in a row")
+        return self._describe_ends()
 
     def keep_output(self) -> None:
         """Append to `server.log` what it has written since."""

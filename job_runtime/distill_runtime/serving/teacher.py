@@ -36,7 +36,7 @@ def check_teacher(served: ServedTeacher, context: StageContext) -> None:
 @contextmanager
 def served_teacher(
     contract: GenerateContract, served: ServedTeacher, context: StageContext
-) -> Iterator[Callable[[int], None]]:
+) -> Iterator[Callable[[int], str]]:
     """Have it ready, and give what is told the number of answers and raises if the server is given up.
 
     Raises:

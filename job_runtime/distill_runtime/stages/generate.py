@@ -139,14 +139,14 @@ def check(contract: GenerateContract, context: StageContext) -> None:
 
 
 @contextmanager
-def _served(contract: GenerateContract, context: StageContext) -> Iterator[Callable[[int], None]]:
+def _served(contract: GenerateContract, context: StageContext) -> Iterator[Callable[[int], str]]:
     """Have the server beside the stage ready, if there is one, and give what tells that it is given up.
 
     Raises:
         WrongInput, Retryable: as `served_teacher`.
     """
     if contract.served is None:
-        yield lambda _outcomes: None
+        yield lambda _outcomes: ""
         return
     from distill_runtime.serving.teacher import served_teacher  # noqa: PLC0415 - see there
 

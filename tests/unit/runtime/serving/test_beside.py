@@ -106,8 +106,8 @@ def test_a_server_that_cannot_start_is_given_up_with_its_last_words(
 
 def test_ends_with_answers_in_between_are_none_in_a_row(tmp_path: Path) -> None:
     server = server_that_has(tmp_path, CRASH * 2)
-    server.check(0)
-    server.check(1)
+    assert server.check(0) == "the server other ended with exit code 1"
+    assert server.check(1) == ""
     (tmp_path / "history").write_text(CRASH * 4)
     server.check(1)
     (tmp_path / "history").write_text(CRASH * 5)

@@ -95,7 +95,7 @@ def _by_hand(workspace: Workspace) -> dict[str, float]:
         kept = timed("filter", lambda: by_hand.run(by_hand.filter_contract(dataset), volume))
         packed = timed("pack", lambda: by_hand.run(by_hand.pack_contract(dataset, kept), volume))
         weights = timed("train", lambda: by_hand.run(by_hand.train_contract(finetune, packed), volume))
-        timed("eval", lambda: by_hand.run(by_hand.eval_contract(evaluation, weights), volume))
+        timed("eval", lambda: by_hand.evaluate(evaluation, weights, volume))
     return seconds
 
 

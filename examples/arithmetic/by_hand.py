@@ -7,11 +7,12 @@ DIRECTORY stands for the claim. Started again, it goes on where it was: every st
 
 import argparse
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from distill_runtime.contract import (
     TeacherParameters,
     TrainContract,
 )
-from distill_runtime.contract.stages import WeightsTarget
+from distill_runtime.contract.stages import SERVED_MODEL, WeightsTarget
 
 EXAMPLE = Path(__file__).parent
 FAULTS = ("--wrong=0.15", "--truncated=0.05", "--too-many-requests=0.01", "--unavailable=0.01")
@@ -84,12 +85,12 @@ def train_contract(finetune: Spec, packed: ArtifactReference) -> Contract:
     )
 
 
-def eval_contract(evaluation: Spec, weights: ArtifactReference) -> Contract:
-    """Have the student scored."""
+def eval_contract(evaluation: Spec, weights: ArtifactReference, url: str) -> Contract:
+    """Have the student scored that is served there."""
     return EvalContract.model_validate(
         {
             "output": "by-hand/eval",
-            "target": WeightsTarget(weights=weights, device_target="CPU"),
+            "target": WeightsTarget(weights=weights, device_target="CPU", url=url),
             "benchmark": evaluation["benchmark"],
             "protocol": evaluation["protocol"],
         }
@@ -113,6 +114,12 @@ def run(contract: Contract, volume: Path) -> ArtifactReference:
     return result.artifact
 
 
+def evaluate(evaluation: Spec, weights: ArtifactReference, volume: Path) -> ArtifactReference:
+    """Score the student, with a server beside the stage."""
+    with student(volume / weights.uri, volume / "by-hand" / "server") as endpoint:
+        return run(eval_contract(evaluation, weights, endpoint), volume)
+
+
 def write_inputs(volume: Path) -> None:
     """Write prompts, benchmark and the untrained student."""
     subprocess.run([sys.executable, EXAMPLE / "teacher" / "inputs.py", volume / "arithmetic"], check=True)
@@ -121,10 +128,25 @@ def write_inputs(volume: Path) -> None:
 @contextmanager
 def teacher() -> Iterator[str]:
     """Have the rule-based teacher running, and give its endpoint."""
+    with _running([EXAMPLE / "teacher" / "server.py", *FAULTS], {}, subprocess.DEVNULL) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def student(model: Path, logs: Path) -> Iterator[str]:
+    """Have the trained student served, as in a terminal beside, and give its endpoint."""
+    server = ["-m", "distill_runtime.serving.server", f"--model={model}", f"--name={SERVED_MODEL}"]
+    environment = {"LOCAL_DEFAULT_PATH": str(logs)}  # where MindFormers keeps its logs
+    with _running([*server, "--device-target=CPU", "--batch-size=64"], environment, None) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def _running(command: Sequence[str | Path], environment: Mapping[str, str], output: int | None) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    program = EXAMPLE / "teacher" / "server.py"
-    process = subprocess.Popen([sys.executable, program, f"--port={port}", *FAULTS], stdout=subprocess.DEVNULL)
+    arguments = [sys.executable, *command, f"--port={port}"]
+    process = subprocess.Popen(arguments, env={**os.environ, **environment}, stdout=output)
     try:
         yield f"http://127.0.0.1:{port}/v1"
     finally:
@@ -144,7 +166,7 @@ def main() -> None:
     kept = run(filter_contract(dataset), volume)
     packed = run(pack_contract(dataset, kept), volume)
     weights = run(train_contract(finetune, packed), volume)
-    run(eval_contract(evaluation, weights), volume)
+    evaluate(evaluation, weights, volume)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ DISRUPTION = "DisruptionTarget"
 """Condition of a Pod that is taken off its node: by a drain, a preemption, a lost node or the kubelet."""
 CONTAINER = "stage"
 """The container of a stage's Pods."""
+SERVER_CONTAINER = "server"
+"""The container of the server beside a stage."""
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 LONGEST_NUMBER = 10
 
@@ -97,6 +99,10 @@ class PodView:
     unschedulable: str = ""
     waiting_reason: str = ""
     waiting_message: str = ""
+    server_ended: str = ""
+    """How the server beside the stage ended last, as one word such as OOMKilled; empty while it has not."""
+    server_message: str = ""
+    """Its last words, or what kept it from being started."""
     exit_code: int | None = None
     exit_reason: str = ""
     termination_message: str = ""
@@ -191,9 +197,12 @@ def view_pod(body: Mapping[str, Any]) -> PodView:
     """Reduce a Pod; what other containers somebody has injected into it do is no matter."""
     metadata, status = body["metadata"], body.get("status", {})
     labels, annotations = metadata.get("labels", {}), metadata.get("annotations", {})
-    containers = {item["name"]: item for item in status.get("containerStatuses", [])}
-    state = containers.get(CONTAINER, {}).get("state", {})
+    state = _container(status, "containerStatuses", CONTAINER).get("state", {})
+    server = _container(status, "initContainerStatuses", SERVER_CONTAINER)
+    server_end = server.get("state", {}).get("terminated") or server.get("lastState", {}).get("terminated", {})
     terminated, waiting = state.get("terminated", {}), state.get("waiting", {})
+    if waiting or not state:  # before a stage's container is started, what it waits for is the server's
+        waiting = server.get("state", {}).get("waiting") or waiting
     return PodView(
         name=metadata["name"],
         owner_uid=labels.get(UID_LABEL, ""),
@@ -208,6 +217,8 @@ def view_pod(body: Mapping[str, Any]) -> PodView:
         unschedulable=_said(status, "PodScheduled", "False"),
         waiting_reason=waiting.get("reason", ""),
         waiting_message=waiting.get("message", ""),
+        server_ended=server_end.get("reason", ""),
+        server_message=server_end.get("message", ""),
         exit_code=terminated.get("exitCode"),
         exit_reason=terminated.get("reason", ""),
         termination_message=terminated.get("message", ""),
@@ -216,6 +227,12 @@ def view_pod(body: Mapping[str, Any]) -> PodView:
         disruption=_said(status, DISRUPTION, "True"),
         node_silent=_is_node_silent(status),
     )
+
+
+def _container(status: Mapping[str, Any], kind: str, name: str) -> Mapping[str, Any]:
+    """Give the status of one container, an empty one while there is none."""
+    found: Mapping[str, Any] = next((item for item in status.get(kind, []) if item["name"] == name), {})
+    return found
 
 
 def _is_node_silent(status: Mapping[str, Any]) -> bool:

@@ -109,6 +109,47 @@ class PodSettings(Model):
     )
 
 
+PLACEHOLDERS: Final = ("model", "name", "port", "devices", "deviceTarget", "maxLength", "maxConcurrentRequests")
+"""What a server's command may leave open, as {model}: it is known only when something is to be served."""
+_PLACEHOLDER: Final = re.compile(r"(?<!\$)\{([A-Za-z]\w*)\}")
+
+
+class Server(Model):
+    """A server of the OpenAI API that can run beside a stage and serve it a model. Adding one is adding data."""
+
+    image: str = Field(default="", description="Its image; empty for that of the accelerator profile.")
+    command: tuple[str, ...] = Field(
+        min_length=1,
+        description="Words of the command that starts it, listening on 127.0.0.1 and {port}; see PLACEHOLDERS.",
+    )
+    port: int = Field(default=8000, ge=1024, le=65535)
+    health_path: str = Field(
+        default="/health", pattern="^/", description="Path that answers 200 once requests are answered."
+    )
+    start_seconds: int = Field(
+        default=1800, ge=1, le=86_400, description="How long it may take to load a model and answer."
+    )
+    env: dict[str, str | VariableSource] = Field(default_factory=dict, description="Added to the profile's.")
+    resources: Resources | None = Field(
+        default=None, description="Requests and limits besides the devices; absent for the profile's."
+    )
+    container_security_context: dict[str, Any] = Field(
+        default_factory=dict, description="Merged over that of the profile; null removes a field."
+    )
+
+    @field_validator("command")
+    @classmethod
+    def _known_placeholders(cls, command: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = {name for word in command for name in _PLACEHOLDER.findall(word)} - set(PLACEHOLDERS)
+        if unknown:
+            raise ValueError(f"{{{min(unknown)}}} is no placeholder; there are {', '.join(PLACEHOLDERS)}")
+        return command
+
+    def command_line(self, values: dict[str, str]) -> tuple[str, ...]:
+        """Give the command with `values`, by the names of all placeholders."""
+        return tuple(_PLACEHOLDER.sub(lambda match: values[match[1]], word) for word in self.command)
+
+
 class Profile(PodSettings):
     """An accelerator profile: how Pods ask for a kind of device. Adding a device is adding one of these."""
 
@@ -126,6 +167,9 @@ class Profile(PodSettings):
         gt=0,
         description="Dense bfloat16 operations a second of one device, in 10^12, of which a run's MFU is a share; none "
         "for no MFU.",
+    )
+    server: str = Field(
+        default="mindformers", description="Server of what its devices are to serve, unless the object names another."
     )
     termination_grace_period_seconds: int = Field(
         default=600,
@@ -170,6 +214,7 @@ class Settings(Model):
     jobs: Jobs = Jobs()
     stages: dict[str, PodSettings] = Field(default_factory=dict)
     verifiers: Verifiers = Verifiers()
+    servers: dict[str, Server] = Field(default_factory=dict)
     profiles: dict[str, Profile] = Field(min_length=1)
 
     def stage(self, name: str) -> PodSettings:

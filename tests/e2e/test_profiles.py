@@ -20,7 +20,8 @@ from tests.e2e.workspace import Manifest, Workspace, open_workspace
 from tests.harness.installation import Installation
 
 ROOT = Path(__file__).parents[2]
-SHIPPED: Manifest = yaml.safe_load((ROOT / "helm/npu-distill/values.yaml").read_text())["profiles"]
+VALUES: Manifest = yaml.safe_load((ROOT / "helm/npu-distill/values.yaml").read_text())
+SHIPPED: Manifest = VALUES["profiles"]
 YAML_BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.DOTALL | re.MULTILINE)
 DOCUMENTED = [
     (name, fields)
@@ -48,13 +49,15 @@ def installed(workspace: Workspace, **profiles: Manifest) -> Settings:
     return Settings.model_validate(configuration)
 
 
-def children(workspace: Workspace, kind: str, profile: str, settings: Settings) -> list[Manifest]:
+def children(
+    workspace: Workspace, kind: str, profile: str, settings: Settings, spec: Manifest | None = None
+) -> list[Manifest]:
     """The children of an attempt that asks for as many devices of a node as a Pod may have."""
     stage, dependency = RUNS[kind]
     found = settings.profiles[profile]
     devices = max(found.allowed_devices, default=found.devices_per_node or 1)
     accelerator = {"profile": profile, "nodes": NODES[kind], "devicesPerNode": devices}
-    run = resource(kind, {"accelerator": accelerator})
+    run = resource(kind, {"accelerator": accelerator, **(spec or {})})
     planned = KIND_PLANS[kind].plan_stage(run, stage, {}, {key(dependency): ready(dependency)}, settings)
     assert isinstance(planned, Stage), planned
     manifests = attempt_manifests(key(kind), UID, planned, 1, (), settings)
@@ -93,6 +96,16 @@ def test_jobs_of_shipped_profiles_and_their_pods_are_taken(workspace: Workspace,
     (container,) = pod["spec"]["containers"]
     assert container["resources"].get("limits", {}).keys() >= {"memory"}
     assert "Unconfined" not in json.dumps(pod["spec"]["securityContext"])
+
+
+@pytest.mark.parametrize("server", VALUES["servers"])
+def test_pods_with_a_shipped_server_beside_the_stage_are_taken(workspace: Workspace, server: str) -> None:
+    serve = {"serve": {"server": server}}
+    (job,) = children(workspace, "EvalRun", "ascend-910b", installed(workspace), serve)
+    assert admitted(workspace, job)["kind"] == "Job"
+    pod = admitted(workspace, pod_of(job))
+    (container,) = pod["spec"]["initContainers"]
+    assert (container["name"], container["restartPolicy"]) == ("server", "Always")
 
 
 @pytest.mark.parametrize(

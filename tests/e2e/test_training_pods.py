@@ -83,9 +83,10 @@ def test_devices_are_asked_of_the_scheduler_for_training_and_evaluating_alone(
     """Of objects of one name, whose children must not take each other's place."""
     device = {"accelerator": {"profile": "fake-npu", "devicesPerNode": 1}}
     workspace.apply(workspace.finetune(**device), workspace.evaluation(**device))
-    for kind, stage in (("finetunerun", "train"), ("evalrun", "eval")):
+    for kind, stage, containers in (("finetunerun", "train", "containers"), ("evalrun", "eval", "initContainers")):
         pod = workspace.running_pod(stage)
-        assert pod["spec"]["containers"][0]["resources"]["limits"]["huawei.com/Ascend910"] == "1"
+        (holder,) = pod["spec"][containers]  # of an evaluation, the server beside it
+        assert holder["resources"]["limits"]["huawei.com/Ascend910"] == "1"
         assert workspace.stage(kind, f"{stage}-preflight")["state"] == "Succeeded"
     for stage in ("train-preflight", "export", "eval-preflight"):
         (pod,) = workspace.pods(stage)

@@ -83,6 +83,22 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         "leave them out with messagesColumn",
     ),
     ("no endpoint", DATASET, {"teacher": {"endpoints": []}}, "spec.teacher.endpoints"),
+    (
+        "a teacher that is there and one that is served",
+        DATASET,
+        {"teacher": {"serve": {"server": "mindformers", "uri": "student", "accelerator": {"profile": "cpu"}}}},
+        "set either teacher.endpoints, of servers that are there, or teacher.serve",
+    ),
+    (
+        "a server for an endpoint",
+        EVALUATION,
+        {
+            "target": {"finetuneRef": None, "endpoint": {"url": "http://rule-based-teacher/v1", "model": "m"}},
+            "accelerator": None,
+            "serve": {"server": "vllm-ascend"},
+        },
+        "leave it out for target.endpoint",
+    ),
     ("an endpoint without a scheme", DATASET, {"teacher": {"endpoints": ["teacher:8000"]}}, "^https?://"),
     (
         "negative temperature",

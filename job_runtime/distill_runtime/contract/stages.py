@@ -48,6 +48,13 @@ INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 NODE_VARIABLE = "DISTILL_NODE"
 """Name of the node that a training Pod runs on."""
 
+OWN_SERVER = "mindformers"
+"""Name of the server that is part of the runtime, `python -m distill_runtime.serving.server`."""
+SERVED_MODEL = "student"
+"""Name under which weights are served to their evaluation."""
+SERVER_OUTPUT_PATH = "/var/log/npu-distill-server"
+"""Where a server that runs beside a stage leaves its output for it."""
+
 DeviceTarget = Literal["CPU", "Ascend"]
 
 
@@ -76,6 +83,32 @@ class StageContract(Model):
         return self.owner.name if self.owner is not None else self.output
 
 
+class ServerBeside(Model):
+    """The server that runs beside a stage, and only for it."""
+
+    name: str = Field(default=OWN_SERVER, min_length=1)
+    args: tuple[str, ...] = Field(default=(), description="Words that the object adds to its command.")
+    definition: Annotated[str, OPERATIONAL] = Field(
+        default="",
+        description="Its image and what tells its command. Recorded as an input's content: another is another "
+        "server. Empty for our own, in the stage's image.",
+    )
+    health_path: Annotated[str, OPERATIONAL] = Field(default="/health", pattern="^/")
+    start_seconds: Annotated[int, OPERATIONAL] = Field(default=1800, ge=1)
+    output: Annotated[str | None, OPERATIONAL] = Field(
+        default=None, description="Directory with its output and a record of its ends. Absent: started by hand."
+    )
+
+
+class ServedTeacher(Model):
+    """A model directory on the volume that a server beside each shard serves as the teacher."""
+
+    uri: str
+    device_target: DeviceTarget
+    devices: int = Field(default=1, ge=1)
+    server: ServerBeside
+
+
 class GenerateContract(StageContract):
     """Ask the teacher for chains of thought.
 
@@ -87,6 +120,9 @@ class GenerateContract(StageContract):
     stage: Literal["generate"] = "generate"
     prompts: PromptSource
     teacher: TeacherParameters
+    served: ServedTeacher | None = Field(
+        default=None, description="What serves the teacher's only endpoint. Default: nothing that concerns the stage."
+    )
     shards: Annotated[int, OPERATIONAL] = Field(default=1, ge=1)
     filter: Annotated[FilterParameters | None, OPERATIONAL] = Field(
         default=None,
@@ -191,12 +227,15 @@ class TrainContract(StageContract):
 
 
 class WeightsTarget(Model):
-    """Evaluate weights, served by the Pod itself."""
+    """Evaluate weights on the volume, which a server beside the stage serves."""
 
     weights: ArtifactReference | None = Field(default=None, description="Fine-tuned weights, checked by digest.")
     uri: str | None = Field(default=None, description="Any model directory on the volume.")
     device_target: DeviceTarget
     devices: int = Field(default=1, ge=1)
+    url: Annotated[str, OPERATIONAL] = Field(pattern="^http://", description="Base URL of the server.")
+    model: Annotated[str, OPERATIONAL] = Field(default=SERVED_MODEL, description="Name that they are served under.")
+    server: ServerBeside = ServerBeside()
 
 
 class EndpointTarget(Model):
@@ -204,15 +243,24 @@ class EndpointTarget(Model):
 
     url: str = Field(pattern="^https?://")
     model: str
+    weights: ArtifactReference | None = Field(
+        default=None, description="Fine-tuned weights that it serves, by the word of whoever asks. Not opened."
+    )
 
 
 class EvalContract(StageContract):
-    """Serve the student, ask it the benchmark's problems, score its answers."""
+    """Ask a served student the benchmark's problems, score its answers."""
 
     stage: Literal["eval"] = "eval"
     target: WeightsTarget | EndpointTarget
     benchmark: Benchmark
     protocol: Protocol
+
+    @property
+    def requests_at_once(self) -> int:
+        """How many requests are under way at most, as far as the contract alone tells."""
+        at_once, limit = self.protocol.max_concurrent_requests, self.benchmark.limit
+        return min(at_once, limit * self.protocol.samples_per_problem) if limit is not None else at_once
 
 
 class Baseline(Model):

@@ -9,6 +9,7 @@ from distill_runtime.client.output_cap import OutputCapDetector, is_cut_short
 from distill_runtime.client.values import Outcome, Request, chat_body, request_key
 from distill_runtime.contract import Protocol
 from distill_runtime.contract.parameters import MAX_ATTEMPTS, UNAVAILABLE_TIMEOUT_SECONDS
+from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
 from distill_runtime.foundation.rows import CUT_OFF
 from distill_runtime.process.stage import StageContext
 from distill_runtime.sources.prompts import Prompt
@@ -36,23 +37,28 @@ def sample_requests(protocol: Protocol, model: str, prompts: Sequence[Prompt]) -
             )
 
 
-def client_settings(protocol: Protocol, context: StageContext, url: str, model: str) -> ClientSettings:
-    """Give how the student is asked."""
+def client_settings(
+    protocol: Protocol, context: StageContext, target: WeightsTarget | EndpointTarget
+) -> ClientSettings:
+    """Give how the student is asked. A server beside the stage is waited for as long as it may take to start again."""
+    patience = UNAVAILABLE_TIMEOUT_SECONDS
+    if isinstance(target, WeightsTarget):
+        patience += target.server.start_seconds
     return ClientSettings(
-        endpoints=[url],
-        model=model,
+        endpoints=[target.url],
+        model=target.model,
         api_key=context.api_key,
         max_concurrent_requests=protocol.max_concurrent_requests,
         request_timeout_seconds=protocol.request_timeout_seconds,
         max_attempts=MAX_ATTEMPTS,
-        unavailable_timeout_seconds=UNAVAILABLE_TIMEOUT_SECONDS,
+        unavailable_timeout_seconds=patience,
     )
 
 
 async def ask_endpoint(
     settings: ClientSettings, missing: Sequence[Request], journal: Journal, context: StageContext
 ) -> None:
-    """Ask a server that is not the stage's own.
+    """Ask a server that is somebody else's.
 
     Answers that it cut short of maxTokens are recorded last: if a limit of the server's shows in them, which somebody
     can raise, they must be asked for again, and would lower the score.
@@ -71,22 +77,23 @@ async def ask_endpoint(
         else:
             journal.append(outcome)
 
-    await _ask(settings, missing, take, lambda: None, journal, context)
+    await _ask(settings, missing, take, lambda _answered: "", journal, context)
     for outcome in cut_short:
         journal.append(outcome)
 
 
-async def ask_own_server(
+async def ask_server_beside(
     settings: ClientSettings,
     missing: Sequence[Request],
-    check_server: Callable[[], None],
+    check_server: Callable[[int], str],
     journal: Journal,
     context: StageContext,
 ) -> None:
-    """Ask the stage's own server, which cuts answers by itself only where the model's context ends.
+    """Ask the server beside the stage, which cuts answers by itself only where the model's context ends.
 
     Args:
-        check_server: raises if the server is gone.
+        check_server: is told how many answers there are; says how the server has ended since, and raises if it is
+            given up.
 
     Raises:
         WrongInput: as `client.ask.Client`.
@@ -99,7 +106,7 @@ async def _ask(
     settings: ClientSettings,
     missing: Sequence[Request],
     take: Callable[[Outcome], None],
-    check_server: Callable[[], None],
+    check_server: Callable[[int], str],
     journal: Journal,
     context: StageContext,
 ) -> None:
@@ -114,15 +121,15 @@ async def _ask(
 
 
 async def _keep_watch(
-    client: Client, check_server: Callable[[], None], journal: Journal, context: StageContext
+    client: Client, check_server: Callable[[int], str], journal: Journal, context: StageContext
 ) -> None:
-    """Say every second how far it is, and end everything if the stage's own server is gone, until cancelled."""
+    """Say every second how far it is, and end everything if the server beside it is given up, until cancelled."""
     while True:
-        check_server()
         tally = journal.tally
+        ended = check_server(tally.outcomes)
         context.reporter.update(
             done=tally.outcomes,
-            message=client.describe_trouble() or "asking the student",
+            message=ended or client.describe_trouble() or "asking the student",
             counts={"truncated": tally.finish_reasons[CUT_OFF], "unanswered": tally.failures.total()},
         )
         await asyncio.sleep(_REPORT_SECONDS)

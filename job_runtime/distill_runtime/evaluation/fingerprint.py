@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from distill_runtime.contract import EvalContract, InputFingerprint
 from distill_runtime.contract.parameters import Verification
-from distill_runtime.contract.stages import EndpointTarget
+from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
 from distill_runtime.evaluation.summary import ProtocolFingerprint
 
 _VERIFICATION = set(Verification.model_fields)
@@ -48,9 +48,14 @@ def fingerprint_of(
         ),
         max_tokens=str(protocol.max_tokens),
         verifier=_text({**protocol.model_dump(mode="json", by_alias=True, include=_VERIFICATION), **verifying}),
-        server=target.url if isinstance(target, EndpointTarget) else _text(serving),
+        server=target.url if isinstance(target, EndpointTarget) else _server(target, inputs.get("server"), serving),
         weights=inputs.get("endpoint" if isinstance(target, EndpointTarget) else "model"),
     )
+
+
+def _server(target: WeightsTarget, definition: str | None, versions: Mapping[str, str]) -> str:
+    server = target.server
+    return _text({"name": server.name, "args": list(server.args) or None, "definition": definition, **versions})
 
 
 def _text(values: Mapping[str, object]) -> str:

@@ -1,7 +1,7 @@
 """Asking what is not in the journal yet."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -19,14 +19,23 @@ from distill_runtime.process.stage import StageContext
 if TYPE_CHECKING:
     from distill_runtime.generation.forecast import Forecast
 
+_CHECK_SECONDS = 1.0
 _MOST_UNCOUNTED, _MOST_UNCOUNTED_SHARE = 10, 0.01
 """Answers without usage, and share of all outcomes, after which a token budget is no use."""
 
 
 def ask_what_is_missing(
-    contract: GenerateContract, context: StageContext, missing: Iterator[Request], journal: Journal, total: int
+    contract: GenerateContract,
+    context: StageContext,
+    missing: Iterator[Request],
+    journal: Journal,
+    total: int,
+    check_server: Callable[[int], str],
 ) -> Sequence[str]:
     """Ask until everything is settled, a budget is spent, or it is certain that the filter will reject too much.
+
+    Args:
+        check_server: is told how many outcomes there are, once a second; raises if there is no use in asking on.
 
     Returns:
         the endpoints that answer at the end; none if there was no use in asking.
@@ -34,6 +43,7 @@ def ask_what_is_missing(
     Raises:
         WrongInput: AcceptanceRateTooLow or NoUsage, or as `client.ask.Client`.
         Retryable: EndpointUnreachable or VerifierPoolBroken.
+        StageError: as `check_server`.
     """
     tally = journal.tally
     answering: Sequence[str] = ()
@@ -51,7 +61,7 @@ def ask_what_is_missing(
         if forecast is None or not forecast.is_hopeless(tally.outcomes, total):
             worthwhile = takewhile(is_worthwhile, missing)
             progress = AskingProgress(context.reporter, tally, total, price_of_all(contract), forecast)
-            answering = event_loop.run(_ask(contract, context, worthwhile, journal, progress))
+            answering = event_loop.run(_ask(contract, context, worthwhile, journal, progress, check_server))
     if forecast is not None and forecast.hopeless and tally.outcomes < total and not budget_is_spent(contract, tally):
         raise WrongInput(
             "AcceptanceRateTooLow",
@@ -82,6 +92,7 @@ async def _ask(
     requests: Iterator[Request],
     journal: Journal,
     progress: AskingProgress,
+    check_server: Callable[[int], str],
 ) -> Sequence[str]:
     # First of all, so that what an earlier Pod did is not taken for speed.
     progress.begin()
@@ -99,12 +110,19 @@ async def _ask(
         tasks = (
             background.create_task(journal.keep_flushed()),
             background.create_task(progress.keep_reporting(client)),
+            background.create_task(_keep_checking(check_server, journal.tally)),
         )
         await client.ask_all(requests, take)
         for task in tasks:
             task.cancel()
     progress.end()
     return client.answering
+
+
+async def _keep_checking(check_server: Callable[[int], str], tally: Tally) -> None:
+    while True:
+        check_server(tally.outcomes)
+        await asyncio.sleep(_CHECK_SECONDS)
 
 
 def _check_usage(contract: GenerateContract, outcome: Outcome, tally: Tally) -> None:
@@ -135,8 +153,8 @@ def budget_is_spent(contract: GenerateContract, tally: Tally) -> bool:
 
 
 def client_settings(contract: GenerateContract, context: StageContext) -> ClientSettings:
-    """Give the shard's part of how the teacher is asked."""
-    teacher = contract.teacher
+    """Give the shard's part of how the teacher is asked. A server beside it may take its time to start again."""
+    teacher, served = contract.teacher, contract.served
     return ClientSettings(
         endpoints=teacher.endpoints,
         model=teacher.model,
@@ -145,6 +163,7 @@ def client_settings(contract: GenerateContract, context: StageContext) -> Client
         max_concurrent_requests=max(1, (teacher.max_concurrent_requests + context.index) // contract.shards),
         request_timeout_seconds=teacher.request_timeout_seconds,
         max_attempts=teacher.max_attempts,
-        unavailable_timeout_seconds=teacher.unavailable_timeout_seconds,
+        unavailable_timeout_seconds=teacher.unavailable_timeout_seconds
+        + (served.server.start_seconds if served is not None else 0),
         stall_timeout_seconds=teacher.stall_timeout_seconds,
     )

@@ -91,14 +91,12 @@ def start(
     arguments: Sequence[str],
     environment: Mapping[str, str],
     logs: Path,
-    files: Sequence[int] = (),
 ) -> ChildProcess:
     """Start a module of this package, which must call `end_with_parent` first of all.
 
     Args:
         environment: added to this process's own.
         logs: an existing directory for its output, which becomes its working directory: MindSpore writes there.
-        files: descriptors that it inherits.
     """
     log = logs / f"{name}.log"
     with log.open("wb") as output:
@@ -116,7 +114,6 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            pass_fds=files,
         )
     return ChildProcess(name, process, log)
 

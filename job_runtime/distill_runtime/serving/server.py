@@ -1,27 +1,28 @@
-"""The server's process: `python -m distill_runtime.serving.server`, started by `serving.process`."""
+"""The server's process: `python -m distill_runtime.serving.server`."""
 
 import argparse
 import asyncio
 import json
 import logging
-import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 from transformers.models.auto.tokenization_auto import AutoTokenizer
 
 from distill_runtime.contract import EXIT_DONE, EXIT_WRONG_INPUT
 from distill_runtime.foundation.errors import WrongInput
-from distill_runtime.process.child_process import end_with_parent
 from distill_runtime.serving.application import ChatApplication, make_runner
 from distill_runtime.serving.batching import Batcher
+from distill_runtime.serving.limits import LARGEST_BATCH
 from distill_runtime.training import cpu_patches, patching
 from distill_runtime.training.versions import check_versions
 
 logger = logging.getLogger(__name__)
+
+_HOST: Final = "127.0.0.1"
 
 
 class ChatTokenizer:
@@ -50,7 +51,6 @@ class ChatTokenizer:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Load the model and serve until the process is ended."""
-    end_with_parent()
     options = _parse(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
@@ -59,32 +59,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
             patching.install(cpu_patches.PATCHES)
         from distill_runtime.serving.network import Network  # noqa: PLC0415 - after the patches
 
-        network = Network(options.model, options.device_target, options.batch_size)
+        network = Network(options.model, options.device_target, min(options.batch_size, LARGEST_BATCH))
     except WrongInput as error:
-        print(f"{error.reason}: {error.message}", file=sys.stderr)  # noqa: T201 - its parent reads the log's end
+        print(f"{error.reason}: {error.message}", file=sys.stderr)  # noqa: T201 - the end of its output is read
         return EXIT_WRONG_INPUT
     tokenizer = ChatTokenizer(options.model)
     batcher = Batcher(network, tokenizer.stop_tokens(options.model))
     batcher.start()
     runner = make_runner(ChatApplication(batcher, tokenizer, options.name, network.max_tokens))
-    asyncio.run(_serve(runner, socket.socket(fileno=options.listen), batcher))
+    asyncio.run(_serve(runner, options.port, batcher))
     return EXIT_DONE
 
 
-async def _serve(runner: web.AppRunner, listen: socket.socket, batcher: Batcher) -> None:
+async def _serve(runner: web.AppRunner, port: int, batcher: Batcher) -> None:
     await runner.setup()
-    await web.SockSite(runner, listen, backlog=1024).start()
+    await web.TCPSite(runner, _HOST, port, backlog=1024).start()
     logger.info("ready")
     await asyncio.wrap_future(batcher.failed)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Serve a model directory on a socket that is listened on already.")
+    parser = argparse.ArgumentParser(description="Serve a model directory to this host.")
     parser.add_argument("--model", type=Path, required=True, help="directory of config.json, weights and tokenizer")
     parser.add_argument("--name", required=True, help="name to serve it under")
     parser.add_argument("--device-target", choices=["CPU", "Ascend"], required=True)
-    parser.add_argument("--batch-size", type=int, required=True, help="rows that are computed at once")
-    parser.add_argument("--listen", type=int, required=True, help="descriptor of the socket")
+    parser.add_argument("--batch-size", type=int, required=True, help=f"rows computed at once; {LARGEST_BATCH} at most")
+    parser.add_argument("--port", type=int, required=True, help=f"port of {_HOST} to listen on")
     return parser.parse_args(arguments)
 
 

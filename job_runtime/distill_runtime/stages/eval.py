@@ -1,4 +1,4 @@
-"""Eval: serve the student or go to where it is served, ask it the benchmark's problems, score its answers.
+"""Eval: go to where the student is served, ask it the benchmark's problems, score its answers.
 
     answers.jsonl   a line a sample, as the student gave it (see `client.journal`); what a restarted stage goes on from
     results.jsonl   a line a problem: its samples' final answers and verdicts
@@ -26,8 +26,8 @@ from distill_runtime.contract import (
     Protocol,
     Result,
 )
-from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
-from distill_runtime.evaluation.asking import ask_endpoint, ask_own_server, client_settings, sample_requests
+from distill_runtime.contract.stages import OWN_SERVER, EndpointTarget, WeightsTarget
+from distill_runtime.evaluation.asking import ask_endpoint, ask_server_beside, client_settings, sample_requests
 from distill_runtime.evaluation.fingerprint import fingerprint_of
 from distill_runtime.evaluation.grouping import read_columns
 from distill_runtime.evaluation.score import RESULTS_NAME, ProblemResult, Sample, count_samples
@@ -42,15 +42,15 @@ from distill_runtime.foundation.reasoning import text_after_reasoning
 from distill_runtime.process import event_loop
 from distill_runtime.process.child_process import make_logs_directory
 from distill_runtime.process.stage import StageContext
-from distill_runtime.serving.limits import check_servable
-from distill_runtime.serving.process import serve
+from distill_runtime.serving.beside import Server, fingerprint_server
+from distill_runtime.serving.limits import LARGEST_BATCH, check_servable
 from distill_runtime.sources.fingerprint import fingerprint_source
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.prompts import Prompt, open_prompts
 from distill_runtime.storage.artifact import ArtifactWriter, open_artifact
 from distill_runtime.storage.fingerprints import fingerprint_artifact
 from distill_runtime.storage.inputs import refuse_changes
-from distill_runtime.training.architecture import read_architecture
+from distill_runtime.training.architecture import read_architecture, read_positions
 from distill_runtime.training.inputs import fingerprint_model
 from distill_runtime.training.tensors import read_directory
 from distill_runtime.training.weight_names import check_shapes
@@ -58,9 +58,6 @@ from distill_runtime.verification import Question, Verifier, open_verifier, veri
 
 ANSWERS_NAME: Final = "answers.jsonl"
 
-_SERVED_NAME: Final = "student"
-_LARGEST_BATCH: Final = 64
-"""Rows that the server computes at once: on a CPU, more make a step longer without making a token cheaper."""
 _PACKAGES: Final = ("math-verify",)
 _SERVING_PACKAGES: Final = ("mindspore", "mindformers")
 
@@ -76,10 +73,12 @@ def fingerprints(contract: EvalContract, context: StageContext) -> tuple[InputFi
     selection = Selection(benchmark.subset, benchmark.split)
     problems = fingerprint_source("benchmark", benchmark.uri, context.volume, selection)
     if isinstance(target, EndpointTarget):
-        settings = client_settings(contract.protocol, context, target.url, target.model)
+        settings = client_settings(contract.protocol, context, target)
         context.reporter.update(message="asking the endpoint which model it serves")
-        return problems, event_loop.run(fingerprint_endpoint(settings))
-    return problems, _fingerprint_weights(target, context)
+        served = event_loop.run(fingerprint_endpoint(settings))
+        weights = (fingerprint_artifact("model", target.weights),) if target.weights is not None else ()
+        return problems, served, *weights
+    return problems, _fingerprint_weights(target, context), *fingerprint_server(target.server)
 
 
 def _fingerprint_weights(target: WeightsTarget, context: StageContext) -> InputFingerprint:
@@ -99,7 +98,7 @@ def check(contract: EvalContract, context: StageContext) -> None:
     open_verifier(contract.protocol)
     read_columns(contract.benchmark, problems.prompts, context.volume)
     if isinstance(contract.target, EndpointTarget):
-        settings = client_settings(contract.protocol, context, contract.target.url, contract.target.model)
+        settings = client_settings(contract.protocol, context, contract.target)
 
         async def check_endpoint() -> None:
             async with Client(settings) as client:
@@ -107,8 +106,7 @@ def check(contract: EvalContract, context: StageContext) -> None:
 
         event_loop.run(check_endpoint())
     else:
-        samples = len(problems.prompts) * contract.protocol.samples_per_problem
-        _open_weights(contract.target, contract.protocol, _batch_size(contract.protocol, samples), context)
+        _check_weights(contract.target, contract, context)
         refuse_changes(context.volume, contract, fingerprints(contract, context))
 
 
@@ -127,8 +125,7 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     answers = writer.directory / ANSWERS_NAME
     total = len(problems.prompts) * contract.protocol.samples_per_problem
     with Journal(answers) as journal:
-        model = contract.target.model if isinstance(contract.target, EndpointTarget) else _SERVED_NAME
-        requests = sample_requests(contract.protocol, model, problems.prompts)
+        requests = sample_requests(contract.protocol, contract.target.model, problems.prompts)
         missing = [request for request in requests if request.key not in journal]
         context.reporter.update(done=journal.tally.outcomes, total=total, unit="samples")
         if missing:
@@ -161,13 +158,15 @@ def run(contract: EvalContract, context: StageContext) -> Result:
 
 def _inputs(contract: EvalContract) -> list[ArtifactReference]:
     """Name the artifacts that are read."""
-    target = contract.target
-    return [target.weights] if isinstance(target, WeightsTarget) and target.weights else []
+    weights = contract.target.weights
+    return [weights] if weights is not None else []
 
 
 def _packages(contract: EvalContract) -> tuple[str, ...]:
     """Name the packages whose versions have a bearing on the score."""
-    return _PACKAGES + _SERVING_PACKAGES if isinstance(contract.target, WeightsTarget) else _PACKAGES
+    target = contract.target
+    served_here = isinstance(target, WeightsTarget) and target.server.name == OWN_SERVER
+    return _PACKAGES + _SERVING_PACKAGES if served_here else _PACKAGES
 
 
 @dataclass(frozen=True)
@@ -189,44 +188,53 @@ def _read_problems(contract: EvalContract, context: StageContext) -> _Problems:
     )
 
 
-def _batch_size(protocol: Protocol, samples: int) -> int:
-    """Choose how many rows the stage's own server computes at once."""
-    return min(_LARGEST_BATCH, protocol.max_concurrent_requests, samples)
+def _check_weights(target: WeightsTarget, contract: EvalContract, context: StageContext) -> None:
+    """Make sure that the weights are those that were meant and, of our own server, that it can serve them.
 
-
-def _open_weights(target: WeightsTarget, protocol: Protocol, batch_size: int, context: StageContext) -> Path:
-    """Give the directory of the weights, checked.
+    What other servers can serve is theirs to say. How many positions the model has goes into the preflight's result,
+    from where the operator knows it when it plans the server.
 
     Raises:
-        WrongInput: as `open_artifact`, `read_architecture`, `check_servable` and `check_shapes`.
+        WrongInput: ContextTooShort, or as `open_artifact`, `read_positions`, `read_architecture`, `check_servable` and
+            `check_shapes`.
     """
     if target.weights is not None:
         directory, _manifest = open_artifact(context.volume, target.weights)
     else:
         assert target.uri is not None
         directory = context.volume.resolve(target.uri)
+    if target.server.name != OWN_SERVER:
+        positions = read_positions(directory)
+        context.reporter.update(metrics={"positions": positions} if positions is not None else {})
+        if positions is not None and contract.protocol.max_tokens >= positions:
+            raise WrongInput(
+                "ContextTooShort",
+                f"protocol.maxTokens is {contract.protocol.max_tokens}, and the model has {positions} positions for "
+                "prompt and answer together: lower maxTokens by the longest prompt at least",
+            )
+        return
     architecture = read_architecture(directory)
-    check_servable(architecture, protocol, target.device_target, batch_size, available_cpus())
+    batch_size = min(LARGEST_BATCH, contract.requests_at_once)
+    check_servable(architecture, contract.protocol, target.device_target, batch_size, available_cpus())
     shapes = {name: tensor.shape for name, tensor in read_directory(directory).items()}
     check_shapes(shapes, architecture, context.volume.relative(directory))
-    return directory
 
 
 def _ask(contract: EvalContract, context: StageContext, missing: list[Request], journal: Journal) -> None:
-    """Have everything answered by the endpoint, or by a server of the stage's own while that is needed."""
+    """Have everything answered by the endpoint, or by the server beside the stage once that is ready."""
     target = contract.target
+    settings = client_settings(contract.protocol, context, target)
     if isinstance(target, EndpointTarget):
-        settings = client_settings(contract.protocol, context, target.url, target.model)
         event_loop.run(ask_endpoint(settings, missing, journal, context))
         return
-    batch_size = _batch_size(contract.protocol, len(missing))
-    directory = _open_weights(target, contract.protocol, batch_size, context)
+    _check_weights(target, contract, context)
     logs = make_logs_directory(context.volume.resolve(contract.output), f"attempt-{contract.attempt}")
-    context.reporter.update(message="loading the model")
-    with serve(directory, _SERVED_NAME, target.device_target, batch_size, logs) as server:
-        server.wait_until_ready()
-        settings = client_settings(contract.protocol, context, server.url, server.model)
-        event_loop.run(ask_own_server(settings, missing, server.check, journal, context))
+    server = Server(target.server, target.url, logs)
+    try:
+        server.wait_until_ready(lambda message: context.reporter.update(message=message))
+        event_loop.run(ask_server_beside(settings, missing, server.check, journal, context))
+    finally:
+        server.keep_output()
 
 
 def _verify(protocol: Protocol, verifier: Verifier, prompts: list[Prompt], answers: Path) -> list[ProblemResult]:

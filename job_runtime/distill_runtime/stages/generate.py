@@ -16,7 +16,8 @@ stops when too few will be accepted (see `generation.forecast`). What it has sta
 are those whose tokens the endpoint has not counted, so that they are in none of these.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from distill_runtime.client.adoption import adopt, earlier_journals
@@ -37,24 +38,32 @@ from distill_runtime.sources.fingerprint import fingerprint_source
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.prompts import Prompt, Survey, open_prompts
 from distill_runtime.storage.artifact import ArtifactWriter, partial_directory
+from distill_runtime.storage.inputs import refuse_changes
 
 
 def fingerprints(contract: GenerateContract, context: StageContext) -> tuple[InputFingerprint, ...]:
-    """Tell what the prompts are. Which endpoint answers may change; the artifact notes those that did last.
+    """Tell what the prompts are, and a teacher on the volume with what serves it.
+
+    Which endpoint answers may change; the artifact notes those that did last.
 
     Raises:
-        WrongInput, Retryable: as `fingerprint_source`.
+        WrongInput, Retryable: as `fingerprint_source` and `fingerprint_teacher`.
     """
-    prompts = contract.prompts
-    return (fingerprint_source(PROMPTS, prompts.uri, context.volume, Selection(prompts.subset, prompts.split)),)
+    prompts, served = contract.prompts, contract.served
+    asked = fingerprint_source(PROMPTS, prompts.uri, context.volume, Selection(prompts.subset, prompts.split))
+    if served is None:
+        return (asked,)
+    from distill_runtime.serving.teacher import fingerprint_teacher  # noqa: PLC0415 - see there
+
+    return asked, *fingerprint_teacher(served, context)
 
 
 def run(contract: GenerateContract, context: StageContext) -> Result:
     """Ask everything that is not in the journal yet, and finish the shard's artifact.
 
     Raises:
-        WrongInput: as `sources.prompts.open_prompts`, `client.ask.Client` and `open_forecast`; InputChanged,
-            NothingAnswered or AcceptanceRateTooLow.
+        WrongInput: as `sources.prompts.open_prompts`, `client.ask.Client`, `open_forecast` and `served_teacher`;
+            InputChanged, NothingAnswered or AcceptanceRateTooLow.
         Retryable: as `ask_what_is_missing`, or JournalInUse.
     """
     index, shards, teacher = context.index, contract.shards, contract.teacher
@@ -71,6 +80,8 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
 
     journal_path = partial_directory(context.volume.resolve(output)) / GENERATIONS_NAME
     refuse_changed_prompts(contract, context, journal_path, requests())
+    # Rows may be added to what is asked; the teacher stays who it is.
+    refuse_changes(context.volume, contract.model_copy(update={"output": output}), context.fingerprints[1:])
     writer = ArtifactWriter(context.volume, contract.model_copy(update={"output": output}), context.fingerprints)
     answering: Sequence[str] = ()
     with Journal(journal_path) as journal:
@@ -80,7 +91,8 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
             adopt(journal, earlier, requests())
         if journal.tally.outcomes < total:
             missing = (request for request in requests() if request.key not in journal)
-            answering = ask_what_is_missing(contract, context, missing, journal, total)
+            with _served(contract, context) as check_server:
+                answering = ask_what_is_missing(contract, context, missing, journal, total, check_server)
         counts = count(survey, journal.tally)
         if budget_is_spent(contract, journal.tally) and journal.tally.outcomes < total:
             counts["notAsked"] = total - journal.tally.outcomes
@@ -89,8 +101,9 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
     warning = _unasked_box(contract)
     price = price_of_all(contract)
     settings = client_settings(contract, context)
-    # One that hangs would keep a finished shard waiting.
-    endpoints = event_loop.run(fingerprint_endpoints(replace(settings, endpoints=answering or settings.endpoints)))
+    # One that hangs would keep a finished shard waiting. A server beside the stage is among the inputs already.
+    known = () if contract.served is not None else answering or settings.endpoints
+    endpoints = event_loop.run(fingerprint_endpoints(replace(settings, endpoints=known)))
     return Result(
         outcome="Succeeded",
         reason="Generated",
@@ -114,12 +127,33 @@ def check(contract: GenerateContract, context: StageContext) -> None:
     open_prompts(contract.prompts, context.volume).survey(context.index, contract.shards)
     if contract.forecast is not None:
         open_forecast(contract.forecast)
+    if contract.served is not None:
+        from distill_runtime.serving.teacher import check_teacher  # noqa: PLC0415 - see there
+
+        check_teacher(contract.served, context)
+        return
 
     async def check_endpoints() -> None:
         async with Client(client_settings(contract, context)) as client:
             await client.check_endpoints()
 
     event_loop.run(check_endpoints())
+
+
+@contextmanager
+def _served(contract: GenerateContract, context: StageContext) -> Iterator[Callable[[int], str]]:
+    """Have the server beside the stage ready, if there is one, and give what tells that it is given up.
+
+    Raises:
+        WrongInput, Retryable: as `served_teacher`.
+    """
+    if contract.served is None:
+        yield lambda _outcomes: ""
+        return
+    from distill_runtime.serving.teacher import served_teacher  # noqa: PLC0415 - see there
+
+    with served_teacher(contract, contract.served, context) as check_server:
+        yield check_server
 
 
 def prompt_requests(teacher: TeacherParameters, prompt: Prompt) -> Iterator[Request]:

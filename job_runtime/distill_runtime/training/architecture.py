@@ -7,6 +7,7 @@ newer kind. Mixtures of experts and sliding windows are other layers; training t
 be wrong, so they are refused.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -183,14 +184,7 @@ def read_architecture(model_directory: Path) -> Architecture:
         WrongInput: ModelConfigMissing or UnsupportedModel, naming each key that is in the way.
     """
     path = model_directory / CONFIG_NAME
-    try:
-        text = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise WrongInput(
-            "ModelConfigMissing",
-            f"there is no {path}; model.uri must be a directory of HuggingFace files: config.json, the tokenizer's "
-            "files and *.safetensors",
-        ) from error
+    text = _read_config(path)
     try:
         return Architecture.model_validate_json(text)
     except ValidationError as error:
@@ -200,6 +194,43 @@ def read_architecture(model_directory: Path) -> Architecture:
         raise WrongInput(
             "UnsupportedModel",
             f"{path} describes a model that cannot be trained here: {problems}. Supported: {SUPPORTED}",
+        ) from error
+
+
+def read_positions(model_directory: Path) -> int | None:
+    """Read how many positions a model has, of any architecture; None if its config.json does not say.
+
+    With scaled rotary positions, as by YaRN, it does not: how many more there are is the server's to work out.
+
+    Raises:
+        WrongInput: ModelConfigMissing, or UnsupportedModel if it is no JSON object.
+    """
+    path = model_directory / CONFIG_NAME
+    try:
+        config = json.loads(_read_config(path))
+    except ValueError as error:
+        raise WrongInput("UnsupportedModel", f"{path} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise WrongInput("UnsupportedModel", f"{path} is no JSON object")
+    if config.get("rope_scaling") is not None or _is_scaled(config.get("rope_parameters")):
+        return None
+    positions = config.get("max_position_embeddings")
+    return positions if type(positions) is int and positions > 0 else None
+
+
+def _is_scaled(rope_parameters: object) -> bool:
+    """Tell it as transformers 5 writes it, which has this block in every config.json."""
+    return isinstance(rope_parameters, dict) and rope_parameters.get("rope_type", "default") != "default"
+
+
+def _read_config(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise WrongInput(
+            "ModelConfigMissing",
+            f"there is no {path}; model.uri must be a directory of HuggingFace files: config.json, the tokenizer's "
+            "files and *.safetensors",
         ) from error
 
 

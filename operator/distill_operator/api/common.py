@@ -70,6 +70,13 @@ class RunSpec(Model):
     )
 
 
+class SecretKeyReference(Model):
+    """A key of a Secret of the same namespace."""
+
+    name: DnsName = Field(description="Name of the Secret.")
+    key: str = Field(min_length=1, max_length=253, description="Key in its data.")
+
+
 class Accelerator(Model):
     """The devices of a run."""
 
@@ -80,6 +87,18 @@ class Accelerator(Model):
     nodes: int = Field(default=1, ge=1, le=1024, description="Nodes, one Pod on each.")
     devices_per_node: int = Field(
         default=1, ge=1, le=64, description="Devices of each node, one worker process a device."
+    )
+
+
+class Serve(Model):
+    """The server that serves weights for as long as they are asked."""
+
+    server: DnsName = Field(
+        description="Server of the operator's configuration: vllm-ascend, mindie, mindformers, or one of your own "
+        "(values.yaml, servers)."
+    )
+    args: Annotated[tuple[Annotated[str, Field(max_length=4096)], ...], Field(max_length=64)] = Field(
+        default=(), description="Words that are added to its command, such as --gpu-memory-utilization=0.8."
     )
 
 

@@ -1,15 +1,17 @@
 """DistillDataset: prompts, or what was made of them already, in; verified and packed training data out."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
 from distill_operator.api.common import (
+    Accelerator,
     Column,
     Credentials,
-    DnsName,
     Resource,
     RunSpec,
+    SecretKeyReference,
+    Serve,
     Status,
     message_columns,
     ready_columns,
@@ -26,6 +28,9 @@ from distill_runtime.contract import (
     RowSource,
     TeacherParameters,
 )
+from distill_runtime.contract.identity import OPERATIONAL
+from distill_runtime.contract.parameters import Uri
+from distill_runtime.contract.parameters.teacher import Endpoint
 
 
 class Prompts(PromptSource):
@@ -78,11 +83,23 @@ class Source(Model):
     )
 
 
-class SecretKeyReference(Model):
-    """A key of a Secret of the same namespace."""
+class TeacherServe(Serve):
+    """A model on the claim that is the teacher: a server in each shard's Pod serves it, for as long as it is asked."""
 
-    name: DnsName = Field(description="Name of the Secret.")
-    key: str = Field(min_length=1, max_length=253, description="Key in its data.")
+    model_config = ConfigDict(
+        json_schema_extra=with_rules(
+            Rule(
+                "self.accelerator.nodes == 1",
+                "a server serves the teacher in each shard's Pod: set accelerator.nodes to 1",
+                field="accelerator",
+            )
+        )
+    )
+
+    uri: Uri = Field(
+        description="A path on the claim of a directory with config.json, the tokenizer's files and *.safetensors."
+    )
+    accelerator: Accelerator = Field(description="Devices of each shard's server.")
 
 
 class Teacher(TeacherParameters):
@@ -90,6 +107,11 @@ class Teacher(TeacherParameters):
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
+            Rule(
+                "(size(self.endpoints) > 0) != has(self.serve)",
+                "set either teacher.endpoints, of servers that are there, or teacher.serve, for one beside each shard",
+                field="endpoints",
+            ),
             Rule(
                 "self.sampling.generationsPerPrompt == 1 || self.sampling.temperature > 0.0",
                 "several generations at temperature 0 are all the same: raise sampling.temperature "
@@ -105,6 +127,15 @@ class Teacher(TeacherParameters):
         )
     )
 
+    endpoints: Annotated[tuple[Endpoint, ...], OPERATIONAL] = Field(
+        default=(),
+        max_length=64,
+        description="Base URLs of OpenAI-compatible servers, such as http://deepseek-r1.teachers:1025/v1. "
+        "Requests go to <endpoint>/chat/completions, to the least busy endpoint first. None with serve.",
+    )
+    serve: TeacherServe | None = Field(
+        default=None, description="Serve a model on the claim beside each shard, instead of asking endpoints."
+    )
     api_key_secret_ref: SecretKeyReference | None = Field(
         default=None, description="Secret that holds the bearer token of the endpoints."
     )

@@ -11,6 +11,8 @@ from distill_operator.api.common import (
     ObjectReference,
     Resource,
     RunSpec,
+    SecretKeyReference,
+    Serve,
     Status,
     message_columns,
     ready_columns,
@@ -38,6 +40,15 @@ class ModelTarget(Model):
     )
 
 
+class WaitFor(Model):
+    """The object that an endpoint belongs to."""
+
+    finetune_ref: ObjectReference = Field(
+        description="FinetuneRun whose weights the endpoint serves. The run waits until it is Ready, and the score is "
+        "recorded as that of these weights."
+    )
+
+
 class Endpoint(Model):
     """A model that is served elsewhere."""
 
@@ -47,6 +58,12 @@ class Endpoint(Model):
         description="Base URL of an OpenAI-compatible server, such as http://h/v1.",
     )
     model: str = Field(min_length=1, max_length=256, description="Model name to send.")
+    api_key_secret_ref: SecretKeyReference | None = Field(
+        default=None, description="Secret that holds the bearer token of the endpoint."
+    )
+    wait_for: WaitFor | None = Field(
+        default=None, description="What must be Ready before the endpoint is asked; nothing unless given."
+    )
 
 
 class Target(Model):
@@ -199,6 +216,7 @@ class EvalRunSpec(RunSpec):
             *immutable(
                 "EvalRun",
                 "target",
+                "serve",
                 "benchmark",
                 "protocol",
                 "compareWith",
@@ -225,6 +243,11 @@ class EvalRunSpec(RunSpec):
                 "set it for these, and leave it out for target.endpoint",
             ),
             Rule(
+                "!has(self.serve) || !has(self.target.endpoint)",
+                "spec.serve serves the weights of target.finetuneRef or target.model: leave it out for target.endpoint",
+                field="serve",
+            ),
+            Rule(
                 "!has(self.accelerator) || self.accelerator.nodes == 1",
                 "an EvalRun serves the weights in one Pod: set accelerator.nodes to 1",
                 field="accelerator",
@@ -233,6 +256,11 @@ class EvalRunSpec(RunSpec):
     )
 
     target: Target = Field(description="What is evaluated.")
+    serve: Serve | None = Field(
+        default=None,
+        description="Server of the weights, on the devices of accelerator; that of the accelerator's profile unless "
+        "given. Not with target.endpoint.",
+    )
     benchmark: EvalBenchmark = Field(description="The problems it is asked.")
     protocol: EvalProtocol = Field(
         default=EvalProtocol(), description="How it is asked and scored; recorded beside the score."

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 
 from distill_operator.api import DistillDataset, StageStatus
 from distill_operator.observation import Dependencies, ResourceKey
+from distill_operator.plan.serving import Devices, find_devices, longest_sequence
 from distill_operator.plan.stages import (
     UNPLACED,
     Invalid,
     Outline,
     SecretVariable,
+    Sidecar,
     Stage,
     credentials_of,
     owner_of,
@@ -27,7 +29,7 @@ from distill_runtime.contract import (
     RowSource,
     TeacherParameters,
 )
-from distill_runtime.contract.stages import API_KEY_VARIABLE
+from distill_runtime.contract.stages import API_KEY_VARIABLE, ServedTeacher
 
 _REASONS = {"generate": "Generating", "filter": "Filtering", "pack": "Packing"}
 
@@ -64,14 +66,17 @@ def plan_stage(
     if name != "pack" and (refusal := refuse_verifier(entry_point, "filter.entryPoint", settings)) is not None:
         return refusal
     build = {"generate": _generate, "filter": _filter, "pack": _pack}[name]
-    return build(dataset, finished)
+    return build(dataset, finished, settings)
 
 
-def _generate(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage | Invalid:
+def _generate(dataset: DistillDataset, _: Mapping[str, StageStatus], settings: Settings) -> Stage | Invalid:
     spec = dataset.spec
-    contract = _generation(dataset)
+    contract = _generation(dataset, settings)
     if isinstance(contract, Invalid):
         return contract
+    devices = _devices(dataset, settings)
+    if isinstance(devices, Invalid):
+        return devices
     secret = spec.teacher.api_key_secret_ref if spec.teacher else None
     return Stage(
         outline=outline(dataset, "generate"),
@@ -80,17 +85,35 @@ def _generate(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage | 
         contract=contract,
         secret=SecretVariable(API_KEY_VARIABLE, secret.name, secret.key) if secret else None,
         credentials=credentials_of(dataset),
+        profile=devices.profile if devices is not None else None,
+        devices=devices.count if devices is not None else 0,
+        sidecar=_sidecar(contract, devices) if devices is not None else None,
     )
 
 
-def _filter(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage | Invalid:
+def _devices(dataset: DistillDataset, settings: Settings) -> Devices | Invalid | None:
+    """Give what serves the teacher beside each shard, if anything does."""
+    serve = dataset.spec.teacher.serve if dataset.spec.teacher is not None else None
+    return find_devices(settings, serve.accelerator, serve) if serve is not None else None
+
+
+def _sidecar(contract: GenerateContract, devices: Devices) -> Sidecar | None:
+    if contract.served is None:
+        return None
+    teacher = contract.teacher
+    longest = max(teacher.sampling.max_tokens, teacher.sampling.retry_truncated_max_tokens or 0)
+    at_once = max(1, teacher.max_concurrent_requests // contract.shards)
+    return devices.sidecar(contract.served.uri, teacher.model, longest_sequence(longest, None), at_once)
+
+
+def _filter(dataset: DistillDataset, _: Mapping[str, StageStatus], settings: Settings) -> Stage | Invalid:
     spec = dataset.spec
     parameters = _filtering(dataset)
     if spec.source.rows is not None:
         rows = RowSource.model_validate(spec.source.rows.model_dump())
         contract = FilterContract(owner=owner_of(dataset), output=UNPLACED, input=rows, filter=parameters)
     else:
-        generation = _generation(dataset)
+        generation = _generation(dataset, settings)
         if isinstance(generation, Invalid):
             return generation
         contract = FilterContract(
@@ -109,7 +132,7 @@ def _filter(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage | In
     )
 
 
-def _pack(dataset: DistillDataset, finished: Mapping[str, StageStatus]) -> Stage | Invalid:
+def _pack(dataset: DistillDataset, finished: Mapping[str, StageStatus], _: Settings) -> Stage | Invalid:
     spec = dataset.spec
     if spec.source.packed is not None:
         contract = PackContract(owner=owner_of(dataset), output=UNPLACED, input=spec.source.packed)
@@ -133,15 +156,29 @@ def _pack(dataset: DistillDataset, finished: Mapping[str, StageStatus]) -> Stage
     )
 
 
-def _generation(dataset: DistillDataset) -> GenerateContract | Invalid:
+def _generation(dataset: DistillDataset, settings: Settings) -> GenerateContract | Invalid:
     prompts, teacher = dataset.spec.source.prompts, dataset.spec.teacher
     if prompts is None or teacher is None:
         return Invalid("InvalidSpec", "spec.source is incomplete: set source.prompts and teacher, or source.rows.")
+    devices = _devices(dataset, settings)
+    if isinstance(devices, Invalid):
+        return devices
+    asked = teacher.model_dump(include=set(TeacherParameters.model_fields))
+    served = None
+    if devices is not None and teacher.serve is not None:
+        asked["endpoints"] = [devices.url]
+        served = ServedTeacher(
+            uri=teacher.serve.uri,
+            device_target=devices.profile.device_target,
+            devices=devices.count,
+            server=devices.described,
+        )
     contract = GenerateContract(
         owner=owner_of(dataset),
         output=UNPLACED,
         prompts=PromptSource.model_validate(prompts.model_dump()),
-        teacher=TeacherParameters.model_validate(teacher.model_dump(include=set(TeacherParameters.model_fields))),
+        teacher=TeacherParameters.model_validate(asked),
+        served=served,
         shards=teacher.shards,
         filter=_filtering(dataset),
     )

@@ -9,6 +9,8 @@ from distill_operator.plan.stages import Outline
 from distill_runtime.contract import FailureClass
 
 SIGKILL_EXIT, SIGTERM_EXIT = 137, 143
+OOM_KILLED = "OOMKilled"
+"""The kubelet's word for a container that reached its memory limit."""
 NODE_HANGS = "NodeHangs"
 FAULTS_OF_A_NODE = frozenset({"DeviceFault", "DeviceNotReady", NODE_HANGS})
 """Reasons that another node may not have."""
@@ -97,10 +99,16 @@ def pod_failure(pod: PodView) -> Failure:
     """Say why one Pod failed."""
     result = parse_result(pod)
     if result is not None and result.outcome != "Terminated":
+        if result.reason == "ServerFailed" and pod.server_ended == OOM_KILLED:
+            message = (
+                f"The server of Pod {pod.name} was killed at its memory limit: raise the resources of the server, or "
+                "of the accelerator profile, in the chart's values."
+            )
+            return Failure("OutOfMemory", message, failure_class="workload")
         final = result.outcome == "WrongInput"
         failure_class = result.failure_class or ("workload" if final else "unknown")
         return Failure(result.reason, result.message, final, failure_class)
-    if pod.exit_reason == "OOMKilled":
+    if pod.exit_reason == OOM_KILLED:
         message = f"Pod {pod.name} was killed at its memory limit: raise it in the chart's values."
         return Failure("OutOfMemory", message, failure_class="workload")
     if pod.pod_reason:

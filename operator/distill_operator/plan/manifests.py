@@ -13,11 +13,13 @@ from distill_operator.observation import (
     MANAGED_BY_LABEL,
     MANAGER,
     NAME_LABEL,
+    SERVER_CONTAINER,
     STAGE_LABEL,
     UID_LABEL,
     ResourceKey,
 )
-from distill_operator.plan.stages import Outline, Stage, Teamwork, job_name
+from distill_operator.plan.serving import OUTPUT_MOUNT, TERMINATION_PATH, VOLUMES, server_container, server_settings
+from distill_operator.plan.stages import Outline, Sidecar, Stage, Teamwork, job_name
 from distill_operator.settings import PodSettings, Settings, VariableSource
 from distill_runtime.contract import (
     EXIT_WRONG_INPUT,
@@ -35,7 +37,6 @@ from distill_runtime.contract.stages import CONTRACT_PATH, NODE_VARIABLE, RENDEZ
 
 Manifest = dict[str, Any]
 
-TERMINATION_PATH = "/dev/termination-log"
 CONTRACT_ANNOTATION = f"{LABEL_PREFIX}/contract"
 CONTRACT_FILE = {
     "path": CONTRACT_PATH.rsplit("/", 1)[1],
@@ -58,7 +59,7 @@ def attempt_manifests(
     name = job_name(key.name, stage.outline.name, attempt)
     metadata = _metadata(key, uid, stage, name, attempt)
     job = _job(metadata, stage, name, _contract_of_attempt(stage, name, attempt), settings)
-    _apply(job, _pod_settings(stage, settings), stage)
+    _apply(job, stage, settings)
     pod = job["spec"]["template"]["spec"]
     if avoid:
         pod["affinity"] = _rather_elsewhere(avoid)
@@ -185,7 +186,19 @@ def _pod(stage: Stage, name: str, settings: Settings) -> Manifest:
         pod["terminationGracePeriodSeconds"] = stage.contract.grace_seconds
     if _must_meet(stage):
         pod |= {"subdomain": name, "topologySpreadConstraints": [_one_pod_a_node(name, stage.outline.pods)]}
+    if stage.sidecar is not None:
+        pod["initContainers"] = [_server(stage, stage.sidecar, settings)]
+        pod["containers"][0]["volumeMounts"].append(OUTPUT_MOUNT)
+        pod["volumes"] += VOLUMES
     return pod
+
+
+def _server(stage: Stage, beside: Sidecar, settings: Settings) -> Manifest:
+    # What it serves is on the claim: nothing may try a hub and wait for its time-out.
+    variables = OFFLINE | (dict(stage.profile.env) if stage.profile is not None else {}) | beside.server.env
+    environment = [_variable(name, value) for name, value in variables.items()]
+    images = settings.images
+    return server_container(SERVER_CONTAINER, beside, images.runtime, images.pull_policy, environment)
 
 
 def _one_pod_a_node(name: str, pods: int) -> Manifest:
@@ -277,7 +290,7 @@ def _environment(stage: Stage, settings: Settings) -> list[Manifest]:
     variables: dict[str, str | VariableSource] = {
         **({} if _reads_a_source(stage.contract) else OFFLINE),
         **settings.stage(stage.command).env,
-        **(stage.profile.env if stage.profile is not None else {}),
+        **(stage.profile.env if stage.profile is not None and stage.sidecar is None else {}),
     }
     environment = [_variable(name, value) for name, value in variables.items()]
     if stage.outline.teamwork is Teamwork.TOGETHER:  # an attempt is remembered by its nodes
@@ -299,13 +312,13 @@ def _pod_settings(stage: Stage, settings: Settings) -> PodSettings:
     return stage.profile if stage.profile is not None else settings.stage(stage.command)
 
 
-def _apply(job: Manifest, configured: PodSettings, stage: Stage) -> None:
+def _apply(job: Manifest, stage: Stage, settings: Settings) -> None:
     """Add to a Job that is being built all that is configured for it and its Pods, but the environment."""
+    configured = _pod_settings(stage, settings)
     job["metadata"] = _labelled(job["metadata"], configured.job_labels, configured.job_annotations)
     template = job["spec"]["template"]
     template["metadata"] = _labelled(template["metadata"], configured.pod_labels, configured.pod_annotations)
     pod = template["spec"]
-    container = pod["containers"][0]
     optional = {
         "nodeSelector": configured.node_selector,
         "tolerations": list(configured.tolerations),
@@ -316,16 +329,28 @@ def _apply(job: Manifest, configured: PodSettings, stage: Stage) -> None:
     if configured.host_network:
         # With the node's own resolver Pods of the same attempt would not find each other.
         pod |= {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
-    container["image"] = configured.image or container["image"]
-    container["resources"] = _resources(configured, stage)
     pod["securityContext"] = _merged(pod["securityContext"], configured.pod_security_context)
+    (container,) = pod["containers"]
+    devices = _devices(stage)
+    if stage.sidecar is None:
+        _equip(pod, container, configured, devices)
+        return
+    _equip(pod, pod["initContainers"][0], server_settings(configured, stage.sidecar.server), devices)
+    _equip(pod, container, settings.stage(stage.command), {})
+
+
+def _equip(pod: Manifest, container: Manifest, configured: PodSettings, devices: dict[str, str]) -> None:
+    """Add to a container, and to its Pod's volumes, what is configured for it."""
+    container["image"] = configured.image or container["image"]
+    container["resources"] = _resources(configured, devices)
     container["securityContext"] = _security_context(container["securityContext"], configured)
-    pod["volumes"] += list(configured.volumes)
+    pod["volumes"] += [volume for volume in configured.volumes if volume not in pod["volumes"]]
     container["volumeMounts"] += list(configured.volume_mounts)
     if configured.shared_memory:
+        name = "shared-memory" if container["name"] == CONTAINER else f"{container['name']}-shared-memory"
         shared_memory = {"medium": "Memory", "sizeLimit": configured.shared_memory}
-        pod["volumes"].append({"name": "shared-memory", "emptyDir": shared_memory})
-        container["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108
+        pod["volumes"].append({"name": name, "emptyDir": shared_memory})
+        container["volumeMounts"].append({"name": name, "mountPath": "/dev/shm"})  # noqa: S108
 
 
 def _labelled(metadata: Manifest, labels: dict[str, str], annotations: dict[str, str]) -> Manifest:
@@ -335,11 +360,15 @@ def _labelled(metadata: Manifest, labels: dict[str, str], annotations: dict[str,
     return {**found, "annotations": annotated} if annotated else found
 
 
-def _resources(configured: PodSettings, stage: Stage) -> Manifest:
-    requests, limits = dict(configured.resources.requests), dict(configured.resources.limits)
-    if stage.profile is not None and stage.profile.resource and stage.devices:
-        requests[stage.profile.resource] = limits[stage.profile.resource] = str(stage.devices)
-    return {name: value for name, value in (("requests", requests), ("limits", limits)) if value}
+def _devices(stage: Stage) -> dict[str, str]:
+    if stage.profile is None or not stage.profile.resource or not stage.devices:
+        return {}
+    return {stage.profile.resource: str(stage.devices)}
+
+
+def _resources(configured: PodSettings, devices: dict[str, str]) -> Manifest:
+    both = (("requests", configured.resources.requests), ("limits", configured.resources.limits))
+    return {name: {**values, **devices} for name, values in both if values or devices}
 
 
 def _security_context(default: Manifest, configured: PodSettings) -> Manifest:

@@ -20,6 +20,9 @@ NOT_STARTING = {
 }
 NO_IMAGE = {"ErrImagePull", "ImagePullBackOff"}
 """The kubelet alternates between the two, every few seconds and with other words: to a person they are one state."""
+SERVER_NOT_STARTING = "CrashLoopBackOff"
+"""What the kubelet says between two starts of a server that ended; once the stage's container runs, that says more."""
+SERVER_FAILED = "ServerFailed"
 APPLY_FAILED = "ApplyFailed"
 RETRYING = "Retrying"
 STUCK_TERMINATING = "PodStuckTerminating"
@@ -28,7 +31,7 @@ NOT_TAKEN_UP = "JobNotTakenUp"
 HINDRANCES = (
     NOT_STARTING
     | NO_IMAGE
-    | {"Unschedulable", "NoPods", NOT_TAKEN_UP, NOT_SET_UP, RETRYING, STUCK_TERMINATING, APPLY_FAILED}
+    | {"Unschedulable", "NoPods", NOT_TAKEN_UP, NOT_SET_UP, RETRYING, SERVER_FAILED, STUCK_TERMINATING, APPLY_FAILED}
 )
 """Reasons of an object that should make progress and does not."""
 
@@ -80,6 +83,9 @@ def _not_starting(planned: Stage | Blocked, pods: Sequence[PodView]) -> Obstacle
                 "ImagePullBackOff",
                 f"Pod {pod.name} cannot pull its image; `kubectl describe pod {pod.name}` has the registry's words.",
             )
+        if pod.waiting_reason == SERVER_NOT_STARTING:
+            said = pod.server_message.strip() or pod.server_ended or pod.waiting_message
+            return Obstacle(SERVER_FAILED, f"The server of Pod {pod.name} cannot be started: {said}")
         if pod.waiting_reason in NOT_STARTING:
             remedy = ". Create it, and the Pod starts." if pod.waiting_reason == CONFIGURATION_MISSING else ""
             return Obstacle(pod.waiting_reason, f"Pod {pod.name} cannot start: {pod.waiting_message}{remedy}")

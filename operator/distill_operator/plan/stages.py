@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from distill_operator.api import Accelerator, AnyResource, ObjectReference, RunSpec
 from distill_operator.observation import ResourceKey
-from distill_operator.settings import Profile, Settings
+from distill_operator.settings import Profile, Server, Settings
 from distill_runtime.contract import ArtifactReference, Contract, Owner, StageName, identity
 from distill_runtime.contract.stages import StageContract
 
@@ -37,6 +37,14 @@ class SecretVariable:
     key: str
 
 
+@dataclass(frozen=True)
+class Sidecar:
+    """A server that runs beside a stage, with its whole command."""
+
+    server: Server
+    command: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outline:
     """What a stage is by its object alone, whatever this operator is configured with: enough to follow its Jobs.
@@ -62,7 +70,8 @@ class Stage:
     """One step of a pipeline, run as one Indexed Job an attempt.
 
     `run` is what every kind says of its Jobs. `input` is another object's artifact that it reads. `credentials` is the
-    Secret with the variables that reading sources takes.
+    Secret with the variables that reading sources takes. With a `sidecar` it is that which has the devices, and
+    what else the profile says of a container.
     """
 
     outline: Outline
@@ -75,6 +84,7 @@ class Stage:
     check_only: bool = False
     secret: SecretVariable | None = None
     credentials: str | None = None
+    sidecar: Sidecar | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from distill_operator.api import KINDS, StageStatus
 from distill_operator.plan.kinds import KIND_PLANS
 from distill_operator.plan.stages import Stage
 from distill_operator.settings import Settings
-from distill_runtime.contract import ArtifactReference, Contract, GenerateContract
+from distill_runtime.contract import ArtifactReference, Contract, EvalContract, GenerateContract
 
 CHART_VALUES = Path(__file__).parents[3] / "helm" / "npu-distill" / "values.yaml"
 ENDPOINT = "http://127.0.0.1:8000/v1"
@@ -27,6 +27,7 @@ def settings() -> Settings:
             "images": {"runtime": "runtime"},
             "stagePodSecurityContext": values["stagePodSecurityContext"],
             "stages": values["stages"],
+            "servers": values["servers"],
             "profiles": values["profiles"],
         }
     )
@@ -61,6 +62,8 @@ def comparable(contract: Contract) -> dict[str, Any]:
     if isinstance(contract, GenerateContract):
         contract = contract.model_copy(update={"teacher": contract.teacher.model_copy(update={"endpoints": ()})})
     values = contract.model_dump(exclude={"owner", "run", "output", "shards", "grace_seconds"})
+    if isinstance(contract, EvalContract):
+        del values["target"]["url"], values["target"]["server"]["output"]
     if isinstance(values.get("input"), str):
         del values["input"]
     return values
@@ -91,6 +94,6 @@ def test_train(settings: Settings) -> None:
 
 
 def test_eval(settings: Settings) -> None:
-    contract = by_hand.eval_contract(by_hand.read_spec("eval.yaml"), ARTIFACT)
+    contract = by_hand.eval_contract(by_hand.read_spec("eval.yaml"), ARTIFACT, ENDPOINT)
     finetune = ready("FinetuneRun", by_hand.read_spec("finetune.yaml"))
     assert comparable(contract) == comparable(planned("EvalRun", "eval.yaml", "eval", finetune, settings))

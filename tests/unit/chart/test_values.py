@@ -18,7 +18,7 @@ import yaml
 from distill_operator.api import EvalRunStatus, FinetuneRunStatus, StageState, StageStatus
 from distill_operator.metrics import Metrics
 from distill_operator.observation import ResourceKey
-from distill_operator.settings import QUANTITY, PodSettings, Profile, Settings, Verifiers
+from distill_operator.settings import QUANTITY, PodSettings, Profile, Server, Settings, Verifiers
 from distill_runtime.contract import Model
 from distill_runtime.contract.parameters import EntryPoint
 
@@ -122,6 +122,7 @@ def settings() -> Settings:
             "jobs": VALUES["jobs"],
             "stages": VALUES["stages"],
             "verifiers": VALUES["verifiers"],
+            "servers": VALUES["servers"],
             "profiles": VALUES["profiles"],
         }
     )
@@ -135,6 +136,16 @@ def test_schema_knows_every_value_and_no_other() -> None:
 def test_profiles_have_the_fields_of_the_operator_s_settings() -> None:
     profile = SCHEMA["properties"]["profiles"]["additionalProperties"]
     assert set(profile["properties"]) == json_names(Profile)
+
+
+def test_servers_have_the_fields_of_the_operator_s_settings() -> None:
+    server = SCHEMA["properties"]["servers"]["additionalProperties"]
+    assert set(server["properties"]) == json_names(Server)
+
+
+def test_profiles_name_servers_that_there_are(settings: Settings) -> None:
+    assert set(settings.servers) == {"mindformers", "vllm-ascend", "mindie"}
+    assert {profile.server for profile in settings.profiles.values()} <= set(settings.servers)
 
 
 def test_stages_have_the_fields_of_the_operator_s_settings() -> None:

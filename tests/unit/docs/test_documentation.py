@@ -13,7 +13,7 @@ import yaml
 from distill_operator.api import KINDS
 from distill_operator.metrics import Metrics
 from distill_operator.plan.obstacles import HINDRANCES
-from distill_operator.settings import Profile
+from distill_operator.settings import Profile, Server
 from distill_runtime.contract import Model
 
 ROOT = Path(__file__).parents[3]
@@ -133,6 +133,14 @@ def test_profiles_are_ones_that_the_operator_reads() -> None:
     found = [Profile.model_validate(profile) for profile in profiles()]
     assert any(profile.volumes for profile in found)
     assert any(profile.host_network for profile in found)
+
+
+def test_servers_are_ones_that_the_operator_reads() -> None:
+    blocks = re.findall(
+        r"^```yaml\n(servers:\n.*?)^```", (ROOT / "docs/operating.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    servers = [server for block in blocks for server in yaml.safe_load(block)["servers"].values()]
+    assert [Server.model_validate(server).image for server in servers] == ["registry.example.com/transformers:4.57"]
 
 
 def test_the_supported_versions_are_the_locked_ones() -> None:

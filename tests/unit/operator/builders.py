@@ -48,6 +48,10 @@ SETTINGS = Settings.model_validate(
         "images": {"runtime": "registry.example/runtime:1", "pullPolicy": "IfNotPresent"},
         "stagePodSecurityContext": CHART_VALUES["stagePodSecurityContext"],
         "stages": {"generate": {"resources": {"requests": {"cpu": "250m"}, "limits": {"memory": "1Gi"}}}},
+        "servers": {
+            "mindformers": CHART_VALUES["servers"]["mindformers"],
+            "other": {"image": "registry.example/other:1", "command": ["serve", "{model}", "--length={maxLength}"]},
+        },
         "profiles": {
             "cpu": {"deviceTarget": "CPU", "resources": {"requests": {"cpu": 2, "memory": "3Gi"}}},
             "ascend-910b": {"deviceTarget": "Ascend", "resource": "huawei.com/Ascend910", "devicesPerNode": 8},

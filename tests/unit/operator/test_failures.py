@@ -66,6 +66,14 @@ def test_a_secret_that_is_missing_is_named_with_what_to_do() -> None:
     )
 
 
+def test_a_server_that_cannot_be_started_is_quoted() -> None:
+    waits = pod(JOB, waiting_reason="CrashLoopBackOff", server_ended="StartError", server_message="exec: sh: not found")
+    found = obstacle(stage(), JOB, [waits], later(1))
+    assert found is not None
+    assert found.reason == "ServerFailed"
+    assert found.message == "The server of Pod student-train-a1-0-x cannot be started: exec: sh: not found"
+
+
 @pytest.mark.parametrize(
     "waits", [pod(JOB), pod(JOB, waiting_reason="ContainerCreating"), failed_pod(JOB, unschedulable="0/2")]
 )
@@ -124,6 +132,19 @@ class TestFailure:
                 ),
             ),
             (
+                failed_pod(
+                    JOB,
+                    server_ended="OOMKilled",
+                    said=Result(outcome="Failed", reason="ServerFailed", message="ended by signal 9"),
+                ),
+                Failure(
+                    "OutOfMemory",
+                    "The server of Pod student-train-a1-0-x was killed at its memory limit: raise the resources of the "
+                    "server, or of the accelerator profile, in the chart's values.",
+                    failure_class="workload",
+                ),
+            ),
+            (
                 failed_pod(JOB, pod_reason="Evicted", pod_message="The node was low on memory."),
                 Failure("Evicted", "Pod student-train-a1-0-x: The node was low on memory.", False, "infrastructure"),
             ),
@@ -141,7 +162,17 @@ class TestFailure:
             ),
             (failed_pod(JOB), Failure("StageFailed", "Pod student-train-a1-0-x ended with exit code 1")),
         ],
-        ids=["wrong-input", "said", "memory", "evicted", "killed", "terminated", "log", "silent"],
+        ids=[
+            "wrong-input",
+            "said",
+            "memory",
+            "memory-of-the-server",
+            "evicted",
+            "killed",
+            "terminated",
+            "log",
+            "silent",
+        ],
     )
     def test_of_one_pod(self, ended: PodView, expected: Failure) -> None:
         assert failure(JOB, [ended]) == expected

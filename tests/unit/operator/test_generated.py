@@ -46,7 +46,7 @@ class TestReferencePage:
     @pytest.mark.parametrize(
         "row",
         [
-            "| `spec.teacher.endpoints` | list of string | required |",
+            "| `spec.teacher.model` | string | required |",
             "| `spec.teacher.sampling.topP` | number 0–1 | `0.95` |",
             "| `spec.filter.keep` | `all`, `first`, `shortest`, `longest` | `all` |",
             "| `spec.suspend` | boolean | `false` |",

@@ -12,8 +12,8 @@ from distill_operator.plan.kinds import KIND_PLANS
 from distill_operator.plan.manifests import CONTRACT_ANNOTATION, attempt_manifests
 from distill_operator.plan.stages import Stage, job_name
 from distill_operator.settings import Settings
-from distill_runtime.contract import Contract, parse_contract
-from distill_runtime.contract.stages import CONTRACT_OF
+from distill_runtime.contract import Contract, EvalContract, identity, parse_contract
+from distill_runtime.contract.stages import CONTRACT_OF, WeightsTarget
 
 Manifest = dict[str, Any]
 Golden = Callable[[str, list[Manifest]], None]
@@ -53,13 +53,14 @@ FULL_SETTINGS = Settings.model_validate(
         "images": {"runtime": "registry.example/runtime:1", "pullPolicy": "Always", "pullSecrets": ["registry"]},
         "stagePodSecurityContext": SETTINGS.stage_pod_security_context,
         "stages": {"msrun": {"resources": {"requests": {"cpu": "250m"}}, "env": {"HTTPS_PROXY": "http://proxy"}}},
+        "servers": CHART_VALUES["servers"],
         "profiles": {"ascend-910b": EVERYTHING},
     }
 )
 SHIPPED = Settings.model_validate(
     {
         "images": {"runtime": "registry.example/runtime:1"},
-        **{name: CHART_VALUES[name] for name in ("stagePodSecurityContext", "stages", "profiles")},
+        **{name: CHART_VALUES[name] for name in ("stagePodSecurityContext", "stages", "servers", "profiles")},
     }
 )
 """What the chart ships."""
@@ -113,6 +114,22 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
         {"teacher": {**TEACHER, "shards": 4}, "priorityClassName": "batch"},
         SETTINGS,
     ),
+    "generate-by-its-own-teacher": (
+        "DistillDataset",
+        "generate",
+        {
+            "teacher": {
+                "serve": {
+                    "server": "vllm-ascend",
+                    "uri": "models/qwq-32b",
+                    "accelerator": {"profile": "ascend-910b", "devicesPerNode": 8},
+                },
+                "model": "qwq-32b",
+                "shards": 2,
+            }
+        },
+        SHIPPED,
+    ),
     "filter": ("DistillDataset", "filter", CREDENTIALS, SETTINGS),
     "pack": ("DistillDataset", "pack", CREDENTIALS, SETTINGS),
     "register": ("DistillDataset", "pack", {**PACKED, **CREDENTIALS}, SETTINGS),
@@ -129,12 +146,48 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
         SHIPPED,
     ),
     "eval-on-ascend-910b": ("EvalRun", "eval", {"accelerator": {"profile": "ascend-910b"}}, SHIPPED),
+    "eval-by-vllm-ascend": (
+        "EvalRun",
+        "eval",
+        {
+            "accelerator": {"profile": "ascend-910b", "devicesPerNode": 4},
+            "serve": {"server": "vllm-ascend", "args": ["--gpu-memory-utilization=0.8"]},
+        },
+        SHIPPED,
+    ),
+    "eval-by-mindie": (
+        "EvalRun",
+        "eval",
+        {"accelerator": {"profile": "ascend-910b", "devicesPerNode": 8}, "serve": {"server": "mindie"}},
+        SHIPPED,
+    ),
+    "eval-on-npus": (
+        "EvalRun",
+        "eval",
+        {"accelerator": {"profile": "ascend-910b", "devicesPerNode": 8}, "serve": {"server": "mindie"}, **CREDENTIALS},
+        FULL_SETTINGS,
+    ),
     "eval-preflight": ("EvalRun", "eval-preflight", {"accelerator": {"profile": "ascend-910b"}}, FULL_SETTINGS),
     "eval-of-weights": ("EvalRun", "eval", None, SETTINGS),
     "compare": ("EvalRun", "compare", {"compareWith": [{"name": "paper", "score": 91.6, "n": 500}]}, SHIPPED),
     "eval-of-an-endpoint": ("EvalRun", "eval", {"target": ENDPOINT, "accelerator": None, **CREDENTIALS}, SETTINGS),
+    "eval-of-an-endpoint-that-belongs-to-a-run": (
+        "EvalRun",
+        "eval",
+        {
+            "target": {
+                "endpoint": {
+                    **ENDPOINT["endpoint"],
+                    "apiKeySecretRef": {"name": "served", "key": "token"},
+                    "waitFor": {"finetuneRef": {"name": "student"}},
+                }
+            },
+            "accelerator": None,
+        },
+        SETTINGS,
+    ),
 }
-RESTRICTED = sorted(CASES.keys() - {"train-on-npus"})
+RESTRICTED = sorted(CASES.keys() - {"train-on-npus", "eval-on-npus"})
 
 
 def case(name: str) -> list[Manifest]:
@@ -321,7 +374,63 @@ def test_pods_hold_no_kubernetes_credentials(name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_root_file_system_is_read_only(name: str) -> None:
-    assert pod_of(name)["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+    pod = pod_of(name)
+    for container in pod["containers"] + pod.get("initContainers", []):
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("eval") and "endpoint" not in name])
+def test_devices_are_the_server_s_alone_and_credentials_the_stage_s(name: str) -> None:
+    pod = pod_of(name)
+    (container,) = pod["containers"]
+    assert "huawei.com/Ascend910" not in container["resources"].get("limits", {})
+    for server in pod.get("initContainers", []):
+        assert "envFrom" not in server
+        assert [mount for mount in server["volumeMounts"] if mount["name"] == "volume"] == [
+            {"name": "volume", "mountPath": "/data", "readOnly": True}
+        ]
+
+
+def test_a_server_is_told_by_name_words_image_and_command_and_ours_by_nothing() -> None:
+    def target(settings: Settings, **spec: Any) -> WeightsTarget:
+        contract = planned("EvalRun", "eval", spec, settings).contract
+        assert isinstance(contract, EvalContract)
+        assert isinstance(contract.target, WeightsTarget)
+        return contract.target
+
+    def with_other(**changes: Any) -> Settings:
+        other = SETTINGS.servers["other"].model_copy(update=changes)
+        return SETTINGS.model_copy(update={"servers": {**SETTINGS.servers, "other": other}})
+
+    ours = target(SETTINGS)
+    assert (identity(ours).get("server"), ours.server.definition) == (None, "")
+    other = {"serve": {"server": "other", "args": ["--more"]}}
+    assert identity(target(SETTINGS, **other))["server"] == {"name": "other", "args": ["--more"]}
+    changes: list[dict[str, Any]] = [
+        {},
+        {"image": "other:2"},
+        {"image": ""},
+        {"command": ("run",)},
+        {"env": {"A": "1"}},
+    ]
+    assert len({target(with_other(**change), **other).server.definition for change in changes}) == len(changes)
+
+
+@pytest.mark.parametrize(("positions", "length"), [(None, "36864"), (32768.0, "32768"), (131072.0, "36864")])
+def test_a_server_s_longest_sequence_is_what_is_asked_and_what_the_model_has(
+    positions: float | None, length: str
+) -> None:
+    found = {"positions": positions} if positions is not None else {}
+    stage = KIND_PLANS["EvalRun"].plan_stage(
+        resource("EvalRun", {"serve": {"server": "other", "args": ["--more={x}"]}}),
+        "eval",
+        {"eval-preflight": succeeded_stage("eval-preflight", metrics=found)},
+        known("EvalRun"),
+        SETTINGS,
+    )
+    assert isinstance(stage, Stage)
+    assert stage.sidecar is not None
+    assert stage.sidecar.command == ("serve", "/data/npu-distill/FinetuneRun", f"--length={length}", "--more={x}")
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -103,6 +103,33 @@ def test_a_pod_that_waits() -> None:
     assert (seen.waiting_reason, seen.waiting_message) == ("ImagePullBackOff", "Back-off")
 
 
+BACK_OFF = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 20s"}}
+INITIALIZING = {"waiting": {"reason": "PodInitializing"}}
+KILLED = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
+CRASHED = {"terminated": {"reason": "Error", "exitCode": 1, "message": "no such option"}}
+
+
+@pytest.mark.parametrize(
+    ("stage", "server", "seen"),
+    [
+        (INITIALIZING, {"state": {"waiting": {"reason": "ErrImagePull"}}}, ("ErrImagePull", "", "")),
+        (INITIALIZING, {"state": BACK_OFF, "lastState": CRASHED}, ("CrashLoopBackOff", "Error", "no such option")),
+        (INITIALIZING, {"state": {"running": {}}}, ("PodInitializing", "", "")),
+        ({"running": {}}, {"state": BACK_OFF, "lastState": KILLED}, ("", "OOMKilled", "")),
+        ({"running": {}}, {"state": {"running": {}}, "lastState": KILLED}, ("", "OOMKilled", "")),
+        ({"running": {}}, {"state": CRASHED}, ("", "Error", "no such option")),
+    ],
+    ids=["image", "not-started", "started", "killed", "started-again", "ended"],
+)
+def test_a_pod_with_a_server_beside_its_stage(
+    stage: dict[str, Any], server: dict[str, Any], seen: tuple[str, str, str]
+) -> None:
+    """What the stage's container waits for is the server's to say; once it runs, it says so itself."""
+    statuses = [{"name": "istio-init", "state": KILLED}, {"name": "server", **server}]
+    view = pod(containerStatuses=[{"name": "stage", "state": stage}], initContainerStatuses=statuses)
+    assert (view.waiting_reason, view.server_ended, view.server_message) == seen
+
+
 def test_a_pod_that_is_being_deleted() -> None:
     seen = view_pod({"metadata": {**METADATA, "deletionTimestamp": AT}, "spec": {"nodeName": "node-7"}})
     assert (seen.deleting, seen.deletion_timestamp, seen.node) == (True, TIME, "node-7")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_operator.settings import PodSettings, Settings, SettingsError, load_settings, whole
+from distill_operator.settings import PLACEHOLDERS, PodSettings, Settings, SettingsError, load_settings, whole
 
 SMALLEST = """
 images: {runtime: "runtime:1"}
@@ -58,6 +58,11 @@ def test_quantities_may_be_numbers_in_yaml(tmp_path: Path) -> None:
             SMALLEST.replace('"runtime:1"', '"runtime:1", pullPolicy: Sometimes'),
             "images.pullPolicy: String should match",
         ),
+        (
+            SMALLEST + "servers: {mine: {command: [serve, '--model={modle}']}}",
+            "servers.mine.command: Value error, {modle} is no placeholder; there are model, name, port",
+        ),
+        (SMALLEST + "servers: {mine: {command: []}}", "servers.mine.command: Tuple should have at least 1 item"),
         (SMALLEST + "verifiers: {python: [timeit]}", "verifiers.python.0: String should match"),
         (
             SMALLEST + "stages: {pack: {resources: {requests: [cpu]}}}",
@@ -126,3 +131,10 @@ def test_a_quantity_has_the_value_that_kubernetes_gives_it(quantity: str, value:
 def test_what_is_no_quantity_has_no_value() -> None:
     with pytest.raises(ValueError, match="'64GB' is no quantity of Kubernetes"):
         whole("64GB")
+
+
+def test_a_server_s_command_is_filled_in_where_it_has_placeholders(tmp_path: Path) -> None:
+    words = """["a={model}", "{port}{port}", 'echo "${HOME}" {"a": 1} { x }', "{}"]"""
+    server = load(tmp_path, SMALLEST + f"servers: {{mine: {{command: {words}}}}}").servers["mine"]
+    values = dict.fromkeys(PLACEHOLDERS, "?") | {"model": "/data/{port}", "port": "8"}
+    assert server.command_line(values) == ("a=/data/{port}", "88", 'echo "${HOME}" {"a": 1} { x }', "{}")

@@ -11,8 +11,8 @@ import pytest
 from support.scripted_teacher import MODEL, Reaction, teacher
 from support.student import CONFIG
 
-from distill_runtime.contract import Benchmark, EvalContract, Protocol, Result
-from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
+from distill_runtime.contract import ArtifactReference, Benchmark, EvalContract, Protocol, Result
+from distill_runtime.contract.stages import EndpointTarget, ServerBeside, WeightsTarget
 from distill_runtime.evaluation.summary import SUMMARY_NAME, Summary
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.process.progress import Reporter
@@ -245,7 +245,7 @@ def test_killed_it_asks_only_what_is_missing(context: StageContext, tmp_path: Pa
 
 
 def test_weights_that_are_not_there_are_found_out_by_the_check(context: StageContext) -> None:
-    target = WeightsTarget(uri="nowhere", device_target="CPU")
+    target = WeightsTarget(uri="nowhere", device_target="CPU", url="http://127.0.0.1:1/v1")
     with pytest.raises(WrongInput) as refused:
         eval_stage.check(contract("http://x").model_copy(update={"target": target}), context)
     assert refused.value.reason == "ModelConfigMissing"
@@ -258,12 +258,67 @@ def test_weights_that_would_take_years_are_refused_before_they_are_loaded(
     positions = {"num_key_value_heads": 4, "vocab_size": 152064, "max_position_embeddings": 131072}
     (tmp_path / "large").mkdir()
     (tmp_path / "large" / "config.json").write_text(json.dumps(CONFIG | large | positions))
-    target = WeightsTarget(uri="large", device_target="Ascend")
+    target = WeightsTarget(uri="large", device_target="Ascend", url="http://127.0.0.1:1/v1")
     asked = contract("http://x", max_tokens=32768).model_copy(update={"target": target})
     for entry in (eval_stage.check, eval_stage.run):
-        with pytest.raises(WrongInput, match=r"set target\.endpoint") as refused:
+        with pytest.raises(WrongInput, match=r"spec\.serve: \{server: vllm-ascend\}") as refused:
             entry(asked, context)
         assert refused.value.reason == "TooLargeToServe"
+
+
+@pytest.mark.parametrize(
+    ("config", "positions"),
+    [
+        ({"max_position_embeddings": 32}, "ContextTooShort"),
+        ({"max_position_embeddings": 4096}, 4096),
+        ({"max_position_embeddings": 32, "rope_scaling": {"type": "yarn", "factor": 4.0}}, None),
+        ({"max_position_embeddings": 32, "rope_parameters": {"rope_type": "yarn"}}, None),
+        ({"max_position_embeddings": 4096, "rope_parameters": {"rope_type": "default"}}, 4096),
+        ({"max_position_embeddings": "many"}, None),
+        ({"max_position_embeddings": True}, None),
+        ({"model_type": "unheard-of"}, None),
+        ([], "UnsupportedModel"),
+    ],
+)
+def test_the_check_tells_how_long_a_server_may_make_sequences(
+    context: StageContext, tmp_path: Path, config: object, positions: int | str | None
+) -> None:
+    """Of models that our own server does not know, too."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    server = ServerBeside(name="other", definition="other:1")
+    target = WeightsTarget(uri="model", device_target="CPU", url="http://127.0.0.1:1/v1", server=server)
+    asked = contract("http://x").model_copy(update={"target": target})
+    if isinstance(positions, str):
+        with pytest.raises(WrongInput) as refused:
+            eval_stage.check(asked, context)
+        assert refused.value.reason == positions
+        return
+    eval_stage.check(asked, context)
+    assert context.reporter.snapshot().metrics.get("positions") == positions
+
+
+def test_another_version_of_a_server_is_another_input(context: StageContext, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"weights")
+
+    def server_of(definition: str) -> list[str]:
+        server = ServerBeside(name="vllm-ascend", definition=definition)
+        target = WeightsTarget(uri="model", device_target="CPU", url="http://127.0.0.1:1/v1", server=server)
+        asked = contract("http://x").model_copy(update={"target": target})
+        return [each.value for each in eval_stage.fingerprints(asked, context) if each.name == "server"]
+
+    assert server_of("vllm-ascend:1, command sha256:a") == ["vllm-ascend:1, command sha256:a"]
+    assert server_of("") == []  # our own, whose versions are in the manifest
+
+
+def test_an_endpoint_s_score_is_that_of_the_weights_it_belongs_to(context: StageContext) -> None:
+    weights = ArtifactReference(uri="npu-distill/a/run/train-1", digest=f"sha256:{'a' * 64}")
+    with teacher(right) as server:
+        asked = contract(server.url)
+        target = asked.target.model_copy(update={"weights": weights})
+        result = run_stage(eval_stage, asked.model_copy(update={"target": target}), context)
+    assert [(each.name, each.value) for each in result.inputs][2:] == [("model", weights.digest)]
 
 
 def test_a_model_that_the_endpoint_does_not_serve_is_found_out_by_the_check(context: StageContext) -> None:
@@ -319,7 +374,7 @@ def test_a_server_that_was_started_again_is_no_other_model(context: StageContext
 
 def test_the_score_of_weights_that_were_replaced_is_not_taken_over(context: StageContext, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    target = WeightsTarget(uri="model", device_target="CPU")
+    target = WeightsTarget(uri="model", device_target="CPU", url="http://127.0.0.1:1/v1")
     asked = contract("http://x").model_copy(update={"target": target})
     (tmp_path / "model" / "model.safetensors").write_bytes(b"first")
     first = eval_stage.fingerprints(asked, context)

@@ -19,6 +19,7 @@ from support.scripted_teacher import MODEL, Reaction, ScriptedTeacher, teacher
 from distill_runtime.cli import UNITS
 from distill_runtime.client.journal import read_records
 from distill_runtime.contract import EXIT_TERMINATED, FilterParameters, GenerateContract, Manifest, Result, shard_output
+from distill_runtime.contract.stages import ServedTeacher, ServerBeside
 from distill_runtime.filtering.generations import Place
 from distill_runtime.filtering.shards import open_shards
 from distill_runtime.foundation.errors import Retryable, WrongInput
@@ -618,3 +619,39 @@ def test_the_result_goes_where_it_is_wanted(volume: Path, process_environment: d
         output, errors = process.communicate(timeout=30)
     assert (process.returncode, output) == (0, ""), errors
     assert Result.model_validate_json(result_path.read_text()).outcome == "Succeeded"
+
+
+def served_by(definition: str, url: str, volume: Path) -> GenerateContract:
+    """A contract whose teacher is a model on the volume, with a server beside the stage."""
+    for name in ("teacher", "beside"):
+        (volume / name).mkdir(exist_ok=True)
+    (volume / "teacher" / "config.json").write_text("{}")
+    output = str(volume / "beside")
+    server = ServerBeside(name="other", definition=definition, health_path="/v1/models", output=output)
+    served = ServedTeacher(uri="teacher", device_target="CPU", server=server)
+    return contract(url).model_copy(update={"served": served})
+
+
+def test_a_teacher_served_beside_the_stage_is_part_of_what_was_asked(volume: Path) -> None:
+    with teacher() as server:
+        asked = served_by("other:1", server.url, volume)
+        (volume / "beside" / "log").write_text("loaded\n")
+        first = run(asked, volume)
+        assert [each.name for each in first.inputs] == ["prompts", "model", "server"]
+        (log,) = volume.glob("generated.logs/*/server.log")
+        assert log.read_text() == "loaded\n"
+        with pytest.raises(WrongInput, match="server other was other:1, and is other:2 now") as refused:
+            run(served_by("other:2", server.url, volume), volume)
+    assert refused.value.reason == "InputChanged"
+
+
+def test_answers_of_two_teachers_are_not_mixed(volume: Path) -> None:
+    asked = served_by("other:1", f"http://127.0.0.1:{unused_port()}/v1", volume)
+    (volume / "beside" / "history").write_text("started\nended 1\n" * 3)
+    with pytest.raises(Retryable) as failed:
+        run(asked, volume)
+    assert failed.value.reason == "ServerFailed"
+    (volume / "teacher" / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(WrongInput, match="model teacher was ") as refused:
+        run(asked, volume)
+    assert refused.value.reason == "InputChanged"

@@ -50,7 +50,7 @@ def test_what_would_outlast_its_requests_is_refused(
         check_servable(QWEN_2_5_7B, Protocol(max_tokens=max_tokens), target, batch_size, cpus=1)
     assert refused.value.reason == "TooLargeToServe"
     assert said in refused.value.message
-    assert "target.endpoint" in refused.value.message
+    assert "spec.serve: {server: vllm-ascend}" in refused.value.message
 
 
 def test_more_time_or_more_processors_are_taken_into_account() -> None:

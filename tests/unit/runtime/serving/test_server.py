@@ -1,20 +1,28 @@
-"""The server's process, with real MindFormers: it answers as the model says, and its end is noticed."""
+"""The server's process, with real MindFormers: it answers as the model says, and ends if it cannot."""
 
 import json
+import os
+import subprocess
+import sys
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from support.ports import unused_port
 from support.qwen2_reference import next_token_logits
 from support.student import CONFIG, write_student, write_weights
 from transformers.models.auto.tokenization_auto import AutoTokenizer
 
-from distill_runtime.foundation.errors import Retryable, WrongInput
+from distill_runtime.contract import EXIT_WRONG_INPUT
+from distill_runtime.contract.stages import ServerBeside
 from distill_runtime.packing.tokens import SampleTokenizer
-from distill_runtime.serving.process import serve
+from distill_runtime.serving.beside import Server
 from distill_runtime.serving.server import ChatTokenizer
 from distill_runtime.training.architecture import read_architecture
 from distill_runtime.training.end_token import EndToken
@@ -26,22 +34,44 @@ pytestmark = pytest.mark.mindspore
 QUESTIONS = ["1 + 1?", "What is 12 + 34?", "Add the ones, then the tens: 12 + 34?"]
 
 
-def ask(url: str, question: str) -> dict[str, object]:
+def start(model: Path, batch_size: int, port: int, output: Path) -> subprocess.Popen[bytes]:
+    """Start the server in a directory that it may write to, as its container has."""
+    arguments = [f"--model={model}", "--name=student", f"--port={port}", "--device-target=CPU"]
+    command = [sys.executable, "-m", "distill_runtime.serving.server", *arguments, f"--batch-size={batch_size}"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "LOCAL_DEFAULT_PATH": str(output)}
+    with (output / "server.log").open("wb") as log:
+        return subprocess.Popen(command, cwd=output, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+
+@contextmanager
+def serve(model: Path, batch_size: int, output: Path) -> Iterator[str]:
+    """Have a model served, and give the base URL once it is ready."""
+    port = unused_port()
+    url = f"http://127.0.0.1:{port}/v1"
+    process = start(model, batch_size, port, output)
+    try:
+        Server(ServerBeside(), url, output).wait_until_ready(lambda _: None)
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ask(url: str, question: str) -> dict[str, Any]:
     body = {"model": "student", "messages": [{"role": "user", "content": question}], "temperature": 0, "max_tokens": 3}
     request = urllib.request.Request(f"{url}/chat/completions", json.dumps(body).encode())
     with urllib.request.urlopen(request) as response:
-        answer: dict[str, object] = json.load(response)
+        answer: dict[str, Any] = json.load(response)
         return answer
 
 
-def test_questions_asked_together_are_answered_as_if_alone_until_it_dies(tmp_path: Path) -> None:
+def test_questions_asked_together_are_answered_as_if_alone(tmp_path: Path) -> None:
     student = write_student(tmp_path / "student")
     weights = write_weights(student)
     tokenizer = AutoTokenizer.from_pretrained(student)
-    with serve(student, "student", "CPU", 4, tmp_path) as server:
-        server.wait_until_ready()
+    with serve(student, 4, tmp_path) as url:
         with ThreadPoolExecutor() as threads:
-            answers = list(threads.map(lambda question: ask(server.url, question), QUESTIONS))
+            answers = list(threads.map(lambda question: ask(url, question), QUESTIONS))
         for question, answer in zip(QUESTIONS, answers, strict=True):
             tokens = tokenizer.apply_chat_template([{"role": "user", "content": question}], add_generation_prompt=True)
             assert answer["usage"]["prompt_tokens"] == len(tokens)
@@ -50,12 +80,6 @@ def test_questions_asked_together_are_answered_as_if_alone_until_it_dies(tmp_pat
                 expected.append(int(next_token_logits(CONFIG, weights, tokens + expected).argmax()))
             content = answer["choices"][0]["message"]["content"]
             assert content == tokenizer.decode(expected, skip_special_tokens=True)
-        server.check()
-        server._child.process.kill()
-        server._child.process.wait()
-        with pytest.raises(Retryable, match="SIGKILL") as died:
-            server.check()
-    assert died.value.reason == "ServerFailed"
 
 
 def test_a_trained_base_model_stops_where_its_samples_end(tmp_path: Path) -> None:
@@ -77,9 +101,8 @@ def test_a_trained_base_model_stops_where_its_samples_end(tmp_path: Path) -> Non
     trained.mkdir()
     export_model([tmp_path / "checkpoint.safetensors"], base, architecture, end_token, None, trained)
 
-    with serve(trained, "student", "CPU", 1, tmp_path) as server:
-        server.wait_until_ready()
-        answer = ask(server.url, "1 + 1?")
+    with serve(trained, 1, tmp_path) as url:
+        answer = ask(url, "1 + 1?")
     (choice,) = answer["choices"]
     assert (choice["finish_reason"], choice["message"]["content"]) == ("stop", "")
 
@@ -88,7 +111,6 @@ def test_a_model_that_cannot_be_served_is_wrong_input(tmp_path: Path) -> None:
     student = write_student(tmp_path / "student")
     write_weights(student)
     (student / "config.json").write_text(json.dumps(CONFIG | {"num_hidden_layers": 3}))
-    with serve(student, "student", "CPU", 4, tmp_path) as server, pytest.raises(WrongInput) as refused:
-        server.wait_until_ready()
-    assert refused.value.reason == "ModelNotServed"
-    assert "model.layers.2" in refused.value.message
+    process = start(student, 4, unused_port(), tmp_path)
+    assert process.wait() == EXIT_WRONG_INPUT
+    assert "model.layers.2" in (tmp_path / "server.log").read_text().splitlines()[-1]

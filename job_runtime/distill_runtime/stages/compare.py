@@ -20,7 +20,8 @@ from distill_runtime.evaluation.comparing import (
     read_evaluation,
 )
 from distill_runtime.evaluation.gate import judge
-from distill_runtime.evaluation.summary import FLIPPED_NAME, SUMMARY_NAME
+from distill_runtime.evaluation.summarising import describe
+from distill_runtime.evaluation.summary import FLIPPED_NAME, SUMMARY_NAME, Summary
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.process.stage import StageContext
 from distill_runtime.storage.artifact import ArtifactWriter, open_artifact
@@ -72,7 +73,7 @@ def run(contract: CompareContract, context: StageContext) -> Result:
     return Result(
         outcome="Succeeded",
         reason="Compared",
-        message=describe(ours.summary.score, judgement),
+        message=_describe(summary, judgement),
         artifact=artifact,
         counts=counts,
         judgement=judgement,
@@ -99,9 +100,8 @@ def _compare(name: str, ours: Evaluation, reference: ArtifactReference, context:
     return compare_evaluations(name, ours, theirs, manifest)
 
 
-def describe(score: float, judgement: Judgement) -> str:
-    """Say in one line what was found."""
-    parts = [f"{score:.1f} %", *(_said(each) for each in judgement.comparisons)]
+def _describe(summary: Summary, judgement: Judgement) -> str:
+    parts = [describe(summary), *(_said(each) for each in judgement.comparisons)]
     if judgement.gate is not None:
         parts.append("the gate holds" if judgement.gate.held else "the gate does not hold")
     return "; ".join(parts)
@@ -115,5 +115,5 @@ def _said(found: Comparison) -> str:
         f"{found.difference_high:+.1f}, p = {found.p_value:g}{', unpaired' if found.method == 'unpaired' else ''})"
     )
     if found.p_value is not None and found.p_value > _SIGNIFICANT:
-        text += f", which shows no difference; {found.problems} problems show {found.smallest_difference:.1f}"
+        text += f", which shows no difference; one of {found.smallest_difference:.1f} points would have shown"
     return text

@@ -31,8 +31,8 @@ from distill_runtime.evaluation.asking import ask_endpoint, ask_own_server, clie
 from distill_runtime.evaluation.fingerprint import fingerprint_of
 from distill_runtime.evaluation.grouping import read_columns
 from distill_runtime.evaluation.score import RESULTS_NAME, ProblemResult, Sample, count_samples
-from distill_runtime.evaluation.summarising import metrics_of, summarise
-from distill_runtime.evaluation.summary import SUMMARY_NAME, Summary
+from distill_runtime.evaluation.summarising import describe, metrics_of, summarise
+from distill_runtime.evaluation.summary import SUMMARY_NAME
 from distill_runtime.evaluation.unfinished import judged_text, opens_in_prompt
 from distill_runtime.foundation.cpus import available_cpus
 from distill_runtime.foundation.errors import WrongInput
@@ -149,7 +149,7 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     return Result(
         outcome="Succeeded",
         reason="Scored",
-        message=_describe(summary),
+        message=describe(summary),
         artifact=artifact,
         counts=counts,
         metrics=metrics,
@@ -287,17 +287,3 @@ def _write_results(results: list[ProblemResult], path: Path) -> None:
                 ],
             }
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-def _describe(summary: Summary) -> str:
-    text = (
-        f"{summary.benchmark}: {summary.score:.1f} % (95 % interval {summary.interval.low:.1f} to "
-        f"{summary.interval.high:.1f}, {summary.problems} problems"
-    )
-    samples = summary.samples_per_problem
-    text += f" x {samples} samples)" if samples > 1 else ")"
-    if truncated := summary.counts["truncated"]:
-        text += f"; {truncated} answers were cut off at maxTokens or at the end of the context"
-    if unanswered := summary.counts["unanswered"]:
-        text += f"; {unanswered} were not answered and count as wrong"
-    return text

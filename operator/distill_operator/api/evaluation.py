@@ -84,7 +84,7 @@ class Baseline(Model):
     eval_ref: ObjectReference | None = Field(
         default=None, description="EvalRun on the same claim; the comparison waits until it is Ready."
     )
-    name: str | None = Field(default=None, min_length=1, max_length=64, description="What to call a published score.")
+    name: str | None = Field(default=None, min_length=1, max_length=40, description="What to call a published score.")
     score: float | None = Field(default=None, ge=0, le=100, description="The published pass@1 in percent.")
     # Not n, which YAML 1.1, as kubectl reads it, takes for false.
     problems: int | None = Field(default=None, ge=1, le=10_000_000, description="Problems that it rests on.")

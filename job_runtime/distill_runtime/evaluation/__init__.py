@@ -1,6 +1,7 @@
 """What the eval stage is made of, besides the client, the verifiers and its own server.
 
 * `asking`: asks the student what is missing.
+* `training_prompt`: what the student's training data had as system prompt.
 * `unfinished`: tells reasoning that was cut off from an answer.
 * `interval`: confidence intervals of a share.
 * `score`: a benchmark's samples, judged and counted.

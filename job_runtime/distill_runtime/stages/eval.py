@@ -33,7 +33,9 @@ from distill_runtime.evaluation.grouping import read_columns
 from distill_runtime.evaluation.score import RESULTS_NAME, ProblemResult, Sample, count_samples
 from distill_runtime.evaluation.summarising import describe, metrics_of, summarise
 from distill_runtime.evaluation.summary import SUMMARY_NAME
+from distill_runtime.evaluation.training_prompt import training_prompt
 from distill_runtime.evaluation.unfinished import judged_text, opens_in_prompt
+from distill_runtime.foundation.boxes import one_sided_box, unasked_box
 from distill_runtime.foundation.cpus import available_cpus
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.foundation.reasoning import text_after_reasoning
@@ -52,14 +54,13 @@ from distill_runtime.training.architecture import read_architecture
 from distill_runtime.training.inputs import fingerprint_model
 from distill_runtime.training.tensors import read_directory
 from distill_runtime.training.weight_names import check_shapes
-from distill_runtime.verification import VERIFIERS, Question, verifier_workers, verify_all
+from distill_runtime.verification import Question, Verifier, open_verifier, verifier_workers, verify_all
 
 ANSWERS_NAME: Final = "answers.jsonl"
 
 _SERVED_NAME: Final = "student"
 _LARGEST_BATCH: Final = 64
 """Rows that the server computes at once: on a CPU, more make a step longer without making a token cheaper."""
-_VERIFY_SECONDS: Final = 30.0
 _PACKAGES: Final = ("math-verify",)
 _SERVING_PACKAGES: Final = ("mindspore", "mindformers")
 
@@ -89,12 +90,13 @@ def _fingerprint_weights(target: WeightsTarget, context: StageContext) -> InputF
 
 
 def check(contract: EvalContract, context: StageContext) -> None:
-    """Read the benchmark; look at the weights, or ask the endpoint which models it serves.
+    """Read the benchmark, open the verifier; look at the weights, or ask the endpoint which models it serves.
 
     Raises:
         WrongInput: where `run` would.
     """
     problems = _read_problems(contract, context)
+    open_verifier(contract.protocol)
     read_columns(contract.benchmark, problems.prompts, context.volume)
     if isinstance(contract.target, EndpointTarget):
         settings = client_settings(contract.protocol, context, contract.target.url, contract.target.model)
@@ -118,6 +120,7 @@ def run(contract: EvalContract, context: StageContext) -> Result:
         Retryable: EndpointUnreachable or ServerFailed, or as `verify_all`.
     """
     problems = _read_problems(contract, context)
+    verifier = open_verifier(contract.protocol)
     columns = read_columns(contract.benchmark, problems.prompts, context.volume)
     refuse_changes(context.volume, contract, context.fingerprints)
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
@@ -132,7 +135,7 @@ def run(contract: EvalContract, context: StageContext) -> Result:
             _ask(contract, context, missing, journal)
             context.reporter.update(done=journal.tally.outcomes)
     context.reporter.update(message="verifying the answers")
-    results = _verify(contract.protocol, problems.prompts, answers)
+    results = _verify(contract.protocol, verifier, problems.prompts, answers)
     _write_results(results, writer.directory / RESULTS_NAME)
     counts = count_samples(results) | problems.rejected
     if counts["unanswered"] == counts["samples"]:
@@ -149,7 +152,7 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     return Result(
         outcome="Succeeded",
         reason="Scored",
-        message=describe(summary),
+        message="; ".join([describe(summary), *_warnings(contract, context)]),
         artifact=artifact,
         counts=counts,
         metrics=metrics,
@@ -176,15 +179,8 @@ class _Problems:
 
 
 def _read_problems(contract: EvalContract, context: StageContext) -> _Problems:
-    benchmark = contract.benchmark
-    source = PromptSource(
-        uri=benchmark.uri,
-        subset=benchmark.subset,
-        split=benchmark.split,
-        prompt_column=benchmark.prompt_column,
-        answer_column=benchmark.answer_column,
-        limit=benchmark.limit,
-    )
+    table = contract.benchmark.model_dump(include=set(PromptSource.model_fields))
+    source = PromptSource.model_validate(table)
     prompts = open_prompts(source, context.volume)
     survey = prompts.survey(0, 1)
     return _Problems(
@@ -233,7 +229,7 @@ def _ask(contract: EvalContract, context: StageContext, missing: list[Request], 
         event_loop.run(ask_own_server(settings, missing, server.check, journal, context))
 
 
-def _verify(protocol: Protocol, prompts: list[Prompt], answers: Path) -> list[ProblemResult]:
+def _verify(protocol: Protocol, verifier: Verifier, prompts: list[Prompt], answers: Path) -> list[ProblemResult]:
     """Judge every sample; gives the problems in the benchmark's order."""
     by_uuid = {prompt.uuid: prompt for prompt in prompts}
     samples: dict[str, dict[int, Sample]] = {prompt.uuid: {} for prompt in prompts}
@@ -246,7 +242,7 @@ def _verify(protocol: Protocol, prompts: list[Prompt], answers: Path) -> list[Pr
             else:
                 samples[record["uuid"]][record["sample"]] = Sample(record["sample"], None, None, None)
 
-    verdicts = verify_all(VERIFIERS[protocol.verifier], questions(), _VERIFY_SECONDS, verifier_workers())
+    verdicts = verify_all(verifier, questions(), protocol.verify_timeout_seconds, verifier_workers())
     for record, verdict in verdicts:
         samples[record["uuid"]][record["sample"]] = Sample(
             record["sample"],
@@ -287,3 +283,13 @@ def _write_results(results: list[ProblemResult], path: Path) -> None:
                 ],
             }
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _warnings(contract: EvalContract, context: StageContext) -> list[str]:
+    """Say where a box is asked for, or looked for, on one side alone."""
+    asked_with = (*contract.protocol.texts, contract.benchmark.problem_template or "")
+    found = [unasked_box(contract.protocol.verifier, asked_with)]
+    if isinstance(contract.target, WeightsTarget) and contract.target.weights is not None:
+        trained_with = training_prompt(contract.target.weights, context.volume)
+        found.append(None if trained_with is None else one_sided_box(trained_with, asked_with))
+    return [warning for warning in found if warning is not None]

@@ -13,14 +13,15 @@ from typing import Final
 from distill_runtime.contract import ArtifactReference, CompareContract, InputFingerprint, Manifest, Result
 from distill_runtime.contract.comparison import Comparison, Judgement
 from distill_runtime.evaluation.comparing import (
-    Compared,
     Evaluation,
     compare_evaluations,
     compare_published,
+    flipped_lines,
     read_evaluation,
 )
 from distill_runtime.evaluation.gate import judge
-from distill_runtime.evaluation.summary import FLIPPED_NAME, SUMMARY_NAME
+from distill_runtime.evaluation.summarising import describe
+from distill_runtime.evaluation.summary import FLIPPED_NAME, SUMMARY_NAME, Summary
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.process.stage import StageContext
 from distill_runtime.storage.artifact import ArtifactWriter, open_artifact
@@ -54,7 +55,8 @@ def run(contract: CompareContract, context: StageContext) -> Result:
     """
     ours = _read_own(contract, context)
     context.reporter.update(done=0, total=len(contract.baselines) + len(contract.published), unit="comparisons")
-    compared = [_compare(each.name, ours, each.artifact, context) for each in contract.baselines]
+    evaluated = [(each.name, *_read(each.artifact, context)) for each in contract.baselines]
+    compared = [compare_evaluations(name, ours, theirs, manifest) for name, theirs, manifest in evaluated]
     published = [compare_published(ours.summary, each) for each in contract.published]
     comparisons = (*(each.comparison for each in compared), *published)
     context.reporter.update(done=len(comparisons))
@@ -62,17 +64,18 @@ def run(contract: CompareContract, context: StageContext) -> Result:
     summary = ours.summary.model_copy(update={"comparisons": comparisons, "gate": gate})
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
     (writer.directory / SUMMARY_NAME).write_text(summary.model_dump_json(by_alias=True, indent=2), encoding="utf-8")
-    flipped = [line for each in compared for line in each.flipped]
     with (writer.directory / FLIPPED_NAME).open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in flipped)
-    counts = {"comparisons": len(comparisons), "flipped": len(flipped)}
+        for (name, theirs, _), each in zip(evaluated, compared, strict=True):
+            lines = flipped_lines(name, ours, theirs, each.flipped) if theirs is not None else ()
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    counts = {"comparisons": len(comparisons), "flipped": sum(len(each.flipped) for each in compared)}
     judgement = Judgement(comparisons=comparisons, gate=gate)
     inputs = (contract.evaluation, *(each.artifact for each in contract.baselines))
     artifact = writer.finish(counts, {}, inputs, judgement=judgement)
     return Result(
         outcome="Succeeded",
         reason="Compared",
-        message=describe(ours.summary.score, judgement),
+        message=_describe(summary, judgement),
         artifact=artifact,
         counts=counts,
         judgement=judgement,
@@ -94,14 +97,8 @@ def _read_own(contract: CompareContract, context: StageContext) -> Evaluation:
     return ours
 
 
-def _compare(name: str, ours: Evaluation, reference: ArtifactReference, context: StageContext) -> Compared:
-    theirs, manifest = _read(reference, context)
-    return compare_evaluations(name, ours, theirs, manifest)
-
-
-def describe(score: float, judgement: Judgement) -> str:
-    """Say in one line what was found."""
-    parts = [f"{score:.1f} %", *(_said(each) for each in judgement.comparisons)]
+def _describe(summary: Summary, judgement: Judgement) -> str:
+    parts = [describe(summary), *(_said(each) for each in judgement.comparisons)]
     if judgement.gate is not None:
         parts.append("the gate holds" if judgement.gate.held else "the gate does not hold")
     return "; ".join(parts)
@@ -115,5 +112,5 @@ def _said(found: Comparison) -> str:
         f"{found.difference_high:+.1f}, p = {found.p_value:g}{', unpaired' if found.method == 'unpaired' else ''})"
     )
     if found.p_value is not None and found.p_value > _SIGNIFICANT:
-        text += f", which shows no difference; {found.problems} problems show {found.smallest_difference:.1f}"
+        text += f", which shows no difference; one of {found.smallest_difference:.1f} points would have shown"
     return text

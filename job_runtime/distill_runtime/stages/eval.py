@@ -31,8 +31,8 @@ from distill_runtime.evaluation.asking import ask_endpoint, ask_server_beside, c
 from distill_runtime.evaluation.fingerprint import fingerprint_of
 from distill_runtime.evaluation.grouping import read_columns
 from distill_runtime.evaluation.score import RESULTS_NAME, ProblemResult, Sample, count_samples
-from distill_runtime.evaluation.summarising import metrics_of, summarise
-from distill_runtime.evaluation.summary import SUMMARY_NAME, Summary
+from distill_runtime.evaluation.summarising import describe, metrics_of, summarise
+from distill_runtime.evaluation.summary import SUMMARY_NAME
 from distill_runtime.evaluation.training_prompt import training_prompt
 from distill_runtime.evaluation.unfinished import judged_text, opens_in_prompt
 from distill_runtime.foundation.boxes import one_sided_box, unasked_box
@@ -149,7 +149,7 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     return Result(
         outcome="Succeeded",
         reason="Scored",
-        message="; ".join([_describe(summary), *_warnings(contract, context)]),
+        message="; ".join([describe(summary), *_warnings(contract, context)]),
         artifact=artifact,
         counts=counts,
         metrics=metrics,
@@ -301,17 +301,3 @@ def _warnings(contract: EvalContract, context: StageContext) -> list[str]:
         trained_with = training_prompt(contract.target.weights, context.volume)
         found.append(None if trained_with is None else one_sided_box(trained_with, asked_with))
     return [warning for warning in found if warning is not None]
-
-
-def _describe(summary: Summary) -> str:
-    text = (
-        f"{summary.benchmark}: {summary.score:.1f} % (95 % interval {summary.interval.low:.1f} to "
-        f"{summary.interval.high:.1f}, {summary.problems} problems"
-    )
-    samples = summary.samples_per_problem
-    text += f" x {samples} samples)" if samples > 1 else ")"
-    if truncated := summary.counts["truncated"]:
-        text += f"; {truncated} answers were cut off at maxTokens or at the end of the context"
-    if unanswered := summary.counts["unanswered"]:
-        text += f"; {unanswered} were not answered and count as wrong"
-    return text

@@ -167,9 +167,9 @@ class Baseline(Model):
     model_config = ConfigDict(
         json_schema_extra=with_rules(
             Rule(
-                "has(self.evalRef) ? !has(self.name) && !has(self.score) && !has(self.n) "
-                ": has(self.name) && has(self.score) && has(self.n)",
-                "a baseline: set either evalRef, or all of name, score and n",
+                "has(self.evalRef) ? !has(self.name) && !has(self.score) && !has(self.problems) "
+                ": has(self.name) && has(self.score) && has(self.problems)",
+                "a baseline: set either evalRef, or all of name, score and problems",
             )
         )
     )
@@ -177,9 +177,10 @@ class Baseline(Model):
     eval_ref: ObjectReference | None = Field(
         default=None, description="EvalRun on the same claim; the comparison waits until it is Ready."
     )
-    name: str | None = Field(default=None, min_length=1, max_length=64, description="What to call a published score.")
+    name: str | None = Field(default=None, min_length=1, max_length=40, description="What to call a published score.")
     score: float | None = Field(default=None, ge=0, le=100, description="The published pass@1 in percent.")
-    n: int | None = Field(default=None, ge=1, le=10_000_000, description="Problems that it rests on.")
+    # Not n, which YAML 1.1, as kubectl reads it, takes for false.
+    problems: int | None = Field(default=None, ge=1, le=10_000_000, description="Problems that it rests on.")
 
 
 class NoWorseThan(Model):

@@ -30,7 +30,7 @@ def plan_comparison(
     """
     artifact = evaluation.artifact
     if artifact is None:
-        return Invalid("InvalidSpec", "Stage eval says of no artifact; create the object again.")
+        return Invalid("InvalidSpec", "Stage eval has no artifact in the status; create the object again.")
     baselines = []
     for key in baseline_keys(run):
         if key.name == run.metadata.name:
@@ -52,9 +52,9 @@ def plan_comparison(
 
 def _published(run: EvalRun) -> tuple[PublishedScore, ...]:
     return tuple(
-        PublishedScore(name=each.name, score=each.score, n=each.n)
+        PublishedScore(name=each.name, score=each.score, problems=each.problems)
         for each in run.spec.compare_with
-        if each.name is not None and each.score is not None and each.n is not None
+        if each.name is not None and each.score is not None and each.problems is not None
     )
 
 

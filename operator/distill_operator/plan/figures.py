@@ -106,7 +106,7 @@ def _difference(comparisons: Sequence[Comparison]) -> str | None:
     first = comparisons[0] if comparisons else None
     if first is None or first.difference is None:
         return None
-    return f"{first.difference:+.1f} ({first.difference_low:+.1f}–{first.difference_high:+.1f})"
+    return f"{first.difference:+.1f} ({first.difference_low:+.1f} to {first.difference_high:+.1f})"
 
 
 def _by_samples(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:

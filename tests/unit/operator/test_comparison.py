@@ -13,7 +13,7 @@ from distill_runtime.contract import CompareContract
 
 BASE = ResourceKey("EvalRun", "team-a", "base")
 SPEC: dict[str, Any] = {
-    "compareWith": [{"evalRef": {"name": "base"}}, {"name": "paper", "score": 90, "n": 500}],
+    "compareWith": [{"evalRef": {"name": "base"}}, {"name": "paper", "score": 90, "problems": 500}],
     "gate": {"minScore": 80, "noWorseThan": [{"evalRef": {"name": "base"}, "margin": 1}]},
 }
 
@@ -80,7 +80,7 @@ def test_a_gate_decides_whether_it_is_ready_and_the_result_is_kept(held: bool, r
     assert (conditions["Ready"]["status"], conditions["Ready"]["reason"]) == (str(held), reason)
     assert conditions["Stalled"]["status"] == str(not held)
     assert (status["score"], status["artifact"]["uri"]) == (79.0, "npu-distill/compare")
-    assert (status["difference"], status["gate"]["held"]) == ("+1.2 (-0.3–+2.8)", held)
+    assert (status["difference"], status["gate"]["held"]) == ("+1.2 (-0.3 to +2.8)", held)
     assert status["comparison"][0]["name"] == "base"
     assert decision.create == ()
     if not held:

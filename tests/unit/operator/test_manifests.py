@@ -169,7 +169,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
     ),
     "eval-preflight": ("EvalRun", "eval-preflight", {"accelerator": {"profile": "ascend-910b"}}, FULL_SETTINGS),
     "eval-of-weights": ("EvalRun", "eval", None, SETTINGS),
-    "compare": ("EvalRun", "compare", {"compareWith": [{"name": "paper", "score": 91.6, "n": 500}]}, SHIPPED),
+    "compare": ("EvalRun", "compare", {"compareWith": [{"name": "paper", "score": 91.6, "problems": 500}]}, SHIPPED),
     "eval-of-an-endpoint": ("EvalRun", "eval", {"target": ENDPOINT, "accelerator": None, **CREDENTIALS}, SETTINGS),
     "eval-of-an-endpoint-that-belongs-to-a-run": (
         "EvalRun",

@@ -69,7 +69,7 @@ def test_stages_of_each_kind(kind: str, spec: dict[str, Any] | None, expected: t
         (
             "EvalRun",
             {
-                "compareWith": [{"evalRef": {"name": "base"}}, {"name": "paper", "score": 90, "n": 500}],
+                "compareWith": [{"evalRef": {"name": "base"}}, {"name": "paper", "score": 90, "problems": 500}],
                 "gate": {"noWorseThan": [{"evalRef": {"name": name}, "margin": 1} for name in ("last", "base")]},
             },
             [("FinetuneRun", "student"), ("EvalRun", "base"), ("EvalRun", "last")],

@@ -64,7 +64,7 @@ def compared(context: StageContext, ours: ArtifactReference, theirs: ArtifactRef
 
 def test_the_same_problems_are_paired(context: StageContext, tmp_path: Path) -> None:
     ours, theirs = evaluated(context, "ours", 36), evaluated(context, "theirs", 30, seed=1)
-    published = (PublishedScore(name="paper", score=80.0, n=500),)
+    published = (PublishedScore(name="paper", score=80.0, problems=500),)
     gate = Gate.model_validate({"minScore": 95, "noWorseThan": [{"name": "base", "margin": 0}]})
     result = compared(context, ours, theirs, published=published, gate=gate)
     judgement = result.judgement
@@ -72,6 +72,9 @@ def test_the_same_problems_are_paired(context: StageContext, tmp_path: Path) -> 
     paired, unpaired = judgement.comparisons
     assert (paired.method, paired.difference, paired.better, paired.worse) == ("mcnemar", 15.0, 6, 0)
     assert paired.p_value == 0.0312
+    assert result.message.startswith("plus-one: 90.0 % (95 % interval ")
+    assert "+15.0 points to base (95 % interval " in result.message
+    assert result.message.endswith("one of 14.7 points would have shown; the gate does not hold")
     assert set(paired.differs) >= {"sampling", "server"}
     assert (unpaired.method, unpaired.difference, unpaired.better) == ("unpaired", 10.0, None)
     assert judgement.gate == GateVerdict(held=False, shortfalls=("the score is 90.00, minScore 95",))
@@ -122,20 +125,21 @@ def test_being_no_worse_must_be_shown(context: StageContext) -> None:
 def test_eight_comparisons_fit_a_termination_message() -> None:
     fields = ("score", "difference", "difference_low", "difference_high", "smallest_difference")
     comparison = Comparison(
-        name="x" * 36,
+        name="x" * 36,  # as long as an EvalRun's
         method="pairedBootstrap",
         problems=10_000_000,
         p_value=0.0001,
         better=1_000_000,
         worse=1_000_000,
-        differs=("sampling", "maxTokens", "verifier", "server", "weights", "tokenizer"),
+        differs=("problems", "sampling", "maxTokens", "verifier", "server", "weights", "tokenizer"),
         **dict.fromkeys(fields, -88.888),
     )
-    gate = GateVerdict(held=False, shortfalls=("x" * 200,))
+    published = Comparison(name="名" * 40, method="unpaired", problems=10_000_000, **dict.fromkeys(fields, -88.888))
+    gate = GateVerdict(held=False, shortfalls=("x" * 80,) * 2 + ("x" * 150,) * 3)
     result = Result(
         outcome="Succeeded",
         reason="Compared",
         message="x" * 3000,
-        judgement=Judgement(comparisons=(comparison,) * 8, gate=gate),
+        judgement=Judgement(comparisons=(comparison,) * 3 + (published,) * 5, gate=gate),
     )
     assert len(result.to_termination_message().encode()) <= RESULT_LIMIT

@@ -184,17 +184,23 @@ def read_lines(path: Path) -> Iterator[tuple[str, bytes]]:
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
     """Read each whole line of a journal as a record (see `_line` for its fields)."""
-    for _, read in _whole_lines(path):
-        yield orjson.loads(read())
+    return (record for record, _ in read_records_from(path, 0))
 
 
-def _whole_lines(path: Path) -> Iterator[tuple["re.Match[bytes]", Callable[[], bytes]]]:
-    """Find each line that ends, by its head, and give a function that reads the line."""
+def read_records_from(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
+    """Read each whole line from a byte offset on as a record, with the offset at which the next one starts."""
+    for _, read in _whole_lines(path, offset):
+        line = read()
+        offset += len(line)
+        yield orjson.loads(line), offset
+
+
+def _whole_lines(path: Path, start: int = 0) -> Iterator[tuple["re.Match[bytes]", Callable[[], bytes]]]:
+    """Find each line that ends, from one on, by its head, and give a function that reads the line."""
     with path.open("rb") as file:
-        if not os.fstat(file.fileno()).st_size:
+        if os.fstat(file.fileno()).st_size <= start:
             return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            start = 0
             while (end := content.find(b"\n", start) + 1) > 0:
                 head = _HEAD.match(content, start, end)
                 if head is None:

@@ -2,5 +2,6 @@
 
 * `asking`: asks the student what is missing.
 * `interval`: the confidence interval of a share.
+* `judging`: gives answers their verdicts as they come.
 * `score`: counts, rates and the score of a benchmark's samples.
 """

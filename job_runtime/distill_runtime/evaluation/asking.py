@@ -9,7 +9,7 @@ from distill_runtime.client.output_cap import OutputCapDetector, is_cut_short
 from distill_runtime.client.values import Outcome, Request, chat_body, request_key
 from distill_runtime.contract import Protocol
 from distill_runtime.contract.parameters import MAX_ATTEMPTS, PROMPT_PLACEHOLDER, UNAVAILABLE_TIMEOUT_SECONDS
-from distill_runtime.foundation.rows import CUT_OFF
+from distill_runtime.evaluation.judging import Judging
 from distill_runtime.process.stage import StageContext
 from distill_runtime.sources.prompts import Prompt
 
@@ -49,7 +49,7 @@ def client_settings(protocol: Protocol, context: StageContext, url: str, model: 
 
 
 async def ask_endpoint(
-    settings: ClientSettings, missing: Sequence[Request], journal: Journal, context: StageContext
+    settings: ClientSettings, missing: Iterator[Request], journal: Journal, judging: Judging, context: StageContext
 ) -> None:
     """Ask a server that is not the stage's own.
 
@@ -58,7 +58,7 @@ async def ask_endpoint(
 
     Raises:
         WrongInput: EndpointCapsOutput, or as `client.ask.Client`.
-        Retryable: EndpointUnreachable.
+        Retryable: EndpointUnreachable, or as `Judging.check`.
     """
     cap = OutputCapDetector()
     cut_short: list[Outcome] = []
@@ -70,16 +70,17 @@ async def ask_endpoint(
         else:
             journal.append(outcome)
 
-    await _ask(settings, missing, take, lambda: None, journal, context)
+    await _ask(settings, missing, take, lambda: None, judging, context, journal)
     for outcome in cut_short:
         journal.append(outcome)
 
 
 async def ask_own_server(
     settings: ClientSettings,
-    missing: Sequence[Request],
+    missing: Iterator[Request],
     check_server: Callable[[], None],
     journal: Journal,
+    judging: Judging,
     context: StageContext,
 ) -> None:
     """Ask the stage's own server, which cuts answers by itself only where the model's context ends.
@@ -89,39 +90,41 @@ async def ask_own_server(
 
     Raises:
         WrongInput: as `client.ask.Client`.
-        Retryable: EndpointUnreachable, or as `check_server`.
+        Retryable: EndpointUnreachable, or as `check_server` and `Judging.check`.
     """
-    await _ask(settings, missing, journal.append, check_server, journal, context)
+    await _ask(settings, missing, journal.append, check_server, judging, context, journal)
 
 
 async def _ask(
     settings: ClientSettings,
-    missing: Sequence[Request],
+    missing: Iterator[Request],
     take: Callable[[Outcome], None],
     check_server: Callable[[], None],
-    journal: Journal,
+    judging: Judging,
     context: StageContext,
+    journal: Journal,
 ) -> None:
     async with Client(settings) as client, asyncio.TaskGroup() as background:
         tasks = (
             background.create_task(journal.keep_flushed()),
-            background.create_task(_keep_watch(client, check_server, journal, context)),
+            background.create_task(_keep_watch(client, check_server, judging, context)),
         )
-        await client.ask_all(iter(missing), take)
+        await client.ask_all(missing, take)
         for task in tasks:
             task.cancel()
 
 
 async def _keep_watch(
-    client: Client, check_server: Callable[[], None], journal: Journal, context: StageContext
+    client: Client, check_server: Callable[[], None], judging: Judging, context: StageContext
 ) -> None:
     """Say every second how far it is, and end everything if the stage's own server is gone, until cancelled."""
     while True:
         check_server()
-        tally = journal.tally
-        context.reporter.update(
-            done=tally.outcomes,
-            message=client.describe_trouble() or "asking the student",
-            counts={"truncated": tally.finish_reasons[CUT_OFF], "unanswered": tally.failures.total()},
-        )
+        judging.check()
+        report_judging(judging, context, client.describe_trouble() or "asking the student")
         await asyncio.sleep(_REPORT_SECONDS)
+
+
+def report_judging(judging: Judging, context: StageContext, doing: str) -> None:
+    """Say how far it is: a sample is done when it is judged."""
+    context.reporter.update(done=judging.judged, message=doing, counts=judging.counts, metrics=judging.metrics)

@@ -6,14 +6,15 @@
 A problem that could not be answered is wrong, and counted as unanswered: a score must not rise by an outage.
 """
 
+import importlib.metadata
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from distill_runtime.client.ask import Client
-from distill_runtime.client.journal import Journal, read_records
+from distill_runtime.client.journal import Journal
 from distill_runtime.client.served_model import fingerprint_endpoint
 from distill_runtime.client.values import Request
 from distill_runtime.contract import (
@@ -25,7 +26,14 @@ from distill_runtime.contract import (
     Result,
 )
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
-from distill_runtime.evaluation.asking import ask_endpoint, ask_own_server, client_settings, sample_requests
+from distill_runtime.evaluation.asking import (
+    ask_endpoint,
+    ask_own_server,
+    client_settings,
+    report_judging,
+    sample_requests,
+)
+from distill_runtime.evaluation.judging import Judging
 from distill_runtime.evaluation.score import ProblemResult, Sample, count_samples, score_metrics
 from distill_runtime.foundation.cpus import available_cpus
 from distill_runtime.foundation.errors import WrongInput
@@ -37,14 +45,14 @@ from distill_runtime.serving.process import serve
 from distill_runtime.sources.fingerprint import fingerprint_source
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.prompts import Prompt, open_prompts
-from distill_runtime.storage.artifact import ArtifactWriter, open_artifact
+from distill_runtime.storage.artifact import ArtifactWriter, open_artifact, own_version
 from distill_runtime.storage.fingerprints import fingerprint_artifact
 from distill_runtime.storage.inputs import refuse_changes
 from distill_runtime.training.architecture import read_architecture
 from distill_runtime.training.inputs import fingerprint_model
 from distill_runtime.training.tensors import read_directory
 from distill_runtime.training.weight_names import check_shapes
-from distill_runtime.verification import VERIFIERS, Question, verifier_workers, verify_all
+from distill_runtime.verification import VERIFIERS
 
 ANSWERS_NAME: Final = "answers.jsonl"
 RESULTS_NAME: Final = "results.jsonl"
@@ -52,7 +60,6 @@ RESULTS_NAME: Final = "results.jsonl"
 _SERVED_NAME: Final = "student"
 _LARGEST_BATCH: Final = 64
 """Rows that the server computes at once: on a CPU, more make a step longer without making a token cheaper."""
-_VERIFY_SECONDS: Final = 30.0
 _PACKAGES: Final = ("math-verify",)
 _SERVING_PACKAGES: Final = ("mindspore", "mindformers")
 
@@ -103,11 +110,11 @@ def check(contract: EvalContract, context: StageContext) -> None:
 
 
 def run(contract: EvalContract, context: StageContext) -> Result:
-    """Ask what is not in the journal yet, verify everything, write the score.
+    """Ask what is not in the journal yet, judge the answers as they come, write the score.
 
     Raises:
         WrongInput: as `check`, and InputChanged, EndpointRefuses, EndpointCapsOutput or NothingAnswered.
-        Retryable: EndpointUnreachable or ServerFailed, or as `verify_all`.
+        Retryable: EndpointUnreachable or ServerFailed, or as `Judging`.
     """
     problems = _read_problems(contract, context)
     refuse_changes(context.volume, contract, context.fingerprints)
@@ -117,13 +124,13 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     with Journal(answers) as journal:
         model = contract.target.model if isinstance(contract.target, EndpointTarget) else _SERVED_NAME
         requests = sample_requests(contract.protocol, model, problems.prompts)
-        missing = [request for request in requests if request.key not in journal]
-        context.reporter.update(done=journal.tally.outcomes, total=total, unit="samples")
-        if missing:
-            _ask(contract, context, missing, journal)
-            context.reporter.update(done=journal.tally.outcomes)
-    context.reporter.update(message="verifying the answers")
-    results = _verify(contract.protocol, problems.prompts, answers)
+        with _open_judging(contract, problems.prompts, answers, writer.work) as judging:
+            context.reporter.update(done=judging.judged, total=total, unit="samples", counts=judging.counts)
+            if journal.tally.outcomes < total:
+                missing = (request for request in requests if request.key not in journal)
+                _ask(contract, context, missing, total, journal, judging)
+            judging.finish(lambda: report_judging(judging, context, "verifying the answers"))
+    results = _results(contract.protocol, problems.prompts, judging.samples)
     _write_results(results, writer.directory / RESULTS_NAME)
     counts = count_samples(results) | problems.rejected
     if counts["unanswered"] == counts["samples"]:
@@ -203,40 +210,40 @@ def _open_weights(target: WeightsTarget, protocol: Protocol, batch_size: int, co
     return directory
 
 
-def _ask(contract: EvalContract, context: StageContext, missing: list[Request], journal: Journal) -> None:
+def _ask(
+    contract: EvalContract,
+    context: StageContext,
+    missing: Iterator[Request],
+    total: int,
+    journal: Journal,
+    judging: Judging,
+) -> None:
     """Have everything answered by the endpoint, or by a server of the stage's own while that is needed."""
     target = contract.target
     if isinstance(target, EndpointTarget):
         settings = client_settings(contract.protocol, context, target.url, target.model)
-        event_loop.run(ask_endpoint(settings, missing, journal, context))
+        event_loop.run(ask_endpoint(settings, missing, journal, judging, context))
         return
-    batch_size = _batch_size(contract.protocol, len(missing))
+    batch_size = _batch_size(contract.protocol, total - journal.tally.outcomes)
     directory = _open_weights(target, contract.protocol, batch_size, context)
     logs = make_logs_directory(context.volume.resolve(contract.output), f"attempt-{contract.attempt}")
     context.reporter.update(message="loading the model")
     with serve(directory, _SERVED_NAME, target.device_target, batch_size, logs) as server:
         server.wait_until_ready()
         settings = client_settings(contract.protocol, context, server.url, server.model)
-        event_loop.run(ask_own_server(settings, missing, server.check, journal, context))
+        event_loop.run(ask_own_server(settings, missing, server.check, journal, judging, context))
 
 
-def _verify(protocol: Protocol, prompts: list[Prompt], answers: Path) -> list[ProblemResult]:
-    """Judge every sample; gives the problems in the benchmark's order."""
-    by_uuid = {prompt.uuid: prompt for prompt in prompts}
-    samples: dict[str, dict[int, Sample]] = {prompt.uuid: {} for prompt in prompts}
+def _open_judging(contract: EvalContract, prompts: list[Prompt], answers: Path, directory: Path) -> Judging:
+    judge = {name: importlib.metadata.version(name) for name in _PACKAGES} | {"npu-distill": own_version()}
+    references = {prompt.uuid: prompt.answer for prompt in prompts}
+    return Judging(VERIFIERS[contract.protocol.verifier], judge, references, answers, directory)
 
-    def questions() -> Iterator[Question[dict[str, Any]]]:
-        for record in read_records(answers):
-            if record["failure"] is None:
-                yield Question(record, by_uuid[record["uuid"]].answer, record["content"])
-            else:
-                samples[record["uuid"]][record["sample"]] = Sample(record["sample"], None, None, None)
 
-    verdicts = verify_all(VERIFIERS[protocol.verifier], questions(), _VERIFY_SECONDS, verifier_workers())
-    for record, verdict in verdicts:
-        samples[record["uuid"]][record["sample"]] = Sample(
-            record["sample"], verdict.reason, verdict.answer, record["finish_reason"]
-        )
+def _results(
+    protocol: Protocol, prompts: list[Prompt], samples: Mapping[str, Mapping[int, Sample]]
+) -> list[ProblemResult]:
+    """Give the problems in the benchmark's order, each with all its samples."""
     return [
         ProblemResult(
             uuid=prompt.uuid,

@@ -159,6 +159,23 @@ def test_killed_it_asks_only_what_is_missing(context: StageContext, tmp_path: Pa
         assert len(server.asked) == 10
 
 
+def test_answers_are_judged_while_others_are_asked_for(context: StageContext) -> None:
+    seen: list[tuple[dict[str, int], dict[str, float]]] = []
+
+    def last_when_the_others_are_judged(question: str, asked_before: int) -> Reaction:
+        if number_in(question) == 8:
+            deadline = time.monotonic() + 60
+            while context.reporter.snapshot().counts.get("judged", 0) < 8 and time.monotonic() < deadline:
+                time.sleep(0.02)
+            said = context.reporter.snapshot()
+            seen.append((said.counts, said.metrics))
+        return student(question, asked_before)
+
+    with teacher(last_when_the_others_are_judged) as server:
+        eval_stage.run(contract(server.url, max_concurrent_requests=1), context)
+    assert seen == [({"judged": 8, "correct": 6, "truncated": 0, "unanswered": 0}, {"scoreSoFar": 75.0})]
+
+
 def test_weights_that_are_not_there_are_found_out_by_the_check(context: StageContext) -> None:
     target = WeightsTarget(uri="nowhere", device_target="CPU")
     with pytest.raises(WrongInput) as refused:

@@ -3,6 +3,8 @@
     answers.jsonl   a line a sample, as the student gave it (see `client.journal`); what a restarted stage goes on from
     results.jsonl   a line a problem: its samples' final answers and verdicts
 
+and what `evaluation.outputs` makes of these two.
+
 A problem that could not be answered is wrong, and counted as unanswered: a score must not rise by an outage.
 """
 
@@ -10,6 +12,7 @@ import importlib.metadata
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +36,9 @@ from distill_runtime.evaluation.asking import (
     report_judging,
     sample_requests,
 )
+from distill_runtime.evaluation.evaluated import Evaluated
 from distill_runtime.evaluation.judging import Judging
+from distill_runtime.evaluation.outputs import write_outputs
 from distill_runtime.evaluation.score import ProblemResult, Sample, count_samples, score_metrics
 from distill_runtime.foundation.cpus import available_cpus
 from distill_runtime.foundation.errors import WrongInput
@@ -116,6 +121,7 @@ def run(contract: EvalContract, context: StageContext) -> Result:
         WrongInput: as `check`, and InputChanged, EndpointRefuses, EndpointCapsOutput or NothingAnswered.
         Retryable: EndpointUnreachable or ServerFailed, or as `Judging`.
     """
+    started = datetime.now(UTC)
     problems = _read_problems(contract, context)
     refuse_changes(context.volume, contract, context.fingerprints)
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
@@ -139,11 +145,15 @@ def run(contract: EvalContract, context: StageContext) -> Result:
             f"none of {total} samples was answered; why, is in {answers.relative_to(context.volume.root)}",
         )
     metrics = score_metrics(results, counts)
+    message = _describe(contract, counts, metrics)
+    context.reporter.update(message="writing the reports")
+    evaluated = Evaluated(contract, results, counts, metrics, _judge(), started, datetime.now(UTC))
+    write_outputs(evaluated, message, answers, writer.directory)
     artifact = writer.finish(counts, metrics, _inputs(contract), _packages(contract))
     return Result(
         outcome="Succeeded",
         reason="Scored",
-        message=_describe(contract, counts, metrics),
+        message=message,
         artifact=artifact,
         counts=counts,
         metrics=metrics,
@@ -235,9 +245,13 @@ def _ask(
 
 
 def _open_judging(contract: EvalContract, prompts: list[Prompt], answers: Path, directory: Path) -> Judging:
-    judge = {name: importlib.metadata.version(name) for name in _PACKAGES} | {"npu-distill": own_version()}
     references = {prompt.uuid: prompt.answer for prompt in prompts}
-    return Judging(VERIFIERS[contract.protocol.verifier], judge, references, answers, directory)
+    return Judging(VERIFIERS[contract.protocol.verifier], _judge(), references, answers, directory)
+
+
+def _judge() -> dict[str, str]:
+    """Name what judges, with its versions."""
+    return {name: importlib.metadata.version(name) for name in _PACKAGES} | {"npu-distill": own_version()}
 
 
 def _results(

@@ -188,19 +188,28 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_records_from(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
-    """Read each whole line from a byte offset on as a record, with the offset at which the next one starts."""
-    for _, read in _whole_lines(path, offset):
-        line = read()
-        offset += len(line)
-        yield orjson.loads(line), offset
+    """Read each whole line from a byte offset on as a record, with the offset at which the next one starts.
 
-
-def _whole_lines(path: Path, start: int = 0) -> Iterator[tuple["re.Match[bytes]", Callable[[], bytes]]]:
-    """Find each line that ends, from one on, by its head, and give a function that reads the line."""
+    A line at a time, where a mapped file would be in the process's memory as far as it was read.
+    """
     with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size <= start:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return  # it is being written
+            if _HEAD.match(line) is None:
+                raise _damaged(path, f"the line at byte {offset} does not begin as one")
+            offset += len(line)
+            yield orjson.loads(line), offset
+
+
+def _whole_lines(path: Path) -> Iterator[tuple["re.Match[bytes]", Callable[[], bytes]]]:
+    """Find each line that ends, by its head, and give a function that reads the line."""
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
             return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            start = 0
             while (end := content.find(b"\n", start) + 1) > 0:
                 head = _HEAD.match(content, start, end)
                 if head is None:

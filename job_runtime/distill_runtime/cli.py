@@ -26,6 +26,7 @@ UNITS: Mapping[StageName, str] = {
     "msrun": "steps",
     "export": "MB",
     "eval": "problems",
+    "compare": "comparisons",
 }
 """The stages, and what each counts. A stage's module is `distill_runtime.stages.<name>`, loaded only when asked for."""
 

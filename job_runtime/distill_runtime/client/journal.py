@@ -13,7 +13,7 @@ import mmap
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -201,6 +201,11 @@ def read_records_from(path: Path, offset: int) -> Iterator[tuple[dict[str, Any],
                 raise _damaged(path, f"the line at byte {offset} does not begin as one")
             offset += len(line)
             yield orjson.loads(line), offset
+
+
+def read_chosen(path: Path, keys: Set[str]) -> dict[str, dict[str, Any]]:
+    """Read the records of some keys, as far as they are there, without reading the others."""
+    return {key: orjson.loads(read()) for head, read in _whole_lines(path) if (key := head.group(1).decode()) in keys}
 
 
 def _whole_lines(path: Path) -> Iterator[tuple["re.Match[bytes]", Callable[[], bytes]]]:

@@ -6,6 +6,7 @@
 * `identity`: what an artifact depends on, and what has no bearing on it.
 * `report`: the progress a stage serves over HTTP while it runs, and the result it leaves when it ends.
 * `artifact`: the manifest that describes a finished directory on the volume.
+* `comparison`: what an evaluation says of itself beside others.
 
 Imports pydantic and the standard library, nothing else, so that it loads in milliseconds everywhere.
 """
@@ -18,6 +19,7 @@ from distill_runtime.contract.parameters import (
     Checkpoint,
     Decontamination,
     FilterParameters,
+    Gate,
     Lora,
     ModelSource,
     PackedSource,
@@ -26,6 +28,7 @@ from distill_runtime.contract.parameters import (
     Price,
     PromptSource,
     Protocol,
+    PublishedScore,
     Recompute,
     RowSource,
     Sampling,
@@ -43,6 +46,7 @@ from distill_runtime.contract.report import (
 )
 from distill_runtime.contract.stages import (
     PROGRESS_PORT,
+    CompareContract,
     Contract,
     EvalContract,
     FilterContract,
@@ -65,12 +69,14 @@ __all__ = [
     "ArtifactReference",
     "Benchmark",
     "Checkpoint",
+    "CompareContract",
     "Contract",
     "Decontamination",
     "EvalContract",
     "FailureClass",
     "FilterContract",
     "FilterParameters",
+    "Gate",
     "GenerateContract",
     "InputFingerprint",
     "Lora",
@@ -87,6 +93,7 @@ __all__ = [
     "Progress",
     "PromptSource",
     "Protocol",
+    "PublishedScore",
     "Recompute",
     "Rendezvous",
     "Result",

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field, JsonValue
 
 from distill_runtime.contract.base import Model
+from distill_runtime.contract.comparison import Judgement
 
 Sha256 = Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$")]
 
@@ -59,4 +60,5 @@ class Manifest(Model):
         default=(), description="What all its inputs were, artifacts or not; empty if an earlier version wrote it."
     )
     metrics: dict[str, float] = Field(default_factory=dict, description="Measured figures, such as the loss.")
+    judgement: Judgement | None = Field(default=None, description="What the stage compare found.")
     versions: dict[str, str] = Field(default_factory=dict, description="Versions of the packages that matter.")

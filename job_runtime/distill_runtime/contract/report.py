@@ -6,6 +6,7 @@ from pydantic import Field
 
 from distill_runtime.contract.artifact import ArtifactReference, InputFingerprint
 from distill_runtime.contract.base import Model
+from distill_runtime.contract.comparison import Judgement
 
 EXIT_DONE = 0
 """The stage finished, or found its artifact already complete."""
@@ -50,6 +51,7 @@ class Result(Model):
     counts: dict[str, int] = Field(default_factory=dict, description="Counts, as in the manifest.")
     metrics: dict[str, float] = Field(default_factory=dict, description="Figures, as in the manifest.")
     inputs: tuple[InputFingerprint, ...] = Field(default=(), description="What was read, as in the manifest.")
+    judgement: Judgement | None = Field(default=None, description="What the stage compare finds, as in the manifest.")
 
     def to_termination_message(self) -> str:
         """Give the JSON text in at most `RESULT_LIMIT` bytes.

@@ -18,6 +18,7 @@ from distill_runtime.contract.parameters import (
     Benchmark,
     Checkpoint,
     FilterParameters,
+    Gate,
     MindFormersOverrides,
     ModelSource,
     PackedSource,
@@ -25,12 +26,13 @@ from distill_runtime.contract.parameters import (
     Parallelism,
     PromptSource,
     Protocol,
+    PublishedScore,
     RowSource,
     TeacherParameters,
     Training,
 )
 
-StageName = Literal["generate", "filter", "pack", "msrun", "export", "eval"]
+StageName = Literal["generate", "filter", "pack", "msrun", "export", "eval", "compare"]
 CONTRACT_OF: Mapping[StageName, StageName] = {"export": "msrun"}
 """Stages that read the contract of another: `export` completes the artifact that `msrun` began, and the same contract
 leads to the same directory."""
@@ -209,7 +211,34 @@ class EvalContract(StageContract):
     protocol: Protocol
 
 
-Contract = GenerateContract | FilterContract | PackContract | TrainContract | EvalContract
+class Baseline(Model):
+    """An evaluation to compare with."""
+
+    name: str = Field(min_length=1, max_length=64, description="What to call it.")
+    artifact: ArtifactReference
+
+
+class CompareContract(StageContract):
+    """Hold an evaluation against others, against published scores and against its gate."""
+
+    stage: Literal["compare"] = "compare"
+    evaluation: ArtifactReference = Field(description="The eval stage's artifact.")
+    baselines: tuple[Baseline, ...] = ()
+    published: tuple[PublishedScore, ...] = ()
+    gate: Gate | None = Field(default=None, description="noWorseThan names baselines of this contract.")
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        names = [*(each.name for each in self.baselines), *(each.name for each in self.published)]
+        if len(set(names)) < len(names):
+            raise ValueError("baselines and published scores need different names")
+        limits = self.gate.no_worse_than if self.gate is not None else ()
+        if unknown := sorted({limit.name for limit in limits} - {each.name for each in self.baselines}):
+            raise ValueError(f"noWorseThan names what is no baseline: {', '.join(unknown)}")
+        return self
+
+
+Contract = GenerateContract | FilterContract | PackContract | TrainContract | EvalContract | CompareContract
 
 _ADAPTER: TypeAdapter[Contract] = TypeAdapter(Annotated[Contract, Field(discriminator="stage")])
 

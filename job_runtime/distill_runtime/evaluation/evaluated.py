@@ -1,16 +1,14 @@
 """An evaluation that is scored: the one value that all its outputs are made from, besides the answers' texts."""
 
-import math
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from distill_runtime.contract import EvalContract, Protocol
-from distill_runtime.contract.identity import OPERATIONAL
-from distill_runtime.contract.stages import EndpointTarget
+from distill_runtime.contract import EvalContract
 from distill_runtime.evaluation.score import UNANSWERED, ProblemResult, Sample
+from distill_runtime.evaluation.summary import Summary
 from distill_runtime.foundation.rows import CUT_OFF
 
 TRUNCATED = "truncated"
@@ -24,46 +22,32 @@ class Evaluated:
     Attributes:
         contract: what was asked.
         results: the problems in the benchmark's order.
-        counts, metrics: as the result has them.
+        summary: what they tell.
         packages: versions that have a bearing on the score.
         started, completed: when this process began and was done; an evaluation that was interrupted took longer.
     """
 
     contract: EvalContract
     results: Sequence[ProblemResult]
-    counts: Mapping[str, int]
-    metrics: Mapping[str, float]
+    summary: Summary
     packages: Mapping[str, str]
     started: datetime
     completed: datetime
 
     @property
     def model(self) -> str:
-        """What was evaluated: the name that an endpoint has for it, or where the weights are."""
-        target = self.contract.target
-        if isinstance(target, EndpointTarget):
-            return target.model
-        return target.weights.uri if target.weights is not None else str(target.uri)
+        """What was evaluated."""
+        return model_of(self.contract.target.to_json())
 
-    @property
-    def benchmark(self) -> str:
-        """Name that the score is reported under."""
-        return self.contract.benchmark.name
 
-    @property
-    def stderr(self) -> float | None:
-        """Standard error of the score over problems, in percent; None of a single one."""
-        if len(self.results) == 1:
-            return None
-        return 100 * statistics.stdev(result.score for result in self.results) / math.sqrt(len(self.results))
+def model_of(target: Mapping[str, Any]) -> str:
+    """Name what was evaluated: by the name that an endpoint has for it, or by where the weights are.
 
-    def protocol(self) -> dict[str, str]:
-        """Word how it was asked and scored, as far as the score depends on it."""
-        protocol = self.contract.protocol
-        values = protocol.model_dump(mode="json", by_alias=True, exclude_none=True)
-        operational = {field.alias for field in Protocol.model_fields.values() if OPERATIONAL in field.metadata}
-        worded = {name: str(value) for name, value in values.items() if name not in operational}
-        return worded | dict(self.packages)
+    Args:
+        target: of an eval contract, as JSON.
+    """
+    weights = target.get("weights") or {}
+    return str(target.get("model") or weights.get("uri") or target.get("uri"))
 
 
 def verdict_of(sample: Sample) -> str:

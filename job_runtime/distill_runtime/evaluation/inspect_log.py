@@ -129,10 +129,10 @@ def _spec(evaluated: Evaluated) -> dict[str, Any]:
     protocol, target = contract.protocol, contract.target
     return {
         "created": evaluated.started.isoformat(),
-        "task": evaluated.benchmark,
-        "task_id": evaluated.benchmark,
+        "task": contract.benchmark.name,
+        "task_id": contract.benchmark.name,
         "dataset": {
-            "name": evaluated.benchmark,
+            "name": contract.benchmark.name,
             "location": contract.benchmark.uri,
             "samples": len(evaluated.results),
             "sample_ids": list(range(1, len(evaluated.results) + 1)),
@@ -157,12 +157,15 @@ def _plan() -> dict[str, Any]:
 
 
 def _results(evaluated: Evaluated) -> dict[str, Any]:
-    samples, shares = evaluated.counts["samples"], evaluated.metrics
-    metrics = {"accuracy": shares["score"] / 100}
-    if evaluated.stderr is not None:
-        metrics["stderr"] = evaluated.stderr / 100
-    metrics["ci_lower"], metrics["ci_upper"] = shares["scoreLow"] / 100, shares["scoreHigh"] / 100
-    metrics["truncated"], metrics["unanswered"] = shares["truncatedRate"] / 100, shares["unansweredRate"] / 100
+    summary = evaluated.summary
+    percent = {
+        "accuracy": summary.score,
+        "stderr": summary.stderr,
+        "ci_lower": summary.interval.low,
+        "ci_upper": summary.interval.high,
+        "truncated": summary.truncated_rate,
+        "unanswered": summary.unanswered_rate,
+    }
     score = {
         "name": _SCORER,
         "scorer": _SCORER,
@@ -170,9 +173,9 @@ def _results(evaluated: Evaluated) -> dict[str, Any]:
         "scored_samples": len(evaluated.results),
         "unscored_samples": 0,
         "params": {"verifier": evaluated.contract.protocol.verifier},
-        "metrics": {name: {"name": name, "value": value} for name, value in metrics.items()},
+        "metrics": {name: {"name": name, "value": value / 100} for name, value in percent.items()},
     }
-    return {"total_samples": samples, "completed_samples": samples, "scores": [score]}
+    return {"total_samples": summary.samples, "completed_samples": summary.samples, "scores": [score]}
 
 
 def _score(sample: Sample, record: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,8 @@ from distill_runtime.client.journal import read_lines as read_answers
 from distill_runtime.client.journal import read_records_from
 from distill_runtime.contract import Model
 from distill_runtime.evaluation.score import UNANSWERED, Sample
+from distill_runtime.evaluation.unfinished import closes_unopened, may_be_reasoning
+from distill_runtime.foundation.reasoning import text_after_reasoning
 from distill_runtime.foundation.rows import CUT_OFF
 from distill_runtime.storage.resumable import GrowingFile, json_line, read_lines
 from distill_runtime.verification import Question, Reason, Verdict, Verifier, verifier_workers, verify_all
@@ -44,6 +46,10 @@ class _Verdict(Model):
     reason: Reason | None
     extracted: str | None
     finish_reason: str | None
+    completion_tokens: int | None
+    empty: bool
+    closes_unopened: bool
+    may_be_reasoning: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,10 @@ class _Answer:
     number: int
     failed: bool
     finish_reason: str | None
+    completion_tokens: int | None
+    empty: bool
+    closes_unopened: bool
+    may_be_reasoning: bool
 
 
 class Judging:
@@ -88,6 +98,8 @@ class Judging:
         self._answers = answers
         self._reasons: Counter[str] = Counter()
         self._truncated = 0
+        self._opens_in_prompt = False
+        self._may_be_reasoning: list[tuple[str, int]] = []
         directory.mkdir(parents=True, exist_ok=True)
         self._path = directory / VERDICTS_NAME
         self._offset, size = self._take_over(json_line(judge))
@@ -151,7 +163,17 @@ class Judging:
         while wait((self._judging,), _REPORT_SECONDS).not_done:
             report()
         self._judging.result()
+        if self._opens_in_prompt:
+            self._take_back()
         report()
+
+    def _take_back(self) -> None:
+        """Have no answer found in what is known to be unfinished reasoning, now that an answer has shown it."""
+        for uuid, number in self._may_be_reasoning:
+            sample = self.samples[uuid][number]
+            self._reasons[sample.reason or UNANSWERED] -= 1
+            self._reasons["noAnswer"] += 1
+            self.samples[uuid][number] = replace(sample, reason="noAnswer", extracted=None)
 
     def _judge(self) -> None:
         results = verify_all(self._verifier, self._questions(), _VERIFY_SECONDS, verifier_workers())
@@ -176,9 +198,20 @@ class Judging:
             self._complete.wait(_LOOK_SECONDS)
 
     def _question(self, record: Mapping[str, Any]) -> Question[_Answer]:
-        failed, uuid = record["failure"] is not None, record["uuid"]
-        answer = _Answer(record["key"], uuid, record["sample"], failed, record["finish_reason"])
-        return Question(answer, self._references[uuid], None if failed else record["content"])
+        failed, uuid, finish_reason = record["failure"] is not None, record["uuid"], record["finish_reason"]
+        content = "" if failed else record["content"]
+        answer = _Answer(
+            key=record["key"],
+            uuid=uuid,
+            number=record["sample"],
+            failed=failed,
+            finish_reason=finish_reason,
+            completion_tokens=record["completion_tokens"],
+            empty=not failed and not text_after_reasoning(content).strip(),
+            closes_unopened=closes_unopened(content),
+            may_be_reasoning=may_be_reasoning(content, finish_reason),
+        )
+        return Question(answer, self._references[uuid], None if failed else content)
 
     def _write(self, answer: _Answer, verdict: Verdict) -> None:
         line = _Verdict(
@@ -188,14 +221,26 @@ class Judging:
             reason=None if answer.failed else verdict.reason,
             extracted=verdict.answer and verdict.answer[:_LONGEST_EXTRACTED],
             finish_reason=answer.finish_reason,
+            completion_tokens=answer.completion_tokens,
+            empty=answer.empty,
+            closes_unopened=answer.closes_unopened,
+            may_be_reasoning=answer.may_be_reasoning,
         )
         self._file.append(json_line(line.model_dump()))
         self._count(line)
 
     def _count(self, verdict: _Verdict) -> None:
         self.samples[verdict.uuid][verdict.sample] = Sample(
-            verdict.sample, verdict.reason, verdict.extracted, verdict.finish_reason
+            verdict.sample,
+            verdict.reason,
+            verdict.extracted,
+            verdict.finish_reason,
+            verdict.completion_tokens,
+            empty=verdict.empty,
         )
+        self._opens_in_prompt |= verdict.closes_unopened
+        if verdict.may_be_reasoning:
+            self._may_be_reasoning.append((verdict.uuid, verdict.sample))
         self._truncated += verdict.finish_reason == CUT_OFF
         self._reasons[verdict.reason or UNANSWERED] += 1
 

@@ -23,10 +23,9 @@ from distill_runtime.evaluation.evaluated import TRUNCATED, Evaluated, choose_sa
 from distill_runtime.evaluation.inspect_log import LOG_NAME, InspectLog
 from distill_runtime.evaluation.published import HUB_DIRECTORY, LM_EVAL_NAME, hub_results, lm_eval_results
 from distill_runtime.evaluation.score import ProblemResult, Sample
+from distill_runtime.evaluation.summary_report import report_of, write_report
 from distill_runtime.foundation.reasoning import joined
 from distill_runtime.reporting import lengths
-from distill_runtime.reporting.evaluation import CARD_NAME, PAGE_NAME, EvaluationReport, render_card, render_page
-from distill_runtime.reporting.forest_plot import Score
 from distill_runtime.reporting.report import Bar, Chart
 from distill_runtime.reporting.samples import ShownSample, shortened
 
@@ -54,23 +53,10 @@ def write_outputs(evaluated: Evaluated, sentence: str, answers: Path, directory:
             if record["completion_tokens"] is not None:
                 tokens[_length_part(sample)].append(record["completion_tokens"])
             if (result.uuid, sample.number) in chosen:
-                shown[number, sample.number] = _shown(number, result, sample, record)
-    report = EvaluationReport(
-        benchmark=evaluated.benchmark,
-        own=_own_score(evaluated),
-        baselines=(),
-        sentence=sentence,
-        figures=_figures(evaluated),
-        breakdowns={},
-        tables=(),
-        charts=(_verdicts(evaluated), _lengths(tokens)),
-        flips=(),
-        samples=[shown[place] for place in sorted(shown)],
-        samples_total=evaluated.counts["samples"],
-        protocol=evaluated.protocol(),
-    )
-    (directory / PAGE_NAME).write_text(render_page(report), encoding="utf-8")
-    (directory / CARD_NAME).write_text(render_card(report), encoding="utf-8")
+                shown[number, sample.number] = shown_sample(number, result, sample, record)
+    charts = (_verdicts(evaluated), _lengths(tokens))
+    samples = [shown[place] for place in sorted(shown)]
+    write_report(report_of(evaluated.model, evaluated.summary, sentence, charts, samples, ()), directory)
     (directory / LM_EVAL_NAME).parent.mkdir(exist_ok=True)
     text = json.dumps(lm_eval_results(evaluated), ensure_ascii=False, indent=2)
     (directory / LM_EVAL_NAME).write_text(text + "\n", encoding="utf-8")
@@ -79,25 +65,6 @@ def write_outputs(evaluated: Evaluated, sentence: str, answers: Path, directory:
         (directory / HUB_DIRECTORY).mkdir(exist_ok=True)
         path = directory / HUB_DIRECTORY / f"{entries[0]['dataset']['id'].replace('/', '--')}.yaml"
         path.write_text(yaml.safe_dump(entries, sort_keys=False, allow_unicode=True), encoding="utf-8")
-
-
-def _own_score(evaluated: Evaluated) -> Score:
-    metrics = evaluated.metrics
-    return Score(
-        evaluated.model, metrics["score"], metrics["scoreLow"], metrics["scoreHigh"], evaluated.counts["problems"]
-    )
-
-
-def _figures(evaluated: Evaluated) -> dict[str, str]:
-    metrics, counts = evaluated.metrics, evaluated.counts
-    return {
-        "score": f"{metrics['score']:.1f} %",
-        "95 % interval": f"{metrics['scoreLow']:.1f}–{metrics['scoreHigh']:.1f}",
-        "problems": f"{counts['problems']:,}",
-        "samples": f"{counts['samples']:,}",
-        "truncated": f"{metrics['truncatedRate']:.1f} %",
-        "unanswered": f"{metrics['unansweredRate']:.1f} %",
-    }
 
 
 def _verdicts(evaluated: Evaluated) -> Chart:
@@ -120,7 +87,8 @@ def _length_part(sample: Sample) -> str:
     return verdict if verdict in ("correct", TRUNCATED) else "not correct"
 
 
-def _shown(number: int, result: ProblemResult, sample: Sample, record: Mapping[str, Any]) -> ShownSample:
+def shown_sample(number: int, result: ProblemResult, sample: Sample, record: Mapping[str, Any]) -> ShownSample:
+    """Give a sample as the page shows it, of its line of the journal."""
     answered = sample.reason is not None
     text = joined(record["reasoning"], record["content"]) if answered else str(record["failure_message"])
     return ShownSample(

@@ -16,11 +16,11 @@ _NOT_IN_A_NAME: Final = re.compile(r"[\"<>:/\|\\?\*\[\]]+")
 def lm_eval_results(evaluated: Evaluated) -> dict[str, Any]:
     """Give the results in the shape of `lm_eval/result_schema.py` of lm-evaluation-harness (4e7e0d47, 2026-08).
 
-    Scores are shares. The standard error is that over problems, of which lm-eval has no other; it writes N/A of one.
+    Scores are shares. The standard error is that over problems, of which lm-eval has no other.
     """
-    contract, task = evaluated.contract, evaluated.benchmark
-    protocol, problems = contract.protocol, len(evaluated.results)
-    rejected = sum(count for name, count in evaluated.counts.items() if name.startswith("rejected."))
+    contract, summary = evaluated.contract, evaluated.summary
+    protocol, task, problems = contract.protocol, summary.benchmark, summary.problems
+    rejected = sum(count for name, count in summary.counts.items() if name.startswith("rejected."))
     sampling = {
         "temperature": protocol.temperature,
         "top_p": protocol.top_p,
@@ -34,8 +34,8 @@ def lm_eval_results(evaluated: Evaluated) -> dict[str, Any]:
                 "name": task,
                 "alias": task,
                 "sample_len": problems,
-                "exact_match,none": evaluated.metrics["score"] / 100,
-                "exact_match_stderr,none": "N/A" if evaluated.stderr is None else evaluated.stderr / 100,
+                "exact_match,none": summary.score / 100,
+                "exact_match_stderr,none": summary.stderr / 100,
             }
         },
         "group_subtasks": {task: []},
@@ -81,15 +81,15 @@ def hub_results(evaluated: Evaluated) -> list[dict[str, Any]] | None:
         return None
     name, revision, _ = split_uri(contract.benchmark.uri)
     dataset = {"id": name, "task_id": contract.benchmark.subset or "default"}
-    protocol, metrics = contract.protocol, evaluated.metrics
+    protocol, summary = contract.protocol, evaluated.summary
     return [
         {
             "dataset": dataset | ({"revision": revision} if revision else {}),
-            "value": round(metrics["score"], 2),
+            "value": round(summary.score, 2),
             "date": evaluated.completed.date().isoformat(),
             "notes": (
-                f"pass@1, {len(evaluated.results)} problems x {protocol.samples_per_problem} samples, 95 % interval "
-                f"{metrics['scoreLow']:.1f} to {metrics['scoreHigh']:.1f}, temperature {protocol.temperature:g}, "
+                f"pass@1, {summary.problems} problems x {protocol.samples_per_problem} samples, 95 % interval "
+                f"{summary.interval.low:.1f} to {summary.interval.high:.1f}, temperature {protocol.temperature:g}, "
                 f"top_p {protocol.top_p:g}, max_tokens {protocol.max_tokens}, {protocol.verifier}"
             ),
         }

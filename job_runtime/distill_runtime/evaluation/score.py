@@ -1,14 +1,20 @@
-"""Counts, rates and the score of a benchmark's samples."""
+"""A benchmark's samples, judged and counted."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distill_runtime.evaluation.interval import wilson_interval
 from distill_runtime.foundation.rows import CUT_OFF
 from distill_runtime.verification.verifier import Reason
 
 UNANSWERED = "unanswered"
+ANSWERS_NAME = "answers.jsonl"
+"""File of an eval artifact: every sample as it was answered (see `client.journal`)."""
+RESULTS_NAME = "results.jsonl"
+"""File of an eval artifact: a line a problem with its samples' verdicts."""
+REFUSED = "content_filter"
+"""The finish_reason of an answer that the server withheld (OpenAI's chat completions API)."""
+_UNDECIDED = ("timeout", "crashed")
 
 
 @dataclass(frozen=True)
@@ -20,12 +26,16 @@ class Sample:
         reason: the verdict's; None if the problem was not answered, which counts as wrong.
         extracted: the final answer that was found.
         finish_reason: as the server said; None if the problem was not answered.
+        completion_tokens: length of the answer; None if the server did not tell.
+        empty: whether there was nothing in the answer, or nothing after its reasoning.
     """
 
     number: int
     reason: Reason | None
     extracted: str | None
     finish_reason: str | None
+    completion_tokens: int | None = None
+    empty: bool = False
 
     @property
     def correct(self) -> bool:
@@ -49,9 +59,18 @@ class ProblemResult:
 
 
 def count_samples(results: Sequence[ProblemResult]) -> dict[str, int]:
-    """Count; samples = correct + incorrect + noAnswer + timeout + crashed + unanswered, each there if it occurs."""
+    """Count; samples = correct + incorrect + noAnswer + timeout + crashed + unanswered, each there if it occurs.
+
+    Counted once more, if they occur: `empty` and `refused` answers, and `undecided` ones, which are timeout + crashed.
+    Those that were cut off are `truncated` and not `empty`, since that says more.
+    """
     samples = [sample for result in results for sample in result.samples]
     reasons = Counter(sample.reason or UNANSWERED for sample in samples)
+    again = {
+        "empty": sum(sample.empty and sample.finish_reason not in (CUT_OFF, REFUSED) for sample in samples),
+        "refused": sum(sample.finish_reason == REFUSED for sample in samples),
+        "undecided": sum(reasons[reason] for reason in _UNDECIDED),
+    }
     return {
         "problems": len(results),
         "samples": len(samples),
@@ -59,24 +78,5 @@ def count_samples(results: Sequence[ProblemResult]) -> dict[str, int]:
         UNANSWERED: reasons.pop(UNANSWERED, 0),
         "truncated": sum(sample.finish_reason == CUT_OFF for sample in samples),
         **dict(sorted(reasons.items())),
-    }
-
-
-def score_metrics(results: Sequence[ProblemResult], counts: dict[str, int]) -> dict[str, float]:
-    """Give the score, its 95 % interval and the rates that qualify it, in percent.
-
-    The score is pass@1, the mean over all samples. The interval takes the problems as its trials: samples of one
-    problem are not independent, so that more of them make the score steadier but not the benchmark larger.
-
-    Args:
-        counts: as `count_samples` gives them.
-    """
-    share = sum(result.score for result in results) / len(results)
-    low, high = wilson_interval(share, len(results))
-    return {
-        "score": 100 * share,
-        "scoreLow": 100 * low,
-        "scoreHigh": 100 * high,
-        "truncatedRate": 100 * counts["truncated"] / counts["samples"],
-        "unansweredRate": 100 * counts[UNANSWERED] / counts["samples"],
+        **{name: count for name, count in again.items() if count},
     }

@@ -149,6 +149,7 @@ def run_stage(stage: Stage, contract: Contract, context: StageContext) -> Result
         counts=manifest.counts,
         metrics=manifest.metrics,
         inputs=manifest.fingerprints,
+        judgement=manifest.judgement,
     )
 
 

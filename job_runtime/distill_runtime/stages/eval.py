@@ -2,6 +2,7 @@
 
     answers.jsonl   a line a sample, as the student gave it (see `client.journal`); what a restarted stage goes on from
     results.jsonl   a line a problem: its samples' final answers and verdicts
+    summary.json    score, interval, errors, breakdowns, protocol; see `evaluation.summary`
 
 and what `evaluation.outputs` makes of these two.
 
@@ -37,9 +38,13 @@ from distill_runtime.evaluation.asking import (
     sample_requests,
 )
 from distill_runtime.evaluation.evaluated import Evaluated
+from distill_runtime.evaluation.fingerprint import fingerprint_of
+from distill_runtime.evaluation.grouping import read_columns
 from distill_runtime.evaluation.judging import Judging
 from distill_runtime.evaluation.outputs import write_outputs
-from distill_runtime.evaluation.score import ProblemResult, Sample, count_samples, score_metrics
+from distill_runtime.evaluation.score import ANSWERS_NAME, RESULTS_NAME, ProblemResult, Sample, count_samples
+from distill_runtime.evaluation.summarising import metrics_of, summarise
+from distill_runtime.evaluation.summary import SUMMARY_NAME, Summary
 from distill_runtime.foundation.cpus import available_cpus
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.process import event_loop
@@ -58,9 +63,6 @@ from distill_runtime.training.inputs import fingerprint_model
 from distill_runtime.training.tensors import read_directory
 from distill_runtime.training.weight_names import check_shapes
 from distill_runtime.verification import VERIFIERS
-
-ANSWERS_NAME: Final = "answers.jsonl"
-RESULTS_NAME: Final = "results.jsonl"
 
 _SERVED_NAME: Final = "student"
 _LARGEST_BATCH: Final = 64
@@ -100,6 +102,7 @@ def check(contract: EvalContract, context: StageContext) -> None:
         WrongInput: where `run` would.
     """
     problems = _read_problems(contract, context)
+    read_columns(contract.benchmark, problems.prompts, context.volume)
     if isinstance(contract.target, EndpointTarget):
         settings = client_settings(contract.protocol, context, contract.target.url, contract.target.model)
 
@@ -123,6 +126,7 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     """
     started = datetime.now(UTC)
     problems = _read_problems(contract, context)
+    columns = read_columns(contract.benchmark, problems.prompts, context.volume)
     refuse_changes(context.volume, contract, context.fingerprints)
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
     answers = writer.directory / ANSWERS_NAME
@@ -144,16 +148,19 @@ def run(contract: EvalContract, context: StageContext) -> Result:
             "NothingAnswered",
             f"none of {total} samples was answered; why, is in {answers.relative_to(context.volume.root)}",
         )
-    metrics = score_metrics(results, counts)
-    message = _describe(contract, counts, metrics)
+    versions = {name: importlib.metadata.version(name) for name in _packages(contract)}
+    fingerprint = fingerprint_of(contract, context.fingerprints, versions)
+    summary = summarise(contract.benchmark.name, contract.protocol, fingerprint, results, counts, columns)
+    (writer.directory / SUMMARY_NAME).write_text(summary.model_dump_json(by_alias=True, indent=2), encoding="utf-8")
+    metrics = metrics_of(summary)
     context.reporter.update(message="writing the reports")
-    evaluated = Evaluated(contract, results, counts, metrics, _judge(), started, datetime.now(UTC))
-    write_outputs(evaluated, message, answers, writer.directory)
+    evaluated = Evaluated(contract, results, summary, versions | _judge(), started, datetime.now(UTC))
+    write_outputs(evaluated, _describe(summary), answers, writer.directory)
     artifact = writer.finish(counts, metrics, _inputs(contract), _packages(contract))
     return Result(
         outcome="Succeeded",
         reason="Scored",
-        message=message,
+        message=_describe(summary),
         artifact=artifact,
         counts=counts,
         metrics=metrics,
@@ -291,15 +298,15 @@ def _write_results(results: list[ProblemResult], path: Path) -> None:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def _describe(contract: EvalContract, counts: dict[str, int], metrics: dict[str, float]) -> str:
+def _describe(summary: Summary) -> str:
     text = (
-        f"{contract.benchmark.name}: {metrics['score']:.1f} % (95 % interval {metrics['scoreLow']:.1f} to "
-        f"{metrics['scoreHigh']:.1f}, {counts['problems']} problems"
+        f"{summary.benchmark}: {summary.score:.1f} % (95 % interval {summary.interval.low:.1f} to "
+        f"{summary.interval.high:.1f}, {summary.problems} problems"
     )
-    samples = contract.protocol.samples_per_problem
+    samples = summary.samples_per_problem
     text += f" x {samples} samples)" if samples > 1 else ")"
-    if counts["truncated"]:
-        text += f"; {counts['truncated']} answers were cut off at maxTokens or at the end of the context"
-    if counts["unanswered"]:
-        text += f"; {counts['unanswered']} were not answered and count as wrong"
+    if truncated := summary.counts["truncated"]:
+        text += f"; {truncated} answers were cut off at maxTokens or at the end of the context"
+    if unanswered := summary.counts["unanswered"]:
+        text += f"; {unanswered} were not answered and count as wrong"
     return text

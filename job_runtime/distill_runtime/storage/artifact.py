@@ -25,6 +25,7 @@ from distill_runtime.contract import (
     identity,
 )
 from distill_runtime.contract.artifact import MANIFEST_NAME, PARTIAL_SUFFIX
+from distill_runtime.contract.comparison import Judgement
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.storage.volume import Volume
 
@@ -80,6 +81,7 @@ class ArtifactWriter:
         inputs: Iterable[ArtifactReference] = (),
         packages: Iterable[str] = (),
         noted: Iterable[InputFingerprint] = (),
+        judgement: Judgement | None = None,
     ) -> ArtifactReference:
         """Make the artifact complete, durably, with every file that is in `directory` now, and remove `work`.
 
@@ -91,6 +93,7 @@ class ArtifactWriter:
             inputs: the artifacts that were read.
             packages: installed distributions whose versions matter to the content.
             noted: fingerprints of what may be another the next time.
+            judgement: what the stage compare has found.
         """
         manifest_path = self.directory / MANIFEST_NAME
         # An earlier attempt to finish may have been killed half-way through the manifest.
@@ -108,6 +111,7 @@ class ArtifactWriter:
             parameters=self._contract.model_dump(mode="json", by_alias=True, exclude_none=True),
             inputs=tuple(inputs),
             fingerprints=(*self._fingerprints, *noted),
+            judgement=judgement,
             versions={
                 "python": platform.python_version(),
                 "npu-distill": own_version(),

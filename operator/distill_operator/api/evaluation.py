@@ -102,9 +102,29 @@ class EvalRunStatus(Status):
     """How it is going, and the score."""
 
     score: float | None = Field(default=None, description="pass@1 in percent.")
-    score_low: float | None = Field(default=None, description="Lower end of the score's 95 % Wilson interval.")
-    score_high: float | None = Field(default=None, description="Upper end of the score's 95 % Wilson interval.")
-    interval: str | None = Field(default=None, description="The 95 % Wilson interval as text.")
+    score_low: float | None = Field(default=None, description="Lower end of the score's 95 % interval.")
+    score_high: float | None = Field(default=None, description="Upper end of the score's 95 % interval.")
+    interval: str | None = Field(default=None, description="The 95 % interval as text.")
+    stderr: float | None = Field(
+        default=None, description="Standard error over problems, in points: would the score hold on others of the kind?"
+    )
+    run_stderr: float | None = Field(
+        default=None,
+        description="Standard error over runs on these problems, in points: sampling noise only. Absent with one "
+        "sample a problem.",
+    )
+    smallest_difference: float | None = Field(
+        default=None,
+        description="Difference to another model in points that so many problems show with a power of 80 %, if the two "
+        "models' results correlate by a half.",
+    )
+    pass_at: dict[str, float] = Field(
+        default_factory=dict, description="Unbiased pass@k in percent, by k; with several samples a problem."
+    )
+    maj_at: dict[str, float] = Field(
+        default_factory=dict,
+        description="maj@k in percent, by k: that the most frequent of k answers is right; with several samples.",
+    )
     problems: int | None = Field(default=None, description="Problems asked.")
     samples: int | None = Field(default=None, description="Answers scored: problems x samplesPerProblem.")
     truncated_rate: float | None = Field(default=None, description="Percent of the answers cut off by maxTokens.")
@@ -125,7 +145,7 @@ class EvalRun(Resource[EvalRunSpec, EvalRunStatus]):
         *ready_columns(),
         Column(name="Benchmark", json_path=".spec.benchmark.name", description="What it is scored on."),
         Column(name="Score", json_path=".status.score", type="number", description="pass@1 in percent."),
-        Column(name="95% interval", json_path=".status.interval", description="Wilson interval of the score."),
+        Column(name="95% interval", json_path=".status.interval", description="Confidence interval of the score."),
         Column(name="Samples", json_path=".status.samples", type="integer", description="Answers scored."),
         *message_columns(),
     )

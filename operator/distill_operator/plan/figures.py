@@ -82,10 +82,24 @@ def evaluation_figures(_: EvalRun, stages: Mapping[str, StageStatus]) -> dict[st
         "score_low": low,
         "score_high": high,
         "interval": f"{low:.1f}–{high:.1f}" if low is not None and high is not None else None,
+        "stderr": _rounded(metrics.get("stderr"), 2),
+        "run_stderr": _rounded(metrics.get("runStderr"), 2),
+        "smallest_difference": _rounded(metrics.get("smallestDifference"), 1),
+        "pass_at": _by_samples(metrics, "pass@"),
+        "maj_at": _by_samples(metrics, "maj@"),
         "problems": counts.get("problems"),
         "samples": counts.get("samples"),
         "truncated_rate": _rounded(metrics.get("truncatedRate"), 2),
         "unanswered_rate": _rounded(metrics.get("unansweredRate"), 2),
+    }
+
+
+def _by_samples(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
+    """Give the figures whose names are the prefix and a number of samples, by that number."""
+    return {
+        name.removeprefix(prefix): round(value, 1)
+        for name, value in metrics.items()
+        if name.startswith(prefix) and name.removeprefix(prefix).isdecimal()
     }
 
 

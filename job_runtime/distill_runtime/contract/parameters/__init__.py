@@ -1,6 +1,7 @@
 """Parameter blocks, a module a stage: each appears in a custom resource and in a stage's contract, and is defined here
 once."""
 
+from distill_runtime.contract.parameters.comparing import Gate, PublishedScore
 from distill_runtime.contract.parameters.evaluation import Benchmark, Protocol
 from distill_runtime.contract.parameters.fields import (
     MAX_ATTEMPTS,
@@ -33,6 +34,7 @@ __all__ = [
     "Decontamination",
     "EntryPoint",
     "FilterParameters",
+    "Gate",
     "Lora",
     "MindFormersOverrides",
     "ModelSource",
@@ -43,6 +45,7 @@ __all__ = [
     "ProblemSet",
     "PromptSource",
     "Protocol",
+    "PublishedScore",
     "Recompute",
     "RowSource",
     "Sampling",

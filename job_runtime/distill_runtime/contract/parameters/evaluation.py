@@ -26,6 +26,11 @@ class Benchmark(Parameters):
     prompt_column: Column = Field(default="problem", description="Column that holds the problem.")
     answer_column: Column = Field(default="answer", description="Column that holds the reference answer.")
     limit: int | None = Field(default=None, ge=1, description="Use only the first so many problems.")
+    group_columns: tuple[Column, ...] = Field(
+        default=(),
+        max_length=8,
+        description="Columns to break the score down by, such as subject and level; into the artifact's summary.json.",
+    )
 
 
 class Protocol(Parameters):

@@ -13,6 +13,7 @@ from support.student import CONFIG
 
 from distill_runtime.contract import Benchmark, EvalContract, Protocol, Result
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
+from distill_runtime.evaluation.summary import SUMMARY_NAME, Summary
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.process.progress import Reporter
 from distill_runtime.process.stage import StageContext, run_stage
@@ -80,6 +81,11 @@ def test_every_problem_is_accounted_for(context: StageContext, tmp_path: Path) -
     assert result.artifact is not None
     directory, manifest = open_artifact(context.volume, result.artifact)
     verify_content(directory, manifest)
+    files = {file.path for file in manifest.files}
+    assert {"report.html", "report.md", "inspect.eval", "lm-eval/results.json"} < files
+    page = (directory / "report.html").read_text()
+    assert "10 of 10 shown: all of them" in page
+    assert page.count('data-verdict="truncated"') == page.count('data-verdict="unanswered"') == 1
     lines = [json.loads(line) for line in (tmp_path / "score" / "results.jsonl").read_text().splitlines()]
     assert [line["problem"] for line in lines] == [f"{number} + 1?" for number in range(10)]
     assert [line["samples"][0]["reason"] for line in lines[5:]] == [
@@ -111,6 +117,28 @@ def test_several_samples_are_averaged_over_each_problem(context: StageContext) -
     assert result.metrics["score"] == pytest.approx(50.0)
     assert result.counts["samples"] == 20
     assert "10 problems x 2 samples" in result.message
+
+
+def test_the_summary_has_what_the_samples_tell(context: StageContext, tmp_path: Path) -> None:
+    rows = [{"problem": f"{number} + 1?", "answer": str(number + 1), "level": number // 5} for number in range(10)]
+    (tmp_path / "benchmark.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with teacher(student) as server:
+        asked = contract(server.url, samples_per_problem=2)
+        benchmark = asked.benchmark.model_copy(update={"group_columns": ("level",)})
+        result = run_stage(eval_stage, asked.model_copy(update={"benchmark": benchmark}), context)
+    summary = Summary.model_validate_json((tmp_path / "score" / SUMMARY_NAME).read_bytes())
+    levels, lengths = summary.breakdowns
+    assert [(group.value, group.score) for group in levels.groups] == [("0", 100.0), ("1", 20.0)]
+    assert sum(group.samples for group in lengths.groups) == summary.samples == 20
+    assert (summary.pass_at, summary.maj_at) == ({"1": 60.0, "2": 60.0}, {"1": 60.0, "2": 60.0})
+    assert summary.run_stderr == result.metrics["runStderr"] == 0.0
+    fingerprint = summary.fingerprint
+    assert fingerprint.benchmark is not None
+    assert fingerprint.benchmark.startswith("sha256:")
+    assert fingerprint.server == server.url
+    assert "math-verify" in (fingerprint.verifier or "")
+    assert "seed" in (fingerprint.sampling or "")
+    assert fingerprint.weights is not None
 
 
 def test_a_score_of_nothing_is_no_score(context: StageContext) -> None:

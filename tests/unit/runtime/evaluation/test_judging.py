@@ -78,10 +78,23 @@ def test_verdicts_are_taken_over_as_far_as_they_are_about_the_answers(
     answers = tmp_path / "answers.jsonl"
     write_journal(answers)
     first = judge(answers, tmp_path, JUDGE)
-    assert first["u1"] == {0: Sample(0, "incorrect", "7", "length")}
+    assert first["u1"] == {0: Sample(0, "incorrect", "7", "length", 7)}
     assert first["u3"] == {0: Sample(0, None, None, None)}
     harm(tmp_path / VERDICTS_NAME)
     Counting.extracted = 0
     assert judge(answers, tmp_path, judge_after) == first
     assert Counting.extracted == again
     assert len((tmp_path / VERDICTS_NAME).read_bytes().splitlines()) == LINES + 1
+
+
+def test_unfinished_reasoning_is_no_answer_once_another_shows_that_the_prompt_opens_it(tmp_path: Path) -> None:
+    answers = tmp_path / "answers.jsonl"
+    with Journal(answers) as journal:
+        for number, (text, finish) in enumerate((("0", "length"), ("let me</think>1", "stop"))):
+            request = Request(request_key(f"u{number}", 0), {}, {"uuid": f"u{number}", "sample": 0})
+            journal.append(Answer(request, Reply(text, None, finish, 3, 7, "m"), "http://x", 1, 0.5))
+    for _ in range(2):  # the second time with the verdicts of the first
+        with Judging(ExactAnswers(), JUDGE, REFERENCES, answers, tmp_path) as judging:
+            judging.finish(lambda: None)
+        assert judging.samples["u0"][0].reason == "noAnswer"
+        assert judging.counts["correct"] == 1

@@ -15,7 +15,9 @@ from distill_runtime.contract import Benchmark, EvalContract, Protocol
 from distill_runtime.contract.stages import EndpointTarget
 from distill_runtime.evaluation.evaluated import Evaluated, choose_samples, verdict_of
 from distill_runtime.evaluation.outputs import write_outputs
-from distill_runtime.evaluation.score import ProblemResult, Sample, count_samples, score_metrics
+from distill_runtime.evaluation.score import ProblemResult, Sample, count_samples
+from distill_runtime.evaluation.summarising import summarise
+from distill_runtime.evaluation.summary import ProtocolFingerprint
 
 RIGHT = Sample(0, "correct", "2", "stop")
 CUT_OFF = Sample(1, "noAnswer", None, "length")
@@ -55,7 +57,8 @@ def evaluated(uri: str) -> Evaluated:
         protocol=Protocol(samples_per_problem=2),
     )
     counts = count_samples(RESULTS)
-    return Evaluated(contract, RESULTS, counts, score_metrics(RESULTS, counts), {"npu-distill": "1"}, NOON, NOON)
+    summary = summarise("math-500", contract.protocol, ProtocolFingerprint(), RESULTS, counts, {})
+    return Evaluated(contract, RESULTS, summary, {"npu-distill": "1"}, NOON, NOON)
 
 
 @pytest.fixture

@@ -1,0 +1,76 @@
+"""From judged samples to the summary of an evaluation, and from that to the figures of its result."""
+
+from collections.abc import Mapping, Sequence
+
+from distill_runtime.contract import Protocol
+from distill_runtime.evaluation.breakdown import by_column, by_length
+from distill_runtime.evaluation.estimates import (
+    ladder,
+    maj_at,
+    pass_at,
+    run_standard_error,
+    smallest_difference,
+    standard_error,
+)
+from distill_runtime.evaluation.interval import clustered_interval
+from distill_runtime.evaluation.score import UNANSWERED, ProblemResult
+from distill_runtime.evaluation.summary import Interval, ProtocolFingerprint, Summary
+
+
+def summarise(
+    benchmark: str,
+    protocol: Protocol,
+    fingerprint: ProtocolFingerprint,
+    results: Sequence[ProblemResult],
+    counts: Mapping[str, int],
+    columns: Mapping[str, Mapping[str, str | None]],
+) -> Summary:
+    """Give all that the samples tell, in percent.
+
+    The score is pass@1, the mean over all samples. Its interval is over problems: samples of one problem are not
+    independent, so that more of them make the score steadier but not the benchmark larger.
+
+    Args:
+        counts: as `count_samples` gives them.
+        columns: to break the score down by, each with its value by the uuid of the problem.
+    """
+    samples = protocol.samples_per_problem
+    shares = [result.score for result in results]
+    low, high = clustered_interval(shares, samples)
+    run_stderr = run_standard_error(shares, samples)
+    return Summary(
+        benchmark=benchmark,
+        score=100 * sum(shares) / len(shares),
+        interval=Interval(low=100 * low, high=100 * high, method="wilson" if samples == 1 else "effectiveSampleSize"),
+        stderr=100 * standard_error(shares),
+        run_stderr=100 * run_stderr if run_stderr is not None else None,
+        smallest_difference=100 * smallest_difference(low, high),
+        problems=len(results),
+        samples=counts["samples"],
+        samples_per_problem=samples,
+        pass_at={str(k): 100 * pass_at(results, k) for k in ladder(samples)},
+        maj_at={str(k): 100 * maj_at(results, k) for k in ladder(samples)},
+        truncated_rate=100 * counts["truncated"] / counts["samples"],
+        unanswered_rate=100 * counts[UNANSWERED] / counts["samples"],
+        counts=dict(counts),
+        breakdowns=(*(by_column(results, name, values) for name, values in columns.items()), by_length(results)),
+        protocol=protocol.to_json(),
+        fingerprint=fingerprint,
+    )
+
+
+def metrics_of(summary: Summary) -> dict[str, float]:
+    """Give the figures that a result has room for; pass@k and maj@k where there is more than one sample a problem."""
+    several = summary.samples_per_problem > 1
+    return {
+        "score": summary.score,
+        "scoreLow": summary.interval.low,
+        "scoreHigh": summary.interval.high,
+        "stderr": summary.stderr,
+        **({"runStderr": summary.run_stderr} if summary.run_stderr is not None else {}),
+        "smallestDifference": summary.smallest_difference,
+        **({f"pass@{k}": share for k, share in summary.pass_at.items()} if several else {}),
+        **({f"maj@{k}": share for k, share in summary.maj_at.items()} if several else {}),
+        "truncatedRate": summary.truncated_rate,
+        "unansweredRate": summary.unanswered_rate,
+    }

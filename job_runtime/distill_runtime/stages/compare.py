@@ -1,0 +1,147 @@
+"""Compare: hold an evaluation against others, and against its gate.
+
+    summary.json    the evaluation's, with the comparisons and the gate's verdict
+    report.html     the evaluation's, with the baselines and answers of both sides; report.md, for a model card
+    flipped.jsonl   a line a baseline and problem that one of the two solved more often, with the samples of both
+
+It is a stage of its own since it takes seconds, and the answers that it reads hours: another baseline or another gate
+asks nobody anything again. A gate that does not hold is a result like any other; the operator says what it means.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from distill_runtime.contract import ArtifactReference, CompareContract, InputFingerprint, Manifest, Result
+from distill_runtime.contract.comparison import Comparison, Judgement
+from distill_runtime.evaluation.comparing import (
+    Compared,
+    Evaluation,
+    compare_evaluations,
+    compare_published,
+    read_evaluation,
+)
+from distill_runtime.evaluation.evaluated import model_of
+from distill_runtime.evaluation.flips import show_flips
+from distill_runtime.evaluation.gate import judge
+from distill_runtime.evaluation.summary import FLIPPED_NAME, SUMMARY_NAME, Summary
+from distill_runtime.evaluation.summary_report import report_of, write_report
+from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.process.stage import StageContext
+from distill_runtime.storage.artifact import ArtifactWriter, open_artifact
+from distill_runtime.storage.fingerprints import fingerprint_artifact
+
+_SIGNIFICANT: Final = 0.05
+
+
+def fingerprints(contract: CompareContract, _context: StageContext) -> tuple[InputFingerprint, ...]:
+    """Tell which evaluations are compared."""
+    baselines = (fingerprint_artifact(f"baseline {each.name}", each.artifact) for each in contract.baselines)
+    return fingerprint_artifact("evaluation", contract.evaluation), *baselines
+
+
+def check(contract: CompareContract, context: StageContext) -> None:
+    """Read the evaluations.
+
+    Raises:
+        WrongInput: where `run` would.
+    """
+    _read_own(contract, context)
+    for baseline in contract.baselines:
+        _read(baseline.artifact, context)
+
+
+def run(contract: CompareContract, context: StageContext) -> Result:
+    """Compare with each baseline, and judge by the gate.
+
+    Raises:
+        WrongInput: as `open_artifact` and `read_evaluation`; NoSummary.
+    """
+    ours = _read_own(contract, context)
+    context.reporter.update(done=0, total=len(contract.baselines) + len(contract.published), unit="comparisons")
+    compared = [_compare(each.name, ours, each.artifact, context) for each in contract.baselines]
+    published = [compare_published(ours.summary, each) for each in contract.published]
+    comparisons = (*(each.comparison for each in compared), *published)
+    context.reporter.update(done=len(comparisons))
+    gate = judge(contract.gate, ours.summary, comparisons) if contract.gate is not None else None
+    summary = ours.summary.model_copy(update={"comparisons": comparisons, "gate": gate})
+    writer = ArtifactWriter(context.volume, contract, context.fingerprints)
+    (writer.directory / SUMMARY_NAME).write_text(summary.model_dump_json(by_alias=True, indent=2), encoding="utf-8")
+    flipped = [line for each in compared for line in each.flipped]
+    with (writer.directory / FLIPPED_NAME).open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in flipped)
+    judgement = Judgement(comparisons=comparisons, gate=gate)
+    message = describe(ours.summary.score, judgement)
+    _write_report(contract, context, summary, message, compared, writer.directory)
+    counts = {"comparisons": len(comparisons), "flipped": len(flipped)}
+    inputs = (contract.evaluation, *(each.artifact for each in contract.baselines))
+    artifact = writer.finish(counts, {}, inputs, judgement=judgement)
+    return Result(
+        outcome="Succeeded",
+        reason="Compared",
+        message=message,
+        artifact=artifact,
+        counts=counts,
+        judgement=judgement,
+    )
+
+
+def _write_report(
+    contract: CompareContract,
+    context: StageContext,
+    summary: Summary,
+    message: str,
+    compared: Sequence[Compared],
+    directory: Path,
+) -> None:
+    """Write the report again, now with the baselines and with what was answered otherwise."""
+    context.reporter.update(message="writing the report")
+    ours, manifest = open_artifact(context.volume, contract.evaluation)
+    flips = []
+    for baseline, found in zip(contract.baselines, compared, strict=True):
+        theirs, _manifest = open_artifact(context.volume, baseline.artifact)
+        flips.append(show_flips(baseline.name, found.flipped, ours, theirs))
+    target = manifest.parameters.get("target")
+    model = model_of(target) if isinstance(target, dict) else contract.evaluation.uri
+    write_report(report_of(model, summary, f"{summary.benchmark}: {message}", (), (), flips), directory)
+
+
+def _read(reference: ArtifactReference, context: StageContext) -> tuple[Evaluation | None, Manifest]:
+    directory, manifest = open_artifact(context.volume, reference)
+    return read_evaluation(directory), manifest
+
+
+def _read_own(contract: CompareContract, context: StageContext) -> Evaluation:
+    ours, _manifest = _read(contract.evaluation, context)
+    if ours is None:
+        raise WrongInput(
+            "NoSummary",
+            f"{contract.evaluation.uri} was made by a version that wrote no summary.json; remove it and evaluate again",
+        )
+    return ours
+
+
+def _compare(name: str, ours: Evaluation, reference: ArtifactReference, context: StageContext) -> Compared:
+    theirs, manifest = _read(reference, context)
+    return compare_evaluations(name, ours, theirs, manifest)
+
+
+def describe(score: float, judgement: Judgement) -> str:
+    """Say in one line what was found."""
+    parts = [f"{score:.1f} %", *(_said(each) for each in judgement.comparisons)]
+    if judgement.gate is not None:
+        parts.append("the gate holds" if judgement.gate.held else "the gate does not hold")
+    return "; ".join(parts)
+
+
+def _said(found: Comparison) -> str:
+    if found.difference is None:
+        return f"not compared with {found.name}: {found.reason}".rstrip(".")
+    text = (
+        f"{found.difference:+.1f} points to {found.name} (95 % interval {found.difference_low:+.1f} to "
+        f"{found.difference_high:+.1f}, p = {found.p_value:g}{', unpaired' if found.method == 'unpaired' else ''})"
+    )
+    if found.p_value is not None and found.p_value > _SIGNIFICANT:
+        text += f", which shows no difference; {found.problems} problems show {found.smallest_difference:.1f}"
+    return text

@@ -56,7 +56,7 @@ def write_outputs(evaluated: Evaluated, sentence: str, answers: Path, directory:
                 shown[number, sample.number] = shown_sample(number, result, sample, record)
     charts = (_verdicts(evaluated), _lengths(tokens))
     samples = [shown[place] for place in sorted(shown)]
-    write_report(report_of(evaluated.model, evaluated.summary, sentence, charts, samples, ()), directory)
+    write_report(report_of(evaluated.model, evaluated.summary, sentence, (), charts, samples, ()), directory)
     (directory / LM_EVAL_NAME).parent.mkdir(exist_ok=True)
     text = json.dumps(lm_eval_results(evaluated), ensure_ascii=False, indent=2)
     (directory / LM_EVAL_NAME).write_text(text + "\n", encoding="utf-8")

@@ -27,6 +27,7 @@ def report_of(
     model: str,
     summary: Summary,
     sentence: str,
+    baselines: Sequence[Score],
     charts: Sequence[Chart],
     samples: Sequence[ShownSample],
     flips: Sequence[Flips],
@@ -36,13 +37,12 @@ def report_of(
     Args:
         model: what was evaluated.
         sentence: the result in a sentence.
-        charts, samples, flips: as far as they are looked at here.
+        baselines, charts, samples, flips: as far as they are looked at here.
     """
-    interval = summary.interval
     return EvaluationReport(
         benchmark=summary.benchmark,
-        own=Score(model, summary.score, interval.low, interval.high, summary.problems),
-        baselines=[score for each in summary.comparisons if (score := _baseline(each)) is not None],
+        own=score_of(model, summary),
+        baselines=baselines,
         sentence=sentence,
         figures=_figures(summary),
         breakdowns={each.by: [_group(group) for group in each.groups] for each in summary.breakdowns if each.groups},
@@ -61,17 +61,15 @@ def write_report(report: EvaluationReport, directory: Path) -> None:
     (directory / CARD_NAME).write_text(render_card(report), encoding="utf-8")
 
 
-def published_score(name: str, score: float, problems: int | None) -> Score:
-    """Give a score that rests on one answer to each of so many problems, with its interval; None if nobody says so."""
-    if problems is None:
-        return Score(name, score, None, None, None)
+def score_of(name: str, summary: Summary) -> Score:
+    """Give the score of an evaluation."""
+    return Score(name, summary.score, summary.interval.low, summary.interval.high, summary.problems)
+
+
+def published_score(name: str, score: float, problems: int) -> Score:
+    """Give a score that somebody has published, with the interval of one answer to each of so many problems."""
     low, high = wilson_interval(score / 100, problems)
     return Score(name, score, 100 * low, 100 * high, problems)
-
-
-def _baseline(found: Comparison) -> Score | None:
-    """Give a baseline's score; with the interval of one answer a problem where its own is not known."""
-    return None if found.score is None else published_score(found.name, found.score, found.problems)
 
 
 def _group(group: Group) -> Score:

@@ -102,7 +102,7 @@ def render_card(report: EvaluationReport) -> str:
         "|---|--:|--:|--:|",
         *(
             f"| {_strong(_cell(score.name), score is report.own)} | {score.score:.1f} | {score.interval} | "
-            f"{'–' if score.problems is None else f'{score.problems:,}'} |"
+            f"{score.problems:,} |"
             for score in scores
         ),
     ]

@@ -32,25 +32,25 @@ class Score:
     Attributes:
         name: whose it is, or of which part.
         score: in percent.
-        low, high: ends of its 95 % interval; None where nobody says on how many problems it rests.
-        problems: how many; None as well then.
+        low, high: ends of its 95 % interval.
+        problems: how many it rests on.
     """
 
     name: str
     score: float
-    low: float | None
-    high: float | None
-    problems: int | None
+    low: float
+    high: float
+    problems: int
 
     @property
     def interval(self) -> str:
-        """The interval in words; a dash if there is none."""
-        return "–" if self.low is None or self.high is None else f"{self.low:.1f} to {self.high:.1f}"
+        """The interval in words."""
+        return f"{self.low:.1f} to {self.high:.1f}"
 
 
 def draw(own: Score, others: Sequence[Score]) -> str:
     """Draw the own score, with a dashed line through all rows, and the others below it."""
-    ends = [end for score in (own, *others) for end in (score.low, score.score, score.high) if end is not None]
+    ends = [end for score in (own, *others) for end in (score.low, score.score, score.high)]
     bottom, top, step = _axis(min(ends), max(ends))
 
     def place(value: float) -> str:
@@ -60,10 +60,10 @@ def draw(own: Score, others: Sequence[Score]) -> str:
     grid = "".join(f"M{place(tick)} 0V10" for tick in ticks)
     rows = []
     for score in (own, *others):
-        span = "" if score.low is None or score.high is None else f"M{place(score.low)} 5H{place(score.high)}"
-        problems = "" if score.problems is None else f" <small>n = {score.problems:,}</small>"
+        span = f"M{place(score.low)} 5H{place(score.high)}"
         rows.append(
-            f'<tr{" class=own" if score is own else ""}><td class="name">{escape(score.name)}{problems}</td>'
+            f'<tr{" class=own" if score is own else ""}><td class="name">{escape(score.name)} '
+            f"<small>n = {score.problems:,}</small></td>"
             '<td class="strip"><svg viewBox="0 0 100 10" preserveAspectRatio="none" role="img" '
             f'aria-label="{score.score:.1f} %, 95 % interval {score.interval}"><path class="grid" d="{grid}"/>'
             f'<path class="here" d="M{place(own.score)} 0V10"/><path class="span" d="{span}"/></svg>'

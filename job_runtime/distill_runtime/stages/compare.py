@@ -26,7 +26,7 @@ from distill_runtime.evaluation.evaluated import model_of
 from distill_runtime.evaluation.flips import show_flips
 from distill_runtime.evaluation.gate import judge
 from distill_runtime.evaluation.summary import FLIPPED_NAME, SUMMARY_NAME, Summary
-from distill_runtime.evaluation.summary_report import report_of, write_report
+from distill_runtime.evaluation.summary_report import published_score, report_of, score_of, write_report
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.process.stage import StageContext
 from distill_runtime.storage.artifact import ArtifactWriter, open_artifact
@@ -98,13 +98,16 @@ def _write_report(
     """Write the report again, now with the baselines and with what was answered otherwise."""
     context.reporter.update(message="writing the report")
     ours, manifest = open_artifact(context.volume, contract.evaluation)
-    flips = []
+    flips, scores = [], []
     for baseline, found in zip(contract.baselines, compared, strict=True):
         theirs, _manifest = open_artifact(context.volume, baseline.artifact)
         flips.append(show_flips(baseline.name, found.flipped, ours, theirs))
+        if (evaluation := read_evaluation(theirs)) is not None:
+            scores.append(score_of(baseline.name, evaluation.summary))
+    scores += [published_score(each.name, each.score, each.n) for each in contract.published]
     target = manifest.parameters.get("target")
     model = model_of(target) if isinstance(target, dict) else contract.evaluation.uri
-    write_report(report_of(model, summary, f"{summary.benchmark}: {message}", (), (), flips), directory)
+    write_report(report_of(model, summary, f"{summary.benchmark}: {message}", scores, (), (), flips), directory)
 
 
 def _read(reference: ArtifactReference, context: StageContext) -> tuple[Evaluation | None, Manifest]:

@@ -24,7 +24,7 @@ def report(text: str) -> EvaluationReport:
     return EvaluationReport(
         benchmark=text,
         own=OWN,
-        baselines=(Score(text, 91.6, None, None, None),),
+        baselines=(Score(text, 91.6, 88.8, 93.7, 500),),
         sentence=text,
         figures={"score": "90.0 %"},
         breakdowns={text: (Score(text, 50.0, 10.0, 90.0, 3),)},
@@ -90,7 +90,7 @@ def test_no_text_breaks_the_table_of_a_model_card(text: str) -> None:
 
 def test_the_card_has_the_highest_score_first_and_ours_in_bold() -> None:
     assert render_card(report("other")).splitlines()[2:4] == [
-        "| other | 91.6 | – | – |",
+        "| other | 91.6 | 88.8 to 93.7 | 500 |",
         "| **ours** | 90.0 | 87.1 to 92.3 | 500 |",
     ]
 

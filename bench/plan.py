@@ -72,7 +72,7 @@ def _seconds(nodes: int, parallelism: Mapping[str, Any], sequence_length: int) -
 
 def _plan(body: Mapping[str, Any], settings: Settings, sequence_length: int) -> None:
     run = FinetuneRun.from_api(body)
-    stage = plan_stage(run, "train", {}, None, settings)
+    stage = plan_stage(run, "train", {}, {}, settings)
     assert isinstance(stage, Stage)
     attempt_manifests(ResourceKey("FinetuneRun", run.metadata.namespace, run.metadata.name), UID, stage, 1, settings)
     contract = stage.contract

@@ -22,8 +22,8 @@ class Store(Protocol):
     def pods(self, key: ResourceKey) -> tuple[PodView, ...]:
         """Give the Pods of the object, and of earlier ones of its name."""
 
-    def dependency(self, key: ResourceKey) -> ResourceKey | None:
-        """Give the object that this one waits for, if any."""
+    def dependencies(self, key: ResourceKey) -> tuple[ResourceKey, ...]:
+        """Give the objects that this one waits for."""
 
     def put(self, kind: str, body: Mapping[str, Any]) -> tuple[ResourceKey, ...]:
         """Take in an object as it is now. Gives the custom resources that this is news to."""

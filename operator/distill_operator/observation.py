@@ -37,6 +37,10 @@ class ResourceKey:
         return f"{self.kind} {self.namespace}/{self.name}"
 
 
+Dependencies = Mapping[ResourceKey, Mapping[str, Any]]
+"""The objects that one waits for, as far as they exist."""
+
+
 @dataclass(frozen=True)
 class JobView:
     """A Job that runs, or ran, one attempt of a stage; or one that merely has the labels of such a Job."""
@@ -140,7 +144,7 @@ class Observation:
     resource: Mapping[str, Any]
     jobs: tuple[JobView, ...] = ()
     pods: tuple[PodView, ...] = ()
-    dependency: Mapping[str, Any] | None = None
+    dependencies: Dependencies = field(default_factory=dict)
     progress: Mapping[str, Progress] = field(default_factory=dict)
 
     @property

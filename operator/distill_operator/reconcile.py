@@ -115,12 +115,12 @@ class Reconciler:
 
     def _observe(self, key: ResourceKey, resource: Mapping[str, Any]) -> Observation:
         uid, jobs, pods = resource["metadata"]["uid"], self._store.jobs(key), self._store.pods(key)
-        dependency = self._store.dependency(key)
+        dependencies = {each: self._store.resource(each) for each in self._store.dependencies(key)}
         return Observation(
             resource=resource,
             jobs=jobs,
             pods=pods,
-            dependency=self._store.resource(dependency) if dependency is not None else None,
+            dependencies={each: body for each, body in dependencies.items() if body is not None},
             progress=self._poller.follow(key, _to_be_asked(uid, jobs, pods)),
         )
 

@@ -48,8 +48,8 @@ class WatchedStore:
             self.discard(kind, uid)
         else:
             table.put(uid, _Entry(key, version, value))
-            if isinstance(value, _Resource) and value.dependency is not None:
-                self._dependents.put(uid, _Entry(value.dependency, version, key))
+            if isinstance(value, _Resource):
+                self._tie(uid, known, _Entry(key, version, value))
         concerned = (*(self._concerned(kind, known.key) if known is not None else ()), *self._concerned(kind, key))
         return tuple(dict.fromkeys(concerned))
 
@@ -57,7 +57,7 @@ class WatchedStore:
         """Forget an object that is gone. Gives the custom resources that this is news to."""
         known = self._tables[kind].get(uid)
         self._tables[kind].discard(uid)
-        self._dependents.discard(uid)
+        self._untie(uid, known)
         return self._concerned(kind, known.key) if known is not None else ()
 
     def known(self) -> tuple[ResourceKey, ...]:
@@ -91,10 +91,23 @@ class WatchedStore:
         """Give the Pods of the object, and of earlier ones of its name."""
         return tuple(entry.value for entry in self._tables["Pod"].of(key))
 
-    def dependency(self, key: ResourceKey) -> ResourceKey | None:
-        """Give the object that this one waits for, if any."""
+    def dependencies(self, key: ResourceKey) -> tuple[ResourceKey, ...]:
+        """Give the objects that this one waits for."""
         newest = self._newest(key)
-        return newest.dependency if newest is not None else None
+        return newest.dependencies if newest is not None else ()
+
+    def _tie(self, uid: str, known: "_Entry[Any] | None", entry: "_Entry[_Resource]") -> None:
+        """Note whom news of others concerns: the object, under a name of its own for each that it waits for."""
+        if known is not None and known.value.dependencies == entry.value.dependencies:
+            return
+        self._untie(uid, known)
+        for position, dependency in enumerate(entry.value.dependencies):
+            self._dependents.put(f"{uid}/{position}", _Entry(dependency, entry.version, entry.key))
+
+    def _untie(self, uid: str, known: "_Entry[Any] | None") -> None:
+        if known is not None and isinstance(known.value, _Resource):
+            for position in range(len(known.value.dependencies)):
+                self._dependents.discard(f"{uid}/{position}")
 
     def _concerned(self, kind: str, key: ResourceKey | None) -> tuple[ResourceKey, ...]:
         """A custom resource also concerns those that wait for it; a Job or a Pod only the one that it belongs to."""
@@ -113,7 +126,7 @@ class _Resource:
     """A custom resource, and what it waits for."""
 
     body: Mapping[str, Any]
-    dependency: ResourceKey | None
+    dependencies: tuple[ResourceKey, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +183,8 @@ def _value(kind: str, body: Mapping[str, Any], known: "_Entry[Any] | None") -> "
     if kind in KINDS:
         kept = _kept(body)
         if known is not None and known.value.body["spec"] == kept["spec"]:
-            return _Resource(kept, known.value.dependency)  # to parse a spec costs more than to compare it
-        return _Resource(kept, _dependency(kind, body))
+            return _Resource(kept, known.value.dependencies)  # to parse a spec costs more than to compare it
+        return _Resource(kept, _dependencies(kind, body))
     try:
         return view_job(body) if kind == "Job" else view_pod(body)
     except ValueError as error:
@@ -180,12 +193,12 @@ def _value(kind: str, body: Mapping[str, Any], known: "_Entry[Any] | None") -> "
         return None
 
 
-def _dependency(kind: str, body: Mapping[str, Any]) -> ResourceKey | None:
+def _dependencies(kind: str, body: Mapping[str, Any]) -> tuple[ResourceKey, ...]:
     plan = KIND_PLANS[kind]
     try:
-        return plan.dependency(parse(plan, body))
+        return plan.dependencies(parse(plan, body))
     except ValidationError:
-        return None  # the object's own reconciliation says what is wrong with it
+        return ()  # the object's own reconciliation says what is wrong with it
 
 
 def _kept(body: Mapping[str, Any]) -> dict[str, Any]:

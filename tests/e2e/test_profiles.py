@@ -55,7 +55,7 @@ def children(workspace: Workspace, kind: str, profile: str, settings: Settings) 
     devices = max(found.allowed_devices, default=found.devices_per_node or 1)
     accelerator = {"profile": profile, "nodes": NODES[kind], "devicesPerNode": devices}
     run = resource(kind, {"accelerator": accelerator})
-    planned = KIND_PLANS[kind].plan_stage(run, stage, {}, ready(dependency), settings)
+    planned = KIND_PLANS[kind].plan_stage(run, stage, {}, {key(dependency): ready(dependency)}, settings)
     assert isinstance(planned, Stage), planned
     manifests = attempt_manifests(key(kind), UID, planned, 1, (), settings)
     for manifest in manifests:

@@ -16,13 +16,17 @@ Method = Literal["mcnemar", "pairedBootstrap", "unpaired", "none"]
 """
 
 
+LARGEST = 10_000_000
+"""Problems that a benchmark has at most."""
+
+
 class Comparison(Model):
     """A score beside that of a baseline. Differences are in points, this evaluation's minus the baseline's."""
 
     name: str = Field(max_length=64, description="The baseline: an EvalRun, or as a published score is called.")
     method: Method = Field(description="How the difference was found: mcnemar, pairedBootstrap, unpaired or none.")
     score: float | None = Field(default=None, description="The baseline's score in percent.")
-    problems: int | None = Field(default=None, description="Problems that the difference rests on.")
+    problems: int | None = Field(default=None, ge=0, le=LARGEST, description="Problems that the difference rests on.")
     difference: float | None = Field(default=None, description="Score minus the baseline's, in points.")
     difference_low: float | None = Field(default=None, description="Lower end of the difference's 95 % interval.")
     difference_high: float | None = Field(default=None, description="Upper end of the difference's 95 % interval.")
@@ -32,8 +36,10 @@ class Comparison(Model):
     smallest_difference: float | None = Field(
         default=None, description="Difference in points that so many problems would show in four of five evaluations."
     )
-    better: int | None = Field(default=None, description="Problems that this evaluation did better on.")
-    worse: int | None = Field(default=None, description="Problems that it did worse on.")
+    better: int | None = Field(
+        default=None, ge=0, le=LARGEST, description="Problems that this evaluation did better on."
+    )
+    worse: int | None = Field(default=None, ge=0, le=LARGEST, description="Problems that it did worse on.")
     differs: tuple[str, ...] = Field(default=(), description="What of the two protocol fingerprints is not the same.")
     reason: str | None = Field(default=None, max_length=300, description="Why there is no difference.")
 
@@ -48,5 +54,7 @@ class GateVerdict(Model):
 class Judgement(Model):
     """What the stage compare finds."""
 
-    comparisons: tuple[Comparison, ...] = Field(default=(), description="One a baseline, in the order of the spec.")
+    comparisons: tuple[Comparison, ...] = Field(
+        default=(), max_length=16, description="One a baseline: first EvalRuns, then published scores."
+    )
     gate: GateVerdict | None = Field(default=None, description="Absent without a gate.")

@@ -94,8 +94,9 @@ def compare_evaluations(name: str, ours: Evaluation, theirs: Evaluation | None, 
 def compare_published(ours: Summary, published: PublishedScore) -> Comparison:
     """Compare with a score that somebody has published: nothing is known of its samples nor, here, of its protocol."""
     interval = (ours.interval.low / 100, ours.interval.high / 100)
-    found = unpaired(ours.score / 100, interval, published.score / 100, published.n)
-    return _comparison(published.name, "unpaired", published.score, published.n, found, (), None, None)
+    found = unpaired(ours.score / 100, interval, published.score / 100, published.problems)
+    problems = min(ours.problems, published.problems)
+    return _comparison(published.name, "unpaired", published.score, problems, found, (), None, None)
 
 
 def differing(ours: ProtocolFingerprint, theirs: ProtocolFingerprint) -> tuple[str, ...]:

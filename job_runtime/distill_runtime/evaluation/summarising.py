@@ -74,3 +74,18 @@ def metrics_of(summary: Summary) -> dict[str, float]:
         "truncatedRate": summary.truncated_rate,
         "unansweredRate": summary.unanswered_rate,
     }
+
+
+def describe(summary: Summary) -> str:
+    """Say in one line what the score is, and what qualifies it."""
+    text = (
+        f"{summary.benchmark}: {summary.score:.1f} % (95 % interval {summary.interval.low:.1f} to "
+        f"{summary.interval.high:.1f}, {summary.problems} problems"
+    )
+    samples = summary.samples_per_problem
+    text += f" x {samples} samples)" if samples > 1 else ")"
+    if truncated := summary.counts["truncated"]:
+        text += f"; {truncated} answers were cut off at maxTokens or at the end of the context"
+    if unanswered := summary.counts["unanswered"]:
+        text += f"; {unanswered} were not answered and count as wrong"
+    return text

@@ -25,6 +25,7 @@ from distill_runtime.evaluation.comparing import (
 from distill_runtime.evaluation.evaluated import model_of
 from distill_runtime.evaluation.flips import show_flips
 from distill_runtime.evaluation.gate import judge
+from distill_runtime.evaluation.summarising import describe
 from distill_runtime.evaluation.summary import FLIPPED_NAME, SUMMARY_NAME, Summary
 from distill_runtime.evaluation.summary_report import published_score, report_of, score_of, write_report
 from distill_runtime.foundation.errors import WrongInput
@@ -72,7 +73,7 @@ def run(contract: CompareContract, context: StageContext) -> Result:
     with (writer.directory / FLIPPED_NAME).open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in flipped)
     judgement = Judgement(comparisons=comparisons, gate=gate)
-    message = describe(ours.summary.score, judgement)
+    message = _describe(summary, judgement)
     _write_report(contract, context, summary, message, compared, writer.directory)
     counts = {"comparisons": len(comparisons), "flipped": len(flipped)}
     inputs = (contract.evaluation, *(each.artifact for each in contract.baselines))
@@ -104,10 +105,10 @@ def _write_report(
         flips.append(show_flips(baseline.name, found.flipped, ours, theirs))
         if (evaluation := read_evaluation(theirs)) is not None:
             scores.append(score_of(baseline.name, evaluation.summary))
-    scores += [published_score(each.name, each.score, each.n) for each in contract.published]
+    scores += [published_score(each.name, each.score, each.problems) for each in contract.published]
     target = manifest.parameters.get("target")
     model = model_of(target) if isinstance(target, dict) else contract.evaluation.uri
-    write_report(report_of(model, summary, f"{summary.benchmark}: {message}", scores, (), (), flips), directory)
+    write_report(report_of(model, summary, message, scores, (), (), flips), directory)
 
 
 def _read(reference: ArtifactReference, context: StageContext) -> tuple[Evaluation | None, Manifest]:
@@ -130,9 +131,8 @@ def _compare(name: str, ours: Evaluation, reference: ArtifactReference, context:
     return compare_evaluations(name, ours, theirs, manifest)
 
 
-def describe(score: float, judgement: Judgement) -> str:
-    """Say in one line what was found."""
-    parts = [f"{score:.1f} %", *(_said(each) for each in judgement.comparisons)]
+def _describe(summary: Summary, judgement: Judgement) -> str:
+    parts = [describe(summary), *(_said(each) for each in judgement.comparisons)]
     if judgement.gate is not None:
         parts.append("the gate holds" if judgement.gate.held else "the gate does not hold")
     return "; ".join(parts)
@@ -146,5 +146,5 @@ def _said(found: Comparison) -> str:
         f"{found.difference_high:+.1f}, p = {found.p_value:g}{', unpaired' if found.method == 'unpaired' else ''})"
     )
     if found.p_value is not None and found.p_value > _SIGNIFICANT:
-        text += f", which shows no difference; {found.problems} problems show {found.smallest_difference:.1f}"
+        text += f", which shows no difference; one of {found.smallest_difference:.1f} points would have shown"
     return text

@@ -43,8 +43,8 @@ from distill_runtime.evaluation.grouping import read_columns
 from distill_runtime.evaluation.judging import Judging
 from distill_runtime.evaluation.outputs import write_outputs
 from distill_runtime.evaluation.score import ANSWERS_NAME, RESULTS_NAME, ProblemResult, Sample, count_samples
-from distill_runtime.evaluation.summarising import metrics_of, summarise
-from distill_runtime.evaluation.summary import SUMMARY_NAME, Summary
+from distill_runtime.evaluation.summarising import describe, metrics_of, summarise
+from distill_runtime.evaluation.summary import SUMMARY_NAME
 from distill_runtime.foundation.cpus import available_cpus
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.process import event_loop
@@ -155,12 +155,12 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     metrics = metrics_of(summary)
     context.reporter.update(message="writing the reports")
     evaluated = Evaluated(contract, results, summary, versions | _judge(), started, datetime.now(UTC))
-    write_outputs(evaluated, _describe(summary), answers, writer.directory)
+    write_outputs(evaluated, describe(summary), answers, writer.directory)
     artifact = writer.finish(counts, metrics, _inputs(contract), _packages(contract))
     return Result(
         outcome="Succeeded",
         reason="Scored",
-        message=_describe(summary),
+        message=describe(summary),
         artifact=artifact,
         counts=counts,
         metrics=metrics,
@@ -296,17 +296,3 @@ def _write_results(results: list[ProblemResult], path: Path) -> None:
                 ],
             }
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-def _describe(summary: Summary) -> str:
-    text = (
-        f"{summary.benchmark}: {summary.score:.1f} % (95 % interval {summary.interval.low:.1f} to "
-        f"{summary.interval.high:.1f}, {summary.problems} problems"
-    )
-    samples = summary.samples_per_problem
-    text += f" x {samples} samples)" if samples > 1 else ")"
-    if truncated := summary.counts["truncated"]:
-        text += f"; {truncated} answers were cut off at maxTokens or at the end of the context"
-    if unanswered := summary.counts["unanswered"]:
-        text += f"; {unanswered} were not answered and count as wrong"
-    return text

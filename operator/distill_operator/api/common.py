@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 
 from distill_operator.api.rules import Rule, with_rules
 from distill_runtime.contract import Model
+from distill_runtime.contract.comparison import Judgement
 
 GROUP = "npu-distill.io"
 VERSION = "v1alpha1"
@@ -180,6 +181,7 @@ class StageStatus(Model):
         default=(), description="What it read, by content; with very many inputs the first of them."
     )
     artifact: Artifact | None = Field(default=None, description="What it wrote.")
+    judgement: Judgement | None = Field(default=None, description="What the stage compare has found.")
 
 
 class Condition(Model):

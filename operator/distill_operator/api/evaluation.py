@@ -17,6 +17,7 @@ from distill_operator.api.common import (
 )
 from distill_operator.api.rules import NO_SOURCE, Rule, exactly_one_of, immutable, is_source, with_rules
 from distill_runtime.contract import Benchmark, Model, Protocol
+from distill_runtime.contract.comparison import Comparison, GateVerdict
 from distill_runtime.contract.parameters import Uri
 
 
@@ -67,12 +68,82 @@ class EvalProtocol(Protocol):
     )
 
 
+class Baseline(Model):
+    """What a score is held against: another EvalRun, or a score that somebody has published."""
+
+    model_config = ConfigDict(
+        json_schema_extra=with_rules(
+            Rule(
+                "has(self.evalRef) ? !has(self.name) && !has(self.score) && !has(self.problems) "
+                ": has(self.name) && has(self.score) && has(self.problems)",
+                "a baseline: set either evalRef, or all of name, score and problems",
+            )
+        )
+    )
+
+    eval_ref: ObjectReference | None = Field(
+        default=None, description="EvalRun on the same claim; the comparison waits until it is Ready."
+    )
+    name: str | None = Field(default=None, min_length=1, max_length=64, description="What to call a published score.")
+    score: float | None = Field(default=None, ge=0, le=100, description="The published pass@1 in percent.")
+    # Not n, which YAML 1.1, as kubectl reads it, takes for false.
+    problems: int | None = Field(default=None, ge=1, le=10_000_000, description="Problems that it rests on.")
+
+
+class NoWorseThan(Model):
+    """An evaluation that the score must not fall behind."""
+
+    eval_ref: ObjectReference = Field(description="EvalRun on the same claim; it is compared with as well.")
+    margin: float = Field(
+        ge=0,
+        le=100,
+        description="Points by which it may fall behind: the difference's 95 % interval must lie above minus this.",
+    )
+
+
+class Gate(Model):
+    """What the evaluation must hold to be Ready."""
+
+    min_score: float | None = Field(default=None, ge=0, le=100, description="Lowest score in percent.")
+    no_worse_than: tuple[NoWorseThan, ...] = Field(
+        default=(), max_length=3, description="Evaluations that it must be shown not to be worse than."
+    )
+    max_truncated_rate: float | None = Field(
+        default=None, ge=0, le=100, description="Highest percentage of answers that were cut off."
+    )
+
+
+_NAME = "(has({0}.evalRef) ? {0}.evalRef.name : has({0}.name) ? {0}.name : '')"
+
+
 class EvalRunSpec(RunSpec):
     """What to evaluate. All but suspend, priorityClassName and retry is fixed at creation."""
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
-            *immutable("EvalRun", "target", "benchmark", "protocol", "accelerator", "credentialsSecretRef", "storage"),
+            *immutable(
+                "EvalRun",
+                "target",
+                "benchmark",
+                "protocol",
+                "compareWith",
+                "gate",
+                "accelerator",
+                "credentialsSecretRef",
+                "storage",
+            ),
+            Rule(
+                f"self.compareWith.all(one, self.compareWith.exists_one(other, {_NAME.format('one')} == "
+                f"{_NAME.format('other')}))",
+                "two baselines of compareWith have the same name",
+                field="compareWith",
+            ),
+            Rule(
+                "!has(self.gate) || self.gate.noWorseThan.all(limit, "
+                "!self.compareWith.exists(other, has(other.name) && other.name == limit.evalRef.name))",
+                "a published score of compareWith has the name of an EvalRun in gate.noWorseThan",
+                field="gate",
+            ),
             Rule(
                 "has(self.target.endpoint) != has(self.accelerator)",
                 "spec.accelerator serves the weights of target.finetuneRef or target.model: "
@@ -91,6 +162,12 @@ class EvalRunSpec(RunSpec):
     benchmark: Benchmark = Field(description="The problems it is asked.")
     protocol: EvalProtocol = Field(
         default=EvalProtocol(), description="How it is asked and scored; recorded beside the score."
+    )
+    compare_with: tuple[Baseline, ...] = Field(
+        default=(), max_length=5, description="What to compare the score with, once it is there."
+    )
+    gate: Gate | None = Field(
+        default=None, description="What the score must hold to be Ready; otherwise it is kept, and the run Stalled."
     )
     accelerator: Accelerator | None = Field(
         default=None, description="Devices that serve the weights; not with target.endpoint."
@@ -131,6 +208,11 @@ class EvalRunStatus(Status):
     unanswered_rate: float | None = Field(
         default=None, description="Percent of the samples that the endpoint never answered; they count as wrong."
     )
+    comparison: tuple[Comparison, ...] = Field(default=(), description="The score beside each baseline.")
+    difference: str | None = Field(
+        default=None, description="The difference to the first baseline, in points, with its 95 % interval, as text."
+    )
+    gate: GateVerdict | None = Field(default=None, description="Whether the gate holds; absent without one.")
 
 
 class EvalRun(Resource[EvalRunSpec, EvalRunStatus]):
@@ -146,6 +228,7 @@ class EvalRun(Resource[EvalRunSpec, EvalRunStatus]):
         Column(name="Benchmark", json_path=".spec.benchmark.name", description="What it is scored on."),
         Column(name="Score", json_path=".status.score", type="number", description="pass@1 in percent."),
         Column(name="95% interval", json_path=".status.interval", description="Confidence interval of the score."),
+        Column(name="Difference", json_path=".status.difference", description="To the first baseline, in points."),
         Column(name="Samples", json_path=".status.samples", type="integer", description="Answers scored."),
         *message_columns(),
     )

@@ -266,6 +266,7 @@ def _succeeded(stage: Outline, before: StageStatus, attempt: Attempt, result: Re
             "metrics": readable(result.metrics),
             "inputs": tuple(StageInput.model_validate(each.model_dump()) for each in result.inputs),
             "artifact": Artifact(uri=artifact.uri, digest=artifact.digest) if artifact is not None else None,
+            "judgement": result.judgement,
         }
     )
 

@@ -1,9 +1,9 @@
 """The stages of a DistillDataset: generate, filter, pack, from where its source begins."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from distill_operator.api import DistillDataset, StageStatus
+from distill_operator.observation import Dependencies, ResourceKey
 from distill_operator.plan.stages import (
     UNPLACED,
     Invalid,
@@ -38,8 +38,9 @@ def stage_names(dataset: DistillDataset, settings: Settings) -> tuple[str, ...]:
     return ("filter", "pack") if source.rows is not None else ("generate", "filter", "pack")
 
 
-def dependency(dataset: DistillDataset) -> None:
+def dependencies(_: DistillDataset) -> tuple[ResourceKey, ...]:
     """A data set waits for no other object."""
+    return ()
 
 
 def outline(dataset: DistillDataset, name: str) -> Outline:
@@ -53,7 +54,7 @@ def plan_stage(
     dataset: DistillDataset,
     name: str,
     finished: Mapping[str, StageStatus],
-    _: Mapping[str, Any] | None,
+    _: Dependencies,
     settings: Settings,
 ) -> Stage | Invalid:
     """Give the stage `name`; `finished` holds the stages before it, all Succeeded."""

@@ -5,29 +5,49 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from distill_operator.api import AnyResource, Storage
-from distill_operator.observation import ResourceKey
+from distill_operator.api import AnyResource, StageStatus, Storage
+from distill_operator.api.common import Artifact
+from distill_operator.observation import Dependencies, ResourceKey
 from distill_operator.plan.stages import Invalid, Waiting
 from distill_runtime.contract import ArtifactReference
 
 
 def input_artifact(
-    waiting: AnyResource, key: ResourceKey, body: Mapping[str, Any] | None, kind: type[AnyResource]
+    waiting: AnyResource, key: ResourceKey, known: Dependencies, kind: type[AnyResource]
 ) -> ArtifactReference | Waiting | Invalid:
     """Give the artifact that `waiting` reads: that of the object that `key` names, once that is Ready.
 
-    `body` is that object, or None if there is none. Once planned with, an artifact stays the input: a run that goes on
+    Once planned with, an artifact stays the input: a run that goes on
     must not stop, nor change its data, because its data set is suspended, deleted or made anew.
     """
     planned_with = waiting.status.input
     if planned_with is not None:
         return ArtifactReference(uri=planned_with.uri, digest=planned_with.digest)
-    return _ready_artifact(key, body, kind, waiting.spec.storage)
+    found = _ready(key, known.get(key), kind, waiting.spec.storage)
+    return found if isinstance(found, Waiting | Invalid) else _reference(found.status.artifact)
 
 
-def _ready_artifact(
-    key: ResourceKey, body: Mapping[str, Any] | None, kind: type[AnyResource], storage: Storage
+def stage_artifact(
+    waiting: AnyResource, key: ResourceKey, known: Dependencies, kind: type[AnyResource], stage: str
 ) -> ArtifactReference | Waiting | Invalid:
+    """Give what the stage `stage` of the object that `key` names has written, once the object is Ready."""
+    found = _ready(key, known.get(key), kind, waiting.spec.storage)
+    if isinstance(found, Waiting | Invalid):
+        return found
+    status: StageStatus | None = found.status.stage(stage)
+    if status is None or status.artifact is None:
+        return Waiting(f"WaitingFor{key.kind}", f"{key.kind} {key.name!r} says of no artifact of its stage {stage}.")
+    return _reference(status.artifact)
+
+
+def _reference(artifact: Artifact) -> ArtifactReference:
+    return ArtifactReference(uri=artifact.uri, digest=artifact.digest)
+
+
+def _ready(
+    key: ResourceKey, body: Mapping[str, Any] | None, kind: type[AnyResource], storage: Storage
+) -> AnyResource | Waiting | Invalid:
+    """Give the object that `key` names, if it is Ready and has an artifact on the same claim."""
     reason = f"WaitingFor{key.kind}"
     if body is None:
         return Waiting(reason, f"{key.kind} {key.name!r} does not exist in this namespace; waiting for it.")
@@ -45,8 +65,7 @@ def _ready_artifact(
     ready, stalled = resource.status.condition("Ready"), resource.status.condition("Stalled")
     current = resource.status.observed_generation == resource.metadata.generation
     if current and ready is not None and ready.status == "True" and resource.status.artifact is not None:
-        artifact = resource.status.artifact
-        return ArtifactReference(uri=artifact.uri, digest=artifact.digest)
+        return resource
     if stalled is not None and stalled.status == "True":
         return Waiting(reason, f"{key.kind} {key.name!r} has failed ({stalled.reason}): {stalled.message}")
     state = f" ({ready.reason})" if ready is not None else ""

@@ -1,12 +1,13 @@
 """The figures of each kind's status, from the counts and metrics that its stages reported."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from distill_operator.api import DistillDataset, EvalRun, FinetuneRun, StageState, StageStatus
 from distill_operator.plan.reports import LARGEST_COUNT
 from distill_runtime.contract import Price, TeacherParameters
+from distill_runtime.contract.comparison import Comparison
 
 _LATEST = 2**32
 """Seconds after 1970, in the year 2106."""
@@ -76,6 +77,9 @@ def evaluation_figures(_: EvalRun, stages: Mapping[str, StageStatus]) -> dict[st
     if evaluation is None:
         return {}
     counts, metrics = evaluation.counts, evaluation.metrics
+    compare = stages.get("compare")
+    judgement = compare.judgement if compare is not None else None
+    comparisons = judgement.comparisons if judgement is not None else ()
     score, low, high = (_rounded(metrics.get(name), 1) for name in ("score", "scoreLow", "scoreHigh"))
     return {
         "score": score,
@@ -91,7 +95,18 @@ def evaluation_figures(_: EvalRun, stages: Mapping[str, StageStatus]) -> dict[st
         "samples": counts.get("samples"),
         "truncated_rate": _rounded(metrics.get("truncatedRate"), 2),
         "unanswered_rate": _rounded(metrics.get("unansweredRate"), 2),
+        "comparison": comparisons,
+        "difference": _difference(comparisons),
+        "gate": judgement.gate if judgement is not None else None,
     }
+
+
+def _difference(comparisons: Sequence[Comparison]) -> str | None:
+    """Give the first difference, in points, with its interval, as it is read in a table."""
+    first = comparisons[0] if comparisons else None
+    if first is None or first.difference is None:
+        return None
+    return f"{first.difference:+.1f} ({first.difference_low:+.1f} to {first.difference_high:+.1f})"
 
 
 def _by_samples(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:

@@ -4,10 +4,9 @@ All three read the same contract and work on the same directory.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from distill_operator.api import DistillDataset, FinetuneRun, StageStatus
-from distill_operator.observation import ResourceKey
+from distill_operator.observation import Dependencies, ResourceKey
 from distill_operator.plan.dependencies import input_artifact
 from distill_operator.plan.stages import (
     UNPLACED,
@@ -37,8 +36,12 @@ def stage_names(run: FinetuneRun, settings: Settings) -> tuple[str, ...]:
     return (PREFLIGHT, TRAIN, EXPORT) if profile is not None and profile.resource else (TRAIN,)
 
 
-def dependency(run: FinetuneRun) -> ResourceKey:
+def dependencies(run: FinetuneRun) -> tuple[ResourceKey, ...]:
     """Give the data set that the run waits for."""
+    return (_dataset_key(run),)
+
+
+def _dataset_key(run: FinetuneRun) -> ResourceKey:
     return ResourceKey("DistillDataset", run.metadata.namespace, run.spec.dataset_ref.name)
 
 
@@ -64,14 +67,14 @@ def plan_stage(
     run: FinetuneRun,
     name: str,
     finished: Mapping[str, StageStatus],
-    dataset: Mapping[str, Any] | None,
+    known: Dependencies,
     settings: Settings,
 ) -> Stage | Waiting | Invalid:
     """Give the stage `name`, or why it cannot be planned."""
     profile = find_profile(settings, run.spec.accelerator)
     if isinstance(profile, Invalid):
         return profile
-    packed = input_artifact(run, dependency(run), dataset, DistillDataset)
+    packed = input_artifact(run, _dataset_key(run), known, DistillDataset)
     if isinstance(packed, Waiting | Invalid):
         return packed
     stages = run.status.begun_with or stage_names(run, settings)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distill_operator.api import AnyResource, DistillDataset, EvalRun, FinetuneRun, StageStatus
-from distill_operator.observation import ResourceKey
+from distill_operator.observation import Dependencies, ResourceKey
 from distill_operator.plan import dataset, evaluation, figures, finetune
 from distill_operator.plan.stages import Invalid, Outline, Stage, Waiting
 from distill_operator.settings import Settings
@@ -22,11 +22,9 @@ class KindPlan:
     model: type[AnyResource]
     done_reason: str
     stage_names: Callable[[Any, Settings], tuple[str, ...]]
-    dependency: Callable[[Any], ResourceKey | None]
+    dependencies: Callable[[Any], tuple[ResourceKey, ...]]
     outline: Callable[[Any, str], Outline]
-    plan_stage: Callable[
-        [Any, str, Mapping[str, StageStatus], Mapping[str, Any] | None, Settings], Stage | Waiting | Invalid
-    ]
+    plan_stage: Callable[[Any, str, Mapping[str, StageStatus], Dependencies, Settings], Stage | Waiting | Invalid]
     figures: Callable[[Any, Mapping[str, StageStatus]], dict[str, Any]]
 
 
@@ -35,7 +33,7 @@ KIND_PLANS: dict[str, KindPlan] = {
         model=DistillDataset,
         done_reason="Packed",
         stage_names=dataset.stage_names,
-        dependency=dataset.dependency,
+        dependencies=dataset.dependencies,
         outline=dataset.outline,
         plan_stage=dataset.plan_stage,
         figures=figures.dataset_figures,
@@ -44,7 +42,7 @@ KIND_PLANS: dict[str, KindPlan] = {
         model=FinetuneRun,
         done_reason="Trained",
         stage_names=finetune.stage_names,
-        dependency=finetune.dependency,
+        dependencies=finetune.dependencies,
         outline=finetune.outline,
         plan_stage=finetune.plan_stage,
         figures=figures.finetune_figures,
@@ -53,7 +51,7 @@ KIND_PLANS: dict[str, KindPlan] = {
         model=EvalRun,
         done_reason="Scored",
         stage_names=evaluation.stage_names,
-        dependency=evaluation.dependency,
+        dependencies=evaluation.dependencies,
         outline=evaluation.outline,
         plan_stage=evaluation.plan_stage,
         figures=figures.evaluation_figures,

@@ -1,13 +1,11 @@
 """The engine that all kinds share: which stage is next, what it needs, and how the object stands."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 from distill_operator.api import AnyResource, StageState, StageStatus, Status
-from distill_operator.observation import JobView, Observation
+from distill_operator.observation import Dependencies, JobView, Observation
 from distill_operator.plan.attempts import step_stage
 from distill_operator.plan.buckets import Children, sort_children
 from distill_operator.plan.kinds import KindPlan
@@ -16,6 +14,10 @@ from distill_operator.plan.stages import Blocked, Invalid, Stage, key_of
 from distill_operator.plan.steps import Step
 from distill_operator.settings import Settings
 from distill_runtime.contract import ArtifactReference
+
+_GATE_REMEDY = (
+    "Created again with another gate, it takes over the answers that are there; for other weights, it asks anew."
+)
 
 
 class Phase(StrEnum):
@@ -66,7 +68,7 @@ def plan_resource(
 ) -> Plan:
     """Decide the next step of one object from its spec, its recorded status and what is in the cluster."""
     children = sort_children(key_of(resource), observation)
-    plan = _walk(kind, resource, observation.dependency, children, settings, now)
+    plan = _walk(kind, resource, observation.dependencies, children, settings, now)
     if resource.spec.suspend and plan.verdict.phase is not Phase.DONE:
         return _suspend(plan, resource, children, now)
     return plan
@@ -75,7 +77,7 @@ def plan_resource(
 def _walk(
     kind: KindPlan,
     resource: AnyResource,
-    dependency: Mapping[str, Any] | None,
+    known: Dependencies,
     children: Children,
     settings: Settings,
     now: datetime,
@@ -88,7 +90,7 @@ def _walk(
         if recorded is not None and recorded.state is StageState.SUCCEEDED:
             statuses[name] = recorded
             continue
-        planned = kind.plan_stage(resource, name, statuses, dependency, settings)
+        planned = kind.plan_stage(resource, name, statuses, known, settings)
         fitting = _unless_changed(planned, recorded) if isinstance(planned, Stage) else planned
         stage = fitting if isinstance(fitting, Stage) else Blocked(kind.outline(resource, name), fitting)
         step = step_stage(stage, recorded, children, resource.spec.retry, now)
@@ -106,7 +108,16 @@ def _walk(
                 input=planned.input if isinstance(planned, Stage) and begins else None,
             )
     last = statuses[names[-1]]
+    if shortfalls := _shortfalls(last):
+        message = f"{last.message} It is complete and kept, but {'; '.join(shortfalls)}. {_GATE_REMEDY}"
+        return Plan(Verdict(Phase.FAILED, "GateNotHeld", message), tuple(statuses.values()))
     return Plan(Verdict(Phase.DONE, kind.done_reason, last.message or "Done."), tuple(statuses.values()))
+
+
+def _shortfalls(last: StageStatus) -> tuple[str, ...]:
+    """Say what a finished result does not hold of what was asked of it; nothing, if there is no gate."""
+    gate = last.judgement.gate if last.judgement is not None else None
+    return () if gate is None or gate.held else gate.shortfalls
 
 
 def _unless_changed(stage: Stage, recorded: StageStatus | None) -> Stage | Invalid:

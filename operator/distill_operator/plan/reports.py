@@ -15,6 +15,7 @@ from pydantic_core import from_json
 
 from distill_operator.observation import PodView
 from distill_runtime.contract import FailureClass, Progress, Result
+from distill_runtime.contract.comparison import Judgement
 
 MOST_BYTES = 65_536
 MOST_FIGURES = 100
@@ -64,6 +65,7 @@ def parse_result(pod: PodView) -> Result | None:
                 "counts": counts,
                 "metrics": metrics,
                 "inputs": _inputs(said),
+                "judgement": _judgement(said),
             },
             extra="ignore",
         )
@@ -100,6 +102,16 @@ def _inputs(said: Mapping[str, Any]) -> list[dict[str, str]]:
     told = said.get("inputs")
     inputs = [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
     return [{name: _text(each.get(name)) for name in ("name", "uri", "value")} for each in inputs[:MOST_FIGURES]]
+
+
+def _judgement(said: Mapping[str, Any]) -> Judgement | None:
+    """Give what the stage compare has found, if this version can read it."""
+    try:
+        found = Judgement.model_validate(said.get("judgement"), extra="ignore")
+    except ValidationError:
+        return None
+    numbers = [value for each in found.comparisons for value in each.model_dump().values() if isinstance(value, float)]
+    return found if all(map(math.isfinite, numbers)) else None
 
 
 def _figures(value: object) -> dict[str, Any]:

@@ -23,14 +23,15 @@ def summarize(kind: KindPlan, resource: AnyResource, plan: Plan, now: datetime) 
     previous: Status = resource.status
     by_name = {stage.name: stage for stage in plan.stages}
     status_type = type(previous)
-    done = plan.verdict.phase is Phase.DONE
+    ended = plan.verdict.phase in (Phase.DONE, Phase.FAILED)  # a complete result stays, whatever its gate says
+    complete = ended and bool(plan.stages) and all(stage.state is StageState.SUCCEEDED for stage in plan.stages)
     fields: dict[str, Any] = {
         "observed_generation": resource.metadata.generation,
         "conditions": conditions(plan.verdict, previous, resource.metadata.generation, now),
         "progress": progress_text(plan.stages),
         "input": plan.input.model_dump() if plan.input is not None else previous.input,
         "stages": plan.stages,
-        "artifact": plan.stages[-1].artifact if done and plan.stages else None,
+        "artifact": plan.stages[-1].artifact if complete else None,
         **{name: value for name, value in kind.figures(resource, by_name).items() if value is not None},
     }
     return status_type.model_validate(fields)

@@ -49,7 +49,9 @@ def ready(kind: str, spec: by_hand.Spec) -> dict[str, Any]:
 def planned(kind: str, manifest: str, stage: str, dependency: dict[str, Any] | None, settings: Settings) -> Contract:
     resource = KINDS[kind].model_validate({"metadata": METADATA, "spec": by_hand.read_spec(manifest)})
     before = StageStatus.model_validate({"name": "filter", "state": "Succeeded", "artifact": ARTIFACT.to_json()})
-    stage_plan = KIND_PLANS[kind].plan_stage(resource, stage, {"filter": before}, dependency, settings)
+    plan = KIND_PLANS[kind]
+    known = dict.fromkeys(plan.dependencies(resource), dependency) if dependency is not None else {}
+    stage_plan = plan.plan_stage(resource, stage, {"filter": before}, known, settings)
     assert isinstance(stage_plan, Stage)
     return stage_plan.contract
 

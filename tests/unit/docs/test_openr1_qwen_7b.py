@@ -13,7 +13,7 @@ from support.architectures import QWEN_2_5_7B
 from unit.operator.builders import CHART_VALUES, SETTINGS, ready
 
 from distill_operator.api import KINDS, FinetuneRun
-from distill_operator.plan.finetune import plan_stage
+from distill_operator.plan.finetune import dependencies, plan_stage
 from distill_operator.plan.stages import Stage
 from distill_operator.settings import Profile
 from distill_runtime.contract import Model, Recompute, TrainContract
@@ -88,7 +88,10 @@ def contract_of(form: str) -> TrainContract:
     run = manifest(FORMS[form])
     dataset = ready("DistillDataset", metadata={"name": run.spec.dataset_ref.name})
     profile = Profile.model_validate(CHART_VALUES["profiles"]["ascend-910b"])
-    planned = plan_stage(run, "train", {}, dataset, SETTINGS.model_copy(update={"profiles": {"ascend-910b": profile}}))
+    (key,) = dependencies(run)
+    planned = plan_stage(
+        run, "train", {}, {key: dataset}, SETTINGS.model_copy(update={"profiles": {"ascend-910b": profile}})
+    )
     assert isinstance(planned, Stage)
     assert isinstance(planned.contract, TrainContract)
     return planned.contract

@@ -90,6 +90,12 @@ def ready(kind: str, **more: Any) -> dict[str, Any]:
     return body(kind, status=status, **more)
 
 
+def known(kind: str, found: dict[str, Any] | None = None) -> dict[ResourceKey, dict[str, Any]]:
+    """What an object of `kind` waits for, unless `found` says otherwise Ready."""
+    waits_for = {"FinetuneRun": "DistillDataset", "EvalRun": "FinetuneRun"}.get(kind)
+    return {key(waits_for): found or ready(waits_for)} if waits_for is not None else {}
+
+
 def key(kind: str) -> ResourceKey:
     return ResourceKey(kind, NAMESPACE, _NAMES[kind])
 

@@ -13,11 +13,11 @@ from unit.operator.builders import (
     failed_pod,
     job,
     key,
+    known,
     later,
     observation,
     pod,
     progress,
-    ready,
     resource,
     result,
     running_pod,
@@ -44,8 +44,8 @@ RETRY_COMMAND = '`kubectl patch finetunerun student -n team-a --type merge -p \'
 
 
 def stage(kind: str, spec: dict[str, Any] | None = None) -> Stage:
-    name, dependency = {"FinetuneRun": ("train", ready("DistillDataset")), "DistillDataset": ("generate", None)}[kind]
-    planned = KIND_PLANS[kind].plan_stage(resource(kind, spec), name, {}, dependency, SETTINGS)
+    name = {"FinetuneRun": "train", "DistillDataset": "generate"}[kind]
+    planned = KIND_PLANS[kind].plan_stage(resource(kind, spec), name, {}, known(kind), SETTINGS)
     assert isinstance(planned, Stage)
     return planned
 

@@ -3,14 +3,14 @@
 from typing import Any
 
 import pytest
-from unit.operator.builders import DIGEST, NOW, SETTINGS, body, job, key, later, ready
+from unit.operator.builders import DIGEST, NOW, SETTINGS, body, job, key, known, later
 
 from distill_operator.observation import Observation
 from distill_operator.plan.decision import Decision, decide, recorded_status, with_apply_error
 
 
 def decided(kind: str, spec: dict[str, Any] | None = None, **more: Any) -> Decision:
-    return decide(key(kind), Observation(body(kind, spec, **more), dependency=ready("DistillDataset")), SETTINGS, NOW)
+    return decide(key(kind), Observation(body(kind, spec, **more), dependencies=known("FinetuneRun")), SETTINGS, NOW)
 
 
 def said(decision: Decision, name: str) -> tuple[str, str, str]:
@@ -83,7 +83,7 @@ def test_a_refusal_of_the_api_server_is_quoted() -> None:
 
 def test_what_was_refused_has_not_begun() -> None:
     """Its input is open, and no Job is said to be there."""
-    seen = Observation(body("FinetuneRun"), dependency=ready("DistillDataset"))
+    seen = Observation(body("FinetuneRun"), dependencies=known("FinetuneRun"))
     decision = decide(key("FinetuneRun"), seen, SETTINGS, NOW)
     assert decision.status.input is not None
     refused = with_apply_error(key("FinetuneRun"), seen, decision, "PATCH jobs/x: exceeded quota.", NOW)
@@ -92,7 +92,7 @@ def test_what_was_refused_has_not_begun() -> None:
 
 @pytest.mark.parametrize("kind", ["DistillDataset", "FinetuneRun"])
 def test_the_same_observation_is_the_same_status_at_any_later_time(kind: str) -> None:
-    dependency = ready("DistillDataset")
-    first = decide(key(kind), Observation(body(kind), dependency=dependency), SETTINGS, NOW).status
+    waited_for = known("FinetuneRun")
+    first = decide(key(kind), Observation(body(kind), dependencies=waited_for), SETTINGS, NOW).status
     again = body(kind, status=first.to_json())
-    assert decide(key(kind), Observation(again, dependency=dependency), SETTINGS, later(3600)).status == first
+    assert decide(key(kind), Observation(again, dependencies=waited_for), SETTINGS, later(3600)).status == first

@@ -26,7 +26,8 @@ def dataset(generation: int = 1, **status: Any) -> dict[str, Any]:
 def artifact(
     dependency: dict[str, Any] | None, status: dict[str, Any] | None = None
 ) -> ArtifactReference | Waiting | Invalid:
-    return input_artifact(resource("FinetuneRun", status=status or {}), KEY, dependency, DistillDataset)
+    known = {KEY: dependency} if dependency is not None else {}
+    return input_artifact(resource("FinetuneRun", status=status or {}), KEY, known, DistillDataset)
 
 
 def test_a_ready_object_gives_its_artifact() -> None:

@@ -10,9 +10,9 @@ from unit.operator.builders import (
     dead_pod,
     failed_pod,
     job,
+    known,
     later,
     pod,
-    ready,
     resource,
     running_pod,
     succeeded_pod,
@@ -32,7 +32,7 @@ SIGKILL, SIGTERM = 137, 143
 
 def stage() -> Stage:
     run = resource("FinetuneRun", {"accelerator": {"profile": "ascend-910b", "nodes": 2, "devicesPerNode": 8}})
-    planned = KIND_PLANS["FinetuneRun"].plan_stage(run, "train", {}, ready("DistillDataset"), SETTINGS)
+    planned = KIND_PLANS["FinetuneRun"].plan_stage(run, "train", {}, known("FinetuneRun"), SETTINGS)
     assert isinstance(planned, Stage)
     return planned
 

@@ -237,4 +237,7 @@ def test_of_an_evaluation() -> None:
         "samples": 2000,
         "truncated_rate": pytest.approx(1.25, abs=0.01),
         "unanswered_rate": 0.0,
+        "comparison": (),
+        "difference": None,
+        "gate": None,
     }

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from unit.operator.builders import CHART_VALUES, SETTINGS, UID, key, ready, resource, succeeded_stage
+from unit.operator.builders import CHART_VALUES, SETTINGS, UID, key, known, resource, succeeded_stage
 
 from distill_operator.api.common import NAME_LIMIT
 from distill_operator.plan.kinds import KIND_PLANS
@@ -68,11 +68,8 @@ ENDPOINT = {"endpoint": {"url": "http://served/v1", "model": "qwen"}}
 
 def planned(kind: str, stage: str, spec: dict[str, Any] | None = None, settings: Settings = SETTINGS) -> Stage:
     plan = KIND_PLANS[kind]
-    dependency = {"FinetuneRun": "DistillDataset", "EvalRun": "FinetuneRun"}.get(kind)
-    finished = {name: succeeded_stage(name) for name in ("generate", "filter")}
-    built = plan.plan_stage(
-        resource(kind, spec), stage, finished, ready(dependency) if dependency is not None else None, settings
-    )
+    finished = {name: succeeded_stage(name) for name in ("generate", "filter", "eval")}
+    built = plan.plan_stage(resource(kind, spec), stage, finished, known(kind), settings)
     assert isinstance(built, Stage), built
     return built
 
@@ -134,6 +131,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
     "eval-on-ascend-910b": ("EvalRun", "eval", {"accelerator": {"profile": "ascend-910b"}}, SHIPPED),
     "eval-preflight": ("EvalRun", "eval-preflight", {"accelerator": {"profile": "ascend-910b"}}, FULL_SETTINGS),
     "eval-of-weights": ("EvalRun", "eval", None, SETTINGS),
+    "compare": ("EvalRun", "compare", {"compareWith": [{"name": "paper", "score": 91.6, "problems": 500}]}, SHIPPED),
     "eval-of-an-endpoint": ("EvalRun", "eval", {"target": ENDPOINT, "accelerator": None, **CREDENTIALS}, SETTINGS),
 }
 RESTRICTED = sorted(CASES.keys() - {"train-on-npus"})

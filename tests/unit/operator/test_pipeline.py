@@ -23,6 +23,9 @@ from unit.operator.builders import (
     succeeded_pod,
     succeeded_stage,
 )
+from unit.operator.builders import (
+    known as known_to,
+)
 
 from distill_operator.api import AnyResource, StageState, StageStatus
 from distill_operator.observation import JobView, PodView
@@ -49,7 +52,8 @@ def plan(
     now: datetime = NOW,
 ) -> Plan:
     known: AnyResource = resource(kind, spec, status=status or {})
-    seen = observation(kind, jobs=jobs, pods=pods, dependency=dependency)
+    dependencies = known_to(kind, dependency) if dependency is not None else {}
+    seen = observation(kind, jobs=jobs, pods=pods, dependencies=dependencies)
     return plan_resource(KIND_PLANS[kind], known, seen, SETTINGS, now)
 
 

@@ -54,6 +54,38 @@ def test_inputs_are_read_as_far_as_they_can_be() -> None:
     assert older.inputs == ()
 
 
+@pytest.mark.parametrize(
+    "judgement",
+    [
+        None,
+        1,
+        "x",
+        [],
+        {"comparisons": 1},
+        {"comparisons": [{"name": "b", "method": "guessed"}]},
+        {"gate": {"held": 3}},
+    ],
+)
+def test_a_judgement_that_cannot_be_read_is_none(judgement: object) -> None:
+    read = ended(judgement=judgement)
+    assert read is not None
+    assert read.judgement is None
+
+
+def test_a_judgement_is_read_without_what_is_not_known_of_it() -> None:
+    comparison = {"name": "base", "method": "mcnemar", "difference": 1.5}
+    read = ended(judgement={"comparisons": [comparison | {"novelty": 1}], "gate": {"held": True}})
+    assert read is not None
+    assert read.judgement is not None
+    assert [each.to_json() for each in read.judgement.comparisons] == [comparison | {"differs": []}]
+    text = json.dumps(
+        {"outcome": "Succeeded", "reason": "Done", "message": "m", "judgement": {"comparisons": [comparison]}}
+    )
+    endless = parse_result(pod(JOB, termination_message=text.replace("1.5", "1e400")))
+    assert endless is not None
+    assert endless.judgement is None
+
+
 def test_fields_of_another_version_do_no_harm() -> None:
     """A newer job runtime's, after the operator was rolled back."""
     assert said(queueDepth=3) == said()

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from unit.operator.builders import DIGEST, SETTINGS, ready, resource, succeeded_stage
+from unit.operator.builders import DIGEST, SETTINGS, known, ready, resource, succeeded_stage
 
 from distill_operator.observation import ResourceKey
 from distill_operator.plan.kinds import KIND_PLANS
@@ -23,7 +23,9 @@ def plan(
     kind: str, stage: str, spec: dict[str, Any] | None = None, dependency: Any = None, settings: Settings = SETTINGS
 ) -> Stage | Waiting | Invalid:
     finished = {"generate": succeeded_stage("generate"), "filter": succeeded_stage("filter")}
-    return KIND_PLANS[kind].plan_stage(resource(kind, spec), stage, finished, dependency, settings)
+    return KIND_PLANS[kind].plan_stage(
+        resource(kind, spec), stage, finished, known(kind, dependency) if dependency else {}, settings
+    )
 
 
 def allowing(*entry_points: str) -> Settings:
@@ -47,6 +49,8 @@ def output(kind: str, stage: str, spec: dict[str, Any] | None = None, dependency
         ("FinetuneRun", {"accelerator": {"profile": "unknown"}}, ("train",)),
         ("EvalRun", None, ("eval",)),
         ("EvalRun", {"accelerator": NPU}, ("eval-preflight", "eval")),
+        ("EvalRun", {"compareWith": [{"evalRef": {"name": "base"}}]}, ("eval", "compare")),
+        ("EvalRun", {"accelerator": NPU, "gate": {"minScore": 80}}, ("eval-preflight", "eval", "compare")),
         ("EvalRun", {"target": {"endpoint": {"url": "http://x", "model": "m"}}, "accelerator": None}, ("eval",)),
     ],
 )
@@ -58,14 +62,23 @@ def test_stages_of_each_kind(kind: str, spec: dict[str, Any] | None, expected: t
 @pytest.mark.parametrize(
     ("kind", "spec", "expected"),
     [
-        ("DistillDataset", None, None),
-        ("FinetuneRun", None, ResourceKey("DistillDataset", "team-a", "math")),
-        ("EvalRun", None, ResourceKey("FinetuneRun", "team-a", "student")),
-        ("EvalRun", {"target": {"model": {"uri": "models/qwen"}}}, None),
+        ("DistillDataset", None, []),
+        ("FinetuneRun", None, [("DistillDataset", "math")]),
+        ("EvalRun", None, [("FinetuneRun", "student")]),
+        ("EvalRun", {"target": {"model": {"uri": "models/qwen"}}}, []),
+        (
+            "EvalRun",
+            {
+                "compareWith": [{"evalRef": {"name": "base"}}, {"name": "paper", "score": 90, "problems": 500}],
+                "gate": {"noWorseThan": [{"evalRef": {"name": name}, "margin": 1} for name in ("last", "base")]},
+            },
+            [("FinetuneRun", "student"), ("EvalRun", "base"), ("EvalRun", "last")],
+        ),
     ],
 )
-def test_dependency_of_each_kind(kind: str, spec: dict[str, Any] | None, expected: ResourceKey | None) -> None:
-    assert KIND_PLANS[kind].dependency(resource(kind, spec)) == expected
+def test_dependencies_of_each_kind(kind: str, spec: dict[str, Any] | None, expected: list[tuple[str, str]]) -> None:
+    keys = KIND_PLANS[kind].dependencies(resource(kind, spec))
+    assert keys == tuple(ResourceKey(kind, "team-a", name) for kind, name in expected)
 
 
 @pytest.mark.parametrize(

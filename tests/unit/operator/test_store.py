@@ -114,12 +114,28 @@ def test_what_is_no_newer_than_what_is_known_is_no_news() -> None:
 
 def test_an_object_concerns_those_that_wait_for_it() -> None:
     store = store_with(("FinetuneRun", resource("FinetuneRun", 2, "run")))
-    assert store.dependency(RUN) == DATASET
+    assert store.dependencies(RUN) == (DATASET,)
     assert store.put("DistillDataset", resource("DistillDataset", 3, "dataset")) == (DATASET, RUN)
     assert store.put("Pod", child(4, "a")) == (DATASET,)
     assert store.discard("DistillDataset", "dataset") == (DATASET, RUN)
     assert store.discard("FinetuneRun", "run") == (RUN,)
     assert store.put("DistillDataset", resource("DistillDataset", 5, "dataset")) == (DATASET,)
+
+
+def test_an_object_may_wait_for_several_others() -> None:
+    waiting = resource("EvalRun", 2, "run")
+    waiting["spec"]["compareWith"] = [{"evalRef": {"name": name}} for name in ("base", "last")]
+    store = store_with(("EvalRun", waiting))
+    score = ResourceKey("EvalRun", NAMESPACE, "score")
+    for version, name in ((3, "base"), (4, "last")):
+        other = resource("EvalRun", version, name)
+        other["metadata"]["name"] = name
+        assert store.put("EvalRun", other) == (ResourceKey("EvalRun", NAMESPACE, name), score)
+    assert len(store.dependencies(score)) == 3
+    store.discard("EvalRun", "run")
+    other = resource("EvalRun", 5, "base")
+    other["metadata"]["name"] = "base"
+    assert store.put("EvalRun", other) == (ResourceKey("EvalRun", NAMESPACE, "base"),)
 
 
 def test_knows_every_object_by_its_key() -> None:
@@ -132,7 +148,7 @@ def test_knows_every_object_by_its_key() -> None:
 def test_an_object_that_is_not_valid_waits_for_nothing() -> None:
     store = store_with(("FinetuneRun", {**resource("FinetuneRun", 1, "run"), "spec": {"datasetRef": 3}}))
     assert store.resource(RUN) is not None
-    assert store.dependency(RUN) is None
+    assert store.dependencies(RUN) == ()
 
 
 def test_what_a_listing_does_not_name_is_gone() -> None:

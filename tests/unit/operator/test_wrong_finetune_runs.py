@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 from support.student import pack_samples, write_student, write_weights
-from unit.operator.builders import SETTINGS, ready, resource
+from unit.operator.builders import SETTINGS, known, resource
 
 from distill_operator.api import FinetuneRun
 from distill_operator.api.finetune import FinetuneRunSpec
@@ -297,7 +297,7 @@ class Cluster:
             return Outcome("Refused", places)
         run = resource("FinetuneRun", spec)
         assert isinstance(run, FinetuneRun)
-        stage = finetune.plan_stage(run, "train-preflight", {}, ready("DistillDataset"), SETTINGS)
+        stage = finetune.plan_stage(run, "train-preflight", {}, known("FinetuneRun"), SETTINGS)
         if isinstance(stage, Invalid):
             return Outcome(stage.reason, stage.message)
         assert isinstance(stage, Stage)

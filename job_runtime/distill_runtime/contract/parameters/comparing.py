@@ -10,7 +10,7 @@ class PublishedScore(Parameters):
 
     name: str = Field(min_length=1, max_length=64, description="What to call it.")
     score: float = Field(ge=0, le=100, description="pass@1 in percent.")
-    n: int = Field(ge=1, le=10_000_000, description="Problems that it rests on.")
+    problems: int = Field(ge=1, le=10_000_000, description="Problems that it rests on.")
 
 
 class NoWorseThan(Parameters):

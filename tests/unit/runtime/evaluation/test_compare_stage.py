@@ -64,7 +64,7 @@ def compared(context: StageContext, ours: ArtifactReference, theirs: ArtifactRef
 
 def test_the_same_problems_are_paired(context: StageContext, tmp_path: Path) -> None:
     ours, theirs = evaluated(context, "ours", 36), evaluated(context, "theirs", 30, seed=1)
-    published = (PublishedScore(name="paper", score=80.0, n=500),)
+    published = (PublishedScore(name="paper", score=80.0, problems=500),)
     gate = Gate.model_validate({"minScore": 95, "noWorseThan": [{"name": "base", "margin": 0}]})
     result = compared(context, ours, theirs, published=published, gate=gate)
     judgement = result.judgement
@@ -72,6 +72,9 @@ def test_the_same_problems_are_paired(context: StageContext, tmp_path: Path) -> 
     paired, unpaired = judgement.comparisons
     assert (paired.method, paired.difference, paired.better, paired.worse) == ("mcnemar", 15.0, 6, 0)
     assert paired.p_value == 0.0312
+    assert result.message.startswith("plus-one: 90.0 % (95 % interval ")
+    assert "+15.0 points to base (95 % interval " in result.message
+    assert result.message.endswith("one of 14.7 points would have shown; the gate does not hold")
     assert set(paired.differs) >= {"sampling", "server"}
     assert (unpaired.method, unpaired.difference, unpaired.better) == ("unpaired", 10.0, None)
     assert judgement.gate == GateVerdict(held=False, shortfalls=("the score is 90.00, minScore 95",))

@@ -12,6 +12,7 @@
 * `comparing`, `gate`: an evaluation beside others, and held against its gate.
 * `summarising`: puts all that together.
 * `summary`: all that an evaluation found, as one file.
+* `summary_report`: the summary as the report that people read; `flips`: answers to what two evaluations differ about.
 * `evaluated`: the scored evaluation as one value; `outputs` makes a page, a model card's text and the files of other
   tools of it, among them `inspect_log` and `published`.
 """

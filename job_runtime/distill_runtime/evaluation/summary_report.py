@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from distill_runtime.contract import Protocol
 from distill_runtime.contract.comparison import Comparison
@@ -20,7 +21,7 @@ from distill_runtime.reporting.forest_plot import Score
 from distill_runtime.reporting.report import Chart, Table
 from distill_runtime.reporting.samples import ShownSample
 
-_OPERATIONAL = {field.alias for field in Protocol.model_fields.values() if OPERATIONAL in field.metadata}
+_OPERATIONAL: Final = {field.alias for field in Protocol.model_fields.values() if OPERATIONAL in field.metadata}
 
 
 def report_of(
@@ -45,7 +46,7 @@ def report_of(
         baselines=baselines,
         sentence=sentence,
         figures=_figures(summary),
-        breakdowns={each.by: [_group(group) for group in each.groups] for each in summary.breakdowns if each.groups},
+        breakdowns={each.by: [_group(group) for group in each.groups] for each in summary.breakdowns},
         tables=(_comparisons(summary), _gate(summary)),
         charts=charts,
         flips=flips,

@@ -6,6 +6,7 @@ them over as far as the two files agree; so a sample is in the score once, whate
 """
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -33,6 +34,7 @@ VERDICTS_NAME: Final = "verdicts.jsonl"
 _VERIFY_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.25
 _REPORT_SECONDS: Final = 1.0
+_SAVE_SECONDS: Final = 1.0
 _LONGEST_EXTRACTED: Final = 1000
 """Characters that are kept of a final answer; a model may put a book into its box."""
 
@@ -177,11 +179,15 @@ class Judging:
 
     def _judge(self) -> None:
         results = verify_all(self._verifier, self._questions(), _VERIFY_SECONDS, verifier_workers())
+        saved = time.monotonic()
         with closing(results):
             for answer, verdict in results:
                 self._write(answer, verdict)
                 if self._closed:
                     break
+                if time.monotonic() - saved > _SAVE_SECONDS:
+                    self._file.sync()
+                    saved = time.monotonic()
         self._file.sync()
 
     def _questions(self) -> Iterator[Question[_Answer]]:

@@ -123,6 +123,25 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     ),
     ("an unknown verifier", DATASET, {"filter": {"verifier": "guess"}}, 'Unsupported value: "guess"'),
     ("acceptance in percent", DATASET, {"filter": {"minAcceptanceRate": 30}}, "spec.filter.minAcceptanceRate"),
+    (
+        "a template of choices that are nowhere",
+        DATASET,
+        {"source": {"prompts": {"uri": "prompts.jsonl", "problemTemplate": "{problem} {choices}"}}},
+        "set choiceColumns, which says what they are",
+    ),
+    (
+        "no reference answers for a verifier that compares",
+        DATASET,
+        {"source": {"prompts": {"referenceAnswers": "none"}}},
+        "filter.verifier must be majority or none",
+    ),
+    (
+        "a majority of one",
+        DATASET,
+        {"filter": {"verifier": "majority"}, "teacher": {"sampling": {"generationsPerPrompt": 1}}},
+        "set teacher.sampling.generationsPerPrompt to 2",
+    ),
+    ("a tolerance of letters", DATASET, {"filter": {"tolerance": {"absolute": 1}}}, "tolerance says how far"),
     ("regex without a pattern", DATASET, {"filter": {"verifier": "regex"}}, "answerPattern says what the verifier"),
     (
         "a function that no verifier calls",
@@ -188,6 +207,12 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         EVALUATION,
         {"protocol": {"samplesPerProblem": 4}},
         "raise temperature or set samplesPerProblem to 1",
+    ),
+    (
+        "a benchmark that nobody knows",
+        EVALUATION,
+        {"benchmark": {"uri": None}},
+        "set uri, or as name one of those that are known: aime-2024",
     ),
     ("weights over two nodes", EVALUATION, {"accelerator": {"nodes": 2}}, "set accelerator.nodes to 1"),
 ]

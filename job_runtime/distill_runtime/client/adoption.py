@@ -93,5 +93,6 @@ def _question(contract: GenerateContract) -> object:
         teacher.model,
         teacher.system_prompt,
         teacher.prompt_template,
+        teacher.few_shot,
         teacher.sampling.model_copy(update={"generations_per_prompt": 1}),
     )

@@ -1,7 +1,7 @@
 """A request to a chat model and its outcome."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,9 +97,16 @@ def chat_body(
     temperature: float,
     top_p: float,
     seed: int | None,
+    examples: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
-    """Build the body of a chat completion; an empty system prompt and no seed are left out."""
+    """Build the body of a chat completion; an empty system prompt and no seed are left out.
+
+    Args:
+        examples: turns before the prompt, what the user and the assistant say in each.
+    """
     messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    for question, answer in examples:
+        messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     messages.append({"role": "user", "content": user_prompt})
     body = {
         "model": model,

@@ -33,7 +33,9 @@ from distill_runtime.contract.parameters import (
     RowSource,
     Sampling,
     TeacherParameters,
+    Tolerance,
     Training,
+    Verification,
 )
 from distill_runtime.contract.report import (
     EXIT_DONE,
@@ -101,8 +103,10 @@ __all__ = [
     "Sampling",
     "StageName",
     "TeacherParameters",
+    "Tolerance",
     "TrainContract",
     "Training",
+    "Verification",
     "identity",
     "parse_contract",
     "shard_output",

@@ -97,7 +97,11 @@ class GenerateContract(StageContract):
     @property
     def forecast(self) -> FilterParameters | None:
         """How answers are judged as they arrive; None if there can be no too few right ones."""
-        if self.filter is None or not self.filter.min_acceptance_rate or self.filter.verifier in ("none", "recorded"):
+        if (
+            self.filter is None
+            or not self.filter.min_acceptance_rate
+            or self.filter.verifier in ("none", "recorded", "majority")
+        ):
             return None
         return self.filter
 

@@ -2,6 +2,7 @@
 
 * `asking`: asks the student what is missing.
 * `judging`: gives answers their verdicts as they come.
+* `training_prompt`: what the student's training data had as system prompt.
 * `unfinished`: tells reasoning that was cut off from an answer.
 * `interval`: confidence intervals of a share.
 * `score`: a benchmark's samples, judged and counted.

@@ -8,7 +8,7 @@ from distill_runtime.client.journal import Journal
 from distill_runtime.client.output_cap import OutputCapDetector, is_cut_short
 from distill_runtime.client.values import Outcome, Request, chat_body, request_key
 from distill_runtime.contract import Protocol
-from distill_runtime.contract.parameters import MAX_ATTEMPTS, PROMPT_PLACEHOLDER, UNAVAILABLE_TIMEOUT_SECONDS
+from distill_runtime.contract.parameters import MAX_ATTEMPTS, UNAVAILABLE_TIMEOUT_SECONDS
 from distill_runtime.evaluation.judging import Judging
 from distill_runtime.process.stage import StageContext
 from distill_runtime.sources.prompts import Prompt
@@ -25,11 +25,12 @@ def sample_requests(protocol: Protocol, model: str, prompts: Sequence[Prompt]) -
                 body=chat_body(
                     model,
                     system_prompt=protocol.system_prompt,
-                    user_prompt=protocol.prompt_template.replace(PROMPT_PLACEHOLDER, prompt.text),
+                    user_prompt=protocol.user_message(prompt.text),
                     max_tokens=protocol.max_tokens,
                     temperature=protocol.temperature,
                     top_p=protocol.top_p,
                     seed=protocol.seed + number,
+                    examples=protocol.examples,
                 ),
                 record={"uuid": prompt.uuid, "sample": number},
             )

@@ -1,7 +1,7 @@
 """One evaluation beside another, from their artifacts; what must not be subtracted is not, and the reason is said."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,22 +23,26 @@ MUST_AGREE: Final = ("benchmark", "systemPrompt", "template")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation's artifact, as far as it is compared.
+    """An evaluation's artifact, as far as it is compared; the samples stay in the file, which may be large.
 
     Attributes:
-        results: by the uuid of the problem, as the line of results.jsonl has them.
+        path: its results.jsonl.
+        scores: the share of right answers to each problem, by its uuid.
+        places: where its line begins in the file.
     """
 
     summary: Summary
-    results: Mapping[str, Mapping[str, Any]]
+    path: Path
+    scores: Mapping[str, float]
+    places: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A comparison, and the problems that were solved more often by one side than by the other."""
+    """A comparison, and the uuids of the problems that one side solved more often than the other."""
 
     comparison: Comparison
-    flipped: Sequence[Mapping[str, Any]] = ()
+    flipped: Sequence[str] = ()
 
 
 def read_evaluation(directory: Path) -> Evaluation | None:
@@ -51,11 +55,15 @@ def read_evaluation(directory: Path) -> Evaluation | None:
         return None
     try:
         summary = Summary.model_validate_json((directory / SUMMARY_NAME).read_bytes(), extra="ignore")
-        with (directory / RESULTS_NAME).open(encoding="utf-8") as lines:
-            results = {line["uuid"]: line for line in map(json.loads, lines)}
+        scores, places, place = {}, {}, 0
+        with (directory / RESULTS_NAME).open("rb") as file:
+            for text in file:
+                line = json.loads(text)
+                scores[line["uuid"]], places[line["uuid"]] = float(line["score"]), place
+                place += len(text)
     except (OSError, ValidationError, ValueError, KeyError, TypeError) as error:
         raise WrongInput("ArtifactDamaged", f"{directory} is not the result of an evaluation: {error}") from error
-    return Evaluation(summary, results)
+    return Evaluation(summary, directory / RESULTS_NAME, scores, places)
 
 
 def compare_evaluations(name: str, ours: Evaluation, theirs: Evaluation | None, manifest: Manifest) -> Compared:
@@ -73,21 +81,17 @@ def compare_evaluations(name: str, ours: Evaluation, theirs: Evaluation | None, 
     score = theirs.summary.score
     if other := [field for field in differs if field in MUST_AGREE]:
         return _not_compared(name, score, differs, f"Not the same was asked ({', '.join(other)}).")
-    common = [uuid for uuid in ours.results if uuid in theirs.results]
+    common = [uuid for uuid in ours.scores if uuid in theirs.scores]
     if not common:
         return _not_compared(name, score, differs, "The two have no problem in common.")
-    deltas = np.array([ours.results[uuid]["score"] - theirs.results[uuid]["score"] for uuid in common])
+    deltas = np.array([ours.scores[uuid] - theirs.scores[uuid] for uuid in common])
     better, worse = int((deltas > 0).sum()), int((deltas < 0).sum())
     method: Method = "mcnemar"
     if ours.summary.samples_per_problem == theirs.summary.samples_per_problem == 1:
         found = mcnemar(better, worse, len(common))
     else:
         method, found = "pairedBootstrap", paired_bootstrap(deltas)
-    flipped = [
-        _flip(name, ours.results[uuid], theirs.results[uuid], delta)
-        for uuid, delta in zip(common, deltas.tolist(), strict=True)
-        if delta
-    ]
+    flipped = [uuid for uuid, delta in zip(common, deltas, strict=True) if delta]
     return Compared(_comparison(name, method, score, len(common), found, differs, better, worse), flipped)
 
 
@@ -140,13 +144,19 @@ def _points(value: float | None) -> float | None:
     return round(value, 3) if value is not None else None
 
 
-def _flip(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], delta: float) -> dict[str, Any]:
-    return {
-        "baseline": name,
-        "uuid": ours["uuid"],
-        "problem": ours["problem"],
-        "answer": ours["answer"],
-        "difference": delta,
-        "samples": ours["samples"],
-        "baselineSamples": theirs["samples"],
-    }
+def flipped_lines(
+    name: str, ours: Evaluation, theirs: Evaluation, flipped: Iterable[str]
+) -> Iterator[Mapping[str, Any]]:
+    """Give the problems that flipped, with the samples of both sides, one at a time."""
+    with ours.path.open("rb") as our_file, theirs.path.open("rb") as their_file:
+        for uuid in flipped:
+            our_file.seek(ours.places[uuid])
+            their_file.seek(theirs.places[uuid])
+            our_line, their_line = json.loads(our_file.readline()), json.loads(their_file.readline())
+            yield {
+                "baseline": name,
+                **{field: our_line[field] for field in ("uuid", "problem", "answer")},
+                "difference": ours.scores[uuid] - theirs.scores[uuid],
+                "samples": our_line["samples"],
+                "baselineSamples": their_line["samples"],
+            }

@@ -4,10 +4,14 @@ import json
 from collections.abc import Iterable, Mapping
 
 from distill_runtime.contract import EvalContract, InputFingerprint
+from distill_runtime.contract.parameters import Verification
 from distill_runtime.contract.stages import EndpointTarget
 from distill_runtime.evaluation.summary import ProtocolFingerprint
 
+_VERIFICATION = set(Verification.model_fields)
 _VERIFIER_PACKAGES = ("math-verify",)
+_NO_PART_OF_THE_PROBLEMS = {"name", "uri", "group_columns", "problem_template"}
+"""Of a benchmark: what it is called, where it is, how the score is broken down; and the template, which is one."""
 
 
 def fingerprint_of(
@@ -25,17 +29,15 @@ def fingerprint_of(
     verifying = {name: version for name, version in versions.items() if name in _VERIFIER_PACKAGES}
     return ProtocolFingerprint(
         benchmark=inputs.get("benchmark"),
-        problems=_text(
+        problems=_text(benchmark.model_dump(mode="json", by_alias=True, exclude=_NO_PART_OF_THE_PROBLEMS)),
+        system_prompt=protocol.system_prompt,
+        template=_text(
             {
-                "subset": benchmark.subset,
-                "split": benchmark.split,
-                "promptColumn": benchmark.prompt_column,
-                "answerColumn": benchmark.answer_column,
-                "limit": benchmark.limit,
+                "problemTemplate": benchmark.problem_template,
+                "promptTemplate": protocol.prompt_template,
+                "fewShot": [[example.prompt, example.answer] for example in protocol.few_shot] or None,
             }
         ),
-        system_prompt=protocol.system_prompt,
-        template=protocol.prompt_template,
         sampling=_text(
             {
                 "temperature": protocol.temperature,
@@ -45,7 +47,7 @@ def fingerprint_of(
             }
         ),
         max_tokens=str(protocol.max_tokens),
-        verifier=_text({"name": protocol.verifier, **verifying}),
+        verifier=_text({**protocol.model_dump(mode="json", by_alias=True, include=_VERIFICATION), **verifying}),
         server=target.url if isinstance(target, EndpointTarget) else _text(serving),
         weights=inputs.get("endpoint" if isinstance(target, EndpointTarget) else "model"),
     )

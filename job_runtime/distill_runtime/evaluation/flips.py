@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from distill_runtime.client.journal import read_chosen
 from distill_runtime.client.values import request_key
+from distill_runtime.evaluation.comparing import Evaluation, flipped_lines
 from distill_runtime.evaluation.outputs import shown_sample
 from distill_runtime.evaluation.score import ANSWERS_NAME, UNANSWERED, ProblemResult, Sample
 from distill_runtime.reporting.evaluation import Flips
@@ -15,18 +16,18 @@ _MOST_SHOWN: Final = 30
 """Problems, of each baseline, each with two answers of at most some 6 KB."""
 
 
-def show_flips(baseline: str, flipped: Sequence[Mapping[str, Any]], ours: Path, theirs: Path) -> Flips:
+def show_flips(baseline: str, ours: Evaluation, theirs: Evaluation, flipped: Sequence[str]) -> Flips:
     """Read the answers to some of the problems that were solved by one side more often than by the other.
 
     Args:
-        flipped: lines of flipped.jsonl, all of this baseline.
-        ours, theirs: the artifacts that have the answers.
+        baseline: name of theirs.
+        flipped: the uuids of these problems.
     """
     step = max(1, -(-len(flipped) // _MOST_SHOWN))
-    chosen = flipped[::step]
+    chosen = list(flipped_lines(baseline, ours, theirs, flipped[::step]))
     sides = [
-        _answers(ours, ((line, line["samples"], line["difference"] > 0) for line in chosen)),
-        _answers(theirs, ((line, line["baselineSamples"], line["difference"] < 0) for line in chosen)),
+        _answers(ours.path.parent, ((line, line["samples"], line["difference"] > 0) for line in chosen)),
+        _answers(theirs.path.parent, ((line, line["baselineSamples"], line["difference"] < 0) for line in chosen)),
     ]
     shown = []
     for number, (line, *both) in enumerate(zip(chosen, *sides, strict=True)):

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from distill_runtime.contract import Benchmark
 from distill_runtime.sources.layout import Selection
-from distill_runtime.sources.prompts import Prompt, as_text
+from distill_runtime.sources.prompts import Prompt
 from distill_runtime.sources.table import open_table
+from distill_runtime.sources.values import as_text
 from distill_runtime.storage.volume import Volume
 
 

@@ -31,7 +31,6 @@ from distill_runtime.verification import Question, Reason, Verdict, Verifier, ve
 VERDICTS_NAME: Final = "verdicts.jsonl"
 """File of the work directory: who judges, then a verdict for each line of the journal."""
 
-_VERIFY_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.25
 _REPORT_SECONDS: Final = 1.0
 _SAVE_SECONDS: Final = 1.0
@@ -74,6 +73,7 @@ class Judging:
 
     Args:
         verifier: how to compare.
+        timeout_seconds: longest that one comparison may take.
         judge: names and versions of what judges. Verdicts of others are not taken over.
         references: the right answers, by the problem's uuid.
         answers: the journal's file.
@@ -89,6 +89,7 @@ class Judging:
     def __init__(
         self,
         verifier: Verifier,
+        timeout_seconds: float,
         judge: Mapping[str, str],
         references: Mapping[str, str],
         answers: Path,
@@ -96,6 +97,7 @@ class Judging:
     ) -> None:
         self.samples: dict[str, dict[int, Sample]] = {uuid: {} for uuid in references}
         self._verifier = verifier
+        self._timeout_seconds = timeout_seconds
         self._references = references
         self._answers = answers
         self._reasons: Counter[str] = Counter()
@@ -178,7 +180,7 @@ class Judging:
             self.samples[uuid][number] = replace(sample, reason="noAnswer", extracted=None)
 
     def _judge(self) -> None:
-        results = verify_all(self._verifier, self._questions(), _VERIFY_SECONDS, verifier_workers())
+        results = verify_all(self._verifier, self._questions(), self._timeout_seconds, verifier_workers())
         saved = time.monotonic()
         with closing(results):
             for answer, verdict in results:

@@ -50,7 +50,7 @@ def lm_eval_results(evaluated: Evaluated) -> dict[str, Any]:
             }
         },
         "versions": {task: evaluated.packages["npu-distill"]},
-        "n-shot": {task: 0},
+        "n-shot": {task: len(protocol.few_shot)},
         "higher_is_better": {task: {"exact_match": True}},
         "n-samples": {task: {"original": problems + rejected, "effective": problems}},
         "config": {

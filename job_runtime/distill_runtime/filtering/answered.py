@@ -19,8 +19,10 @@ from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.foundation.rows import CUT_OFF
 from distill_runtime.sources.formats import Row, format_of
 from distill_runtime.sources.layout import Selection
-from distill_runtime.sources.prompts import ANSWER_MISSING, PROMPT_MISSING, as_text, text_uuid
+from distill_runtime.sources.problems import ANSWER_MISSING, PROMPT_MISSING
+from distill_runtime.sources.prompts import text_uuid
 from distill_runtime.sources.table import Table, open_table
+from distill_runtime.sources.values import as_text
 from distill_runtime.storage.volume import Volume
 
 GENERATION_MISSING = "generationMissing"
@@ -71,6 +73,10 @@ class AnsweredRows:
         """Whether the rows say where their problems come from."""
         return (self.source.source_column or _SOURCE) in self.table.columns
 
+    @property
+    def _has_answers(self) -> bool:
+        return self.source.reference_answers == "required"
+
     def read(self, place: Place) -> Iterator[Generation]:
         """Read from a place on, whose offset counts the generations of a file."""
         for part in range(place.part, len(self.table.files)):
@@ -85,11 +91,12 @@ class AnsweredRows:
         for position, row in enumerate(rows, start=first):
             problem = row.get(self.source.prompt_column)
             prompt = problem if isinstance(problem, str) and problem.strip() else ""
-            answer = as_text(row.get(self.source.answer_column))
+            answer = as_text(row.get(self.source.answer_column)) if self._has_answers else None
             uuid = as_text(row.get(self.source.uuid_column or _UUID))
             source = as_text(row.get(self.source.source_column or _SOURCE))
             texts = self._generations(row)
-            unusable = PROMPT_MISSING if not prompt else ANSWER_MISSING if answer is None else None
+            lacks_answer = answer is None and self._has_answers
+            unusable = PROMPT_MISSING if not prompt else ANSWER_MISSING if lacks_answer else None
             for index, text in enumerate(texts or [None]):
                 offset += 1
                 yield Generation(
@@ -152,7 +159,9 @@ def open_rows(source: RowSource, trusted: bool, volume: Volume) -> AnsweredRows:
 
 def _columns(source: RowSource, trusted: bool) -> tuple[dict[str, str], list[str]]:
     """Give the columns that must be there, by the parameter that names each, and those that are read if they are."""
-    required = {"promptColumn": source.prompt_column, "answerColumn": source.answer_column}
+    required = {"promptColumn": source.prompt_column}
+    if source.reference_answers == "required":
+        required["answerColumn"] = source.answer_column
     defaults = [("uuidColumn", source.uuid_column, _UUID), ("sourceColumn", source.source_column, _SOURCE)]
     if source.messages_column is not None:
         required["messagesColumn"] = source.messages_column

@@ -13,6 +13,7 @@ from pydantic import Field
 from distill_runtime.contract import FilterParameters, Model
 from distill_runtime.filtering.contamination import CONTAMINATED, Contamination
 from distill_runtime.filtering.generations import Generation, Generations, Place
+from distill_runtime.filtering.majority import Majorities
 from distill_runtime.filtering.reasons import ACCEPTED, rejected_unseen
 from distill_runtime.filtering.selection import KEY, key_of
 from distill_runtime.foundation.rows import kept_row
@@ -70,6 +71,7 @@ def verify_generations(
     files: Files,
     parameters: FilterParameters,
     contamination: Contamination | None,
+    majorities: Majorities | None,
     reporter: Reporter,
 ) -> Verified:
     """Verify the generations that are left, and save how far it is now and then and whatever ends it.
@@ -113,7 +115,9 @@ def verify_generations(
         # Also on SIGTERM, which arrives as an exception between any two statements: what was written beyond `done`
         # is cut off at the next start.
         stack.callback(save)
-        questions = (_question(candidate) for candidate in _candidates(generations, place, parameters, contamination))
+        questions = (
+            _question(candidate) for candidate in _candidates(generations, place, parameters, contamination, majorities)
+        )
         results = verify_all(verifier, questions, parameters.verify_timeout_seconds, verifier_workers())
         stack.enter_context(closing(results))
         _report(reporter, state())
@@ -141,9 +145,14 @@ def verify_generations(
 
 
 def _candidates(
-    generations: Generations, place: Place, parameters: FilterParameters, contamination: Contamination | None
+    generations: Generations,
+    place: Place,
+    parameters: FilterParameters,
+    contamination: Contamination | None,
+    majorities: Majorities | None,
 ) -> Iterator[_Candidate]:
-    for generation in generations.read(place):
+    for given in generations.read(place):
+        generation = given if majorities is None else majorities.judge_by(given)
         benchmark = None if contamination is None else contamination.find(generation.prompt)
         if benchmark is not None:
             rejected: str | None = CONTAMINATED

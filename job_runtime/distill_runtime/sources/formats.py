@@ -1,5 +1,6 @@
 """How the rows of one file are read, by format, without holding more than a batch of them in memory."""
 
+import csv
 import io
 import lzma
 import mmap
@@ -8,12 +9,15 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import orjson
 
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.sources.files import DataFile, Stream, malformed_file
+
+if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
 
 Row = Mapping[str, Any]
 
@@ -76,6 +80,39 @@ class JsonLines:
                 if not isinstance(row, dict):
                     raise _malformed(file, number, "is not a JSON object")
                 yield row
+
+
+class Csv:
+    """Comma-separated values with a header (RFC 4180), all of them texts; a quoted one may have line breaks."""
+
+    def columns(self, file: DataFile) -> Sequence[str]:
+        """Read the header."""
+        with file.open() as stream:
+            return self._header(file, csv.reader(_text_lines(file, stream), strict=True))
+
+    def count(self, file: DataFile) -> int:
+        """Count the records."""
+        return sum(1 for _ in self.rows(file, ()))
+
+    def rows(self, file: DataFile, columns: Sequence[str]) -> Iterator[Row]:
+        """Read whole rows, whatever columns are asked for.
+
+        Raises:
+            WrongInput: MalformedRow, with the line's number, for one with more or fewer values than the header.
+        """
+        with file.open() as stream:
+            reader = csv.reader(_text_lines(file, stream), strict=True)
+            header = self._header(file, reader)
+            while (values := _next_record(file, reader)) is not None:
+                if not values:
+                    continue
+                if len(values) != len(header):
+                    problem = f"ends a row of {len(values)} values, the header has {len(header)}"
+                    raise _malformed(file, reader.line_num, problem)
+                yield dict(zip(header, values, strict=True))
+
+    def _header(self, file: DataFile, reader: "CsvReader") -> Sequence[str]:
+        return _next_record(file, reader) or []
 
 
 class Parquet:
@@ -155,6 +192,7 @@ FORMATS: Mapping[str, Format] = {
     ".jsonl": JsonLines(),
     ".ndjson": JsonLines(),
     ".json": JsonLines(),
+    ".csv": Csv(),
     ".parquet": Parquet(),
     ".arrow": ArrowIpc(),
     ".feather": ArrowIpc(),
@@ -234,6 +272,24 @@ def _read_line(file: DataFile, stream: Stream) -> bytes:
         if error.errno is not None:
             raise
         raise malformed_file(file.name, error) from error
+
+
+def _text_lines(file: DataFile, stream: Stream) -> Iterator[str]:
+    """Decode line by line; a byte order mark, which spreadsheets write, is none of the header's."""
+    encoding = "utf-8-sig"
+    while line := _read_line(file, stream):
+        try:
+            yield line.decode(encoding)
+        except UnicodeDecodeError as error:
+            raise malformed_file(file.name, error) from error
+        encoding = "utf-8"
+
+
+def _next_record(file: DataFile, reader: "CsvReader") -> list[str] | None:
+    try:
+        return next(reader, None)
+    except csv.Error as error:
+        raise _malformed(file, reader.line_num, f"is not CSV ({error})") from error
 
 
 def _malformed(file: DataFile, number: int, problem: str) -> WrongInput:

@@ -41,7 +41,7 @@ def hub_files(uri: str, selection: Selection) -> tuple[DataFile, ...]:
             name.removeprefix(f"{root}/"): info or file_system.info(name)  # of a path that is a file, find says nothing
             for name, info in sorted(found.items())
         }
-        rows = [name for name in names if split_suffixes(name)[0] in ROW_SUFFIXES]
+        rows = [name for name in names if name == path or split_suffixes(name)[0] in ROW_SUFFIXES]
         if not path:
             readme = file_system.read_bytes(f"{root}/README.md") if "README.md" in names else b""
             rows = choose_files(uri, rows, readme.decode(errors="replace"), selection) if rows else []

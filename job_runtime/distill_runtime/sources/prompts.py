@@ -1,23 +1,21 @@
 """Problems with reference answers: which rows can be asked, which are rejected and why, which shard asks them."""
 
 import hashlib
-import math
 from array import array
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from itertools import islice
 
 from distill_runtime.contract import PromptSource
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.sources.formats import Row
 from distill_runtime.sources.layout import Selection
+from distill_runtime.sources.problems import REFUSALS, ProblemReader
 from distill_runtime.sources.table import Table, open_table
+from distill_runtime.sources.values import as_text
 from distill_runtime.storage.volume import Volume
 
-PROMPT_MISSING = "promptMissing"
-ANSWER_MISSING = "answerMissing"
 DUPLICATE = "duplicate"
 
 
@@ -63,8 +61,9 @@ class Prompts:
     Rows are dealt to shards by their position, so every shard reads the source and takes its own part of it.
     """
 
-    def __init__(self, source: PromptSource, table: Table) -> None:
+    def __init__(self, source: PromptSource, reader: ProblemReader, table: Table) -> None:
         self._source = source
+        self._reader = reader
         self._table = table
 
     def survey(self, index: int, shards: int) -> Survey:
@@ -116,27 +115,24 @@ class Prompts:
 
     def _parse(self, row: Row, position: int) -> Prompt | str:
         """Give the prompt of a row, or the reason why it has none."""
-        text = row.get(self._source.prompt_column)
-        if not isinstance(text, str) or not text.strip():
-            return PROMPT_MISSING
-        answer = as_text(row.get(self._source.answer_column))
-        if answer is None:
-            return ANSWER_MISSING
+        problem = self._reader.read(row)
+        if isinstance(problem, str):
+            return problem
         uuid = as_text(row.get(self._source.uuid_column)) if self._source.uuid_column else None
         if uuid is None:
-            uuid = text_uuid(text)
+            uuid = text_uuid(problem.text)
         source = as_text(row.get(self._source.source_column)) if self._source.source_column else None
-        return Prompt(uuid, text, answer, position, source)
+        return Prompt(uuid, problem.text, problem.answer, position, source)
 
     def _nothing_to_ask(self) -> WrongInput:
         """Say why, of all rows: a shard's own may be none."""
         rejected = Counter(outcome for _, outcome in self._outcomes() if isinstance(outcome, str))
         if not rejected:
             return WrongInput("EmptySource", f"{self._table.uri} has no rows")
+        why = ", ".join(f"{number} have {REFUSALS[reason]}" for reason, number in rejected.most_common())
+        columns = ", ".join(f"{name!r} ({parameter})" for parameter, name in self._reader.columns.items())
         return WrongInput(
-            "EmptySource",
-            f"no row of {self._table.uri} can be asked: {rejected[PROMPT_MISSING]} have no text in column "
-            f"{self._source.prompt_column!r}, {rejected[ANSWER_MISSING]} no answer in {self._source.answer_column!r}",
+            "EmptySource", f"no row of {self._table.uri} can be asked: {why}; what is read are the columns {columns}"
         )
 
 
@@ -144,31 +140,20 @@ def open_prompts(source: PromptSource, volume: Volume) -> Prompts:
     """Open a source of prompts.
 
     Raises:
-        WrongInput: as `open_table`.
+        WrongInput: as `open_table` and `ProblemReader`.
     """
-    columns = {"promptColumn": source.prompt_column, "answerColumn": source.answer_column}
+    reader = ProblemReader(source)
+    columns = reader.columns
     if source.uuid_column:
         columns["uuidColumn"] = source.uuid_column
     if source.source_column:
         columns["sourceColumn"] = source.source_column
-    return Prompts(source, open_table(source.uri, volume, columns, Selection(source.subset, source.split)))
+    return Prompts(source, reader, open_table(source.uri, volume, columns, Selection(source.subset, source.split)))
 
 
 def text_uuid(text: str) -> str:
     """Give what identifies a problem that has no uuid."""
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def as_text(value: object) -> str | None:
-    """Give a value as text if it has an obvious one; answers are often stored as numbers.
-
-    Numbers have no exponent: verifiers would take 1e-05 for a product with e.
-    """
-    if isinstance(value, str):
-        return value if value.strip() else None
-    if isinstance(value, float):
-        return format(Decimal(repr(value)), "f") if math.isfinite(value) else None
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _fingerprint(uuid: str) -> int:

@@ -16,10 +16,10 @@ from typing import Final
 from distill_runtime.contract import ArtifactReference, CompareContract, InputFingerprint, Manifest, Result
 from distill_runtime.contract.comparison import Comparison, Judgement
 from distill_runtime.evaluation.comparing import (
-    Compared,
     Evaluation,
     compare_evaluations,
     compare_published,
+    flipped_lines,
     read_evaluation,
 )
 from distill_runtime.evaluation.evaluated import model_of
@@ -61,7 +61,8 @@ def run(contract: CompareContract, context: StageContext) -> Result:
     """
     ours = _read_own(contract, context)
     context.reporter.update(done=0, total=len(contract.baselines) + len(contract.published), unit="comparisons")
-    compared = [_compare(each.name, ours, each.artifact, context) for each in contract.baselines]
+    evaluated = [(each.name, *_read(each.artifact, context)) for each in contract.baselines]
+    compared = [compare_evaluations(name, ours, theirs, manifest) for name, theirs, manifest in evaluated]
     published = [compare_published(ours.summary, each) for each in contract.published]
     comparisons = (*(each.comparison for each in compared), *published)
     context.reporter.update(done=len(comparisons))
@@ -69,13 +70,19 @@ def run(contract: CompareContract, context: StageContext) -> Result:
     summary = ours.summary.model_copy(update={"comparisons": comparisons, "gate": gate})
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
     (writer.directory / SUMMARY_NAME).write_text(summary.model_dump_json(by_alias=True, indent=2), encoding="utf-8")
-    flipped = [line for each in compared for line in each.flipped]
     with (writer.directory / FLIPPED_NAME).open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in flipped)
+        for (name, theirs, _), each in zip(evaluated, compared, strict=True):
+            lines = flipped_lines(name, ours, theirs, each.flipped) if theirs is not None else ()
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    counts = {"comparisons": len(comparisons), "flipped": sum(len(each.flipped) for each in compared)}
     judgement = Judgement(comparisons=comparisons, gate=gate)
     message = _describe(summary, judgement)
-    _write_report(contract, context, summary, message, compared, writer.directory)
-    counts = {"comparisons": len(comparisons), "flipped": len(flipped)}
+    baselines = [
+        (name, theirs, each.flipped)
+        for (name, theirs, _), each in zip(evaluated, compared, strict=True)
+        if theirs is not None
+    ]
+    _write_report(contract, context, ours, baselines, summary, message, writer.directory)
     inputs = (contract.evaluation, *(each.artifact for each in contract.baselines))
     artifact = writer.finish(counts, {}, inputs, judgement=judgement)
     return Result(
@@ -91,20 +98,17 @@ def run(contract: CompareContract, context: StageContext) -> Result:
 def _write_report(
     contract: CompareContract,
     context: StageContext,
+    ours: Evaluation,
+    baselines: Sequence[tuple[str, Evaluation, Sequence[str]]],
     summary: Summary,
     message: str,
-    compared: Sequence[Compared],
     directory: Path,
 ) -> None:
     """Write the report again, now with the baselines and with what was answered otherwise."""
     context.reporter.update(message="writing the report")
-    ours, manifest = open_artifact(context.volume, contract.evaluation)
-    flips, scores = [], []
-    for baseline, found in zip(contract.baselines, compared, strict=True):
-        theirs, _manifest = open_artifact(context.volume, baseline.artifact)
-        flips.append(show_flips(baseline.name, found.flipped, ours, theirs))
-        if (evaluation := read_evaluation(theirs)) is not None:
-            scores.append(score_of(baseline.name, evaluation.summary))
+    _, manifest = open_artifact(context.volume, contract.evaluation)
+    flips = [show_flips(name, ours, theirs, flipped) for name, theirs, flipped in baselines]
+    scores = [score_of(name, theirs.summary) for name, theirs, _ in baselines]
     scores += [published_score(each.name, each.score, each.problems) for each in contract.published]
     target = manifest.parameters.get("target")
     model = model_of(target) if isinstance(target, dict) else contract.evaluation.uri
@@ -124,11 +128,6 @@ def _read_own(contract: CompareContract, context: StageContext) -> Evaluation:
             f"{contract.evaluation.uri} was made by a version that wrote no summary.json; remove it and evaluate again",
         )
     return ours
-
-
-def _compare(name: str, ours: Evaluation, reference: ArtifactReference, context: StageContext) -> Compared:
-    theirs, manifest = _read(reference, context)
-    return compare_evaluations(name, ours, theirs, manifest)
 
 
 def _describe(summary: Summary, judgement: Judgement) -> str:

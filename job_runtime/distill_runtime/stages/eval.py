@@ -45,6 +45,8 @@ from distill_runtime.evaluation.outputs import write_outputs
 from distill_runtime.evaluation.score import ANSWERS_NAME, RESULTS_NAME, ProblemResult, Sample, count_samples
 from distill_runtime.evaluation.summarising import describe, metrics_of, summarise
 from distill_runtime.evaluation.summary import SUMMARY_NAME
+from distill_runtime.evaluation.training_prompt import training_prompt
+from distill_runtime.foundation.boxes import one_sided_box, unasked_box
 from distill_runtime.foundation.cpus import available_cpus
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.process import event_loop
@@ -62,7 +64,7 @@ from distill_runtime.training.architecture import read_architecture
 from distill_runtime.training.inputs import fingerprint_model
 from distill_runtime.training.tensors import read_directory
 from distill_runtime.training.weight_names import check_shapes
-from distill_runtime.verification import VERIFIERS
+from distill_runtime.verification import Verifier, open_verifier
 
 _SERVED_NAME: Final = "student"
 _LARGEST_BATCH: Final = 64
@@ -96,12 +98,13 @@ def _fingerprint_weights(target: WeightsTarget, context: StageContext) -> InputF
 
 
 def check(contract: EvalContract, context: StageContext) -> None:
-    """Read the benchmark; look at the weights, or ask the endpoint which models it serves.
+    """Read the benchmark, open the verifier; look at the weights, or ask the endpoint which models it serves.
 
     Raises:
         WrongInput: where `run` would.
     """
     problems = _read_problems(contract, context)
+    open_verifier(contract.protocol)
     read_columns(contract.benchmark, problems.prompts, context.volume)
     if isinstance(contract.target, EndpointTarget):
         settings = client_settings(contract.protocol, context, contract.target.url, contract.target.model)
@@ -126,6 +129,7 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     """
     started = datetime.now(UTC)
     problems = _read_problems(contract, context)
+    verifier = open_verifier(contract.protocol)
     columns = read_columns(contract.benchmark, problems.prompts, context.volume)
     refuse_changes(context.volume, contract, context.fingerprints)
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
@@ -134,7 +138,7 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     with Journal(answers) as journal:
         model = contract.target.model if isinstance(contract.target, EndpointTarget) else _SERVED_NAME
         requests = sample_requests(contract.protocol, model, problems.prompts)
-        with _open_judging(contract, problems.prompts, answers, writer.work) as judging:
+        with _open_judging(contract, verifier, problems.prompts, answers, writer.work) as judging:
             context.reporter.update(done=judging.judged, total=total, unit="samples", counts=judging.counts)
             if journal.tally.outcomes < total:
                 missing = (request for request in requests if request.key not in journal)
@@ -155,12 +159,13 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     metrics = metrics_of(summary)
     context.reporter.update(message="writing the reports")
     evaluated = Evaluated(contract, results, summary, versions | _judge(), started, datetime.now(UTC))
-    write_outputs(evaluated, describe(summary), answers, writer.directory)
+    message = "; ".join([describe(summary), *_warnings(contract, context)])
+    write_outputs(evaluated, message, answers, writer.directory)
     artifact = writer.finish(counts, metrics, _inputs(contract), _packages(contract))
     return Result(
         outcome="Succeeded",
         reason="Scored",
-        message=describe(summary),
+        message=message,
         artifact=artifact,
         counts=counts,
         metrics=metrics,
@@ -187,15 +192,8 @@ class _Problems:
 
 
 def _read_problems(contract: EvalContract, context: StageContext) -> _Problems:
-    benchmark = contract.benchmark
-    source = PromptSource(
-        uri=benchmark.uri,
-        subset=benchmark.subset,
-        split=benchmark.split,
-        prompt_column=benchmark.prompt_column,
-        answer_column=benchmark.answer_column,
-        limit=benchmark.limit,
-    )
+    table = contract.benchmark.model_dump(include=set(PromptSource.model_fields))
+    source = PromptSource.model_validate(table)
     prompts = open_prompts(source, context.volume)
     survey = prompts.survey(0, 1)
     return _Problems(
@@ -251,9 +249,11 @@ def _ask(
         event_loop.run(ask_own_server(settings, missing, server.check, journal, judging, context))
 
 
-def _open_judging(contract: EvalContract, prompts: list[Prompt], answers: Path, directory: Path) -> Judging:
+def _open_judging(
+    contract: EvalContract, verifier: Verifier, prompts: list[Prompt], answers: Path, directory: Path
+) -> Judging:
     references = {prompt.uuid: prompt.answer for prompt in prompts}
-    return Judging(VERIFIERS[contract.protocol.verifier], _judge(), references, answers, directory)
+    return Judging(verifier, contract.protocol.verify_timeout_seconds, _judge(), references, answers, directory)
 
 
 def _judge() -> dict[str, str]:
@@ -296,3 +296,13 @@ def _write_results(results: list[ProblemResult], path: Path) -> None:
                 ],
             }
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _warnings(contract: EvalContract, context: StageContext) -> list[str]:
+    """Say where a box is asked for, or looked for, on one side alone."""
+    asked_with = (*contract.protocol.texts, contract.benchmark.problem_template or "")
+    found = [unasked_box(contract.protocol.verifier, asked_with)]
+    if isinstance(contract.target, WeightsTarget) and contract.target.weights is not None:
+        trained_with = training_prompt(contract.target.weights, context.volume)
+        found.append(None if trained_with is None else one_sided_box(trained_with, asked_with))
+    return [warning for warning in found if warning is not None]

@@ -21,7 +21,8 @@ import orjson
 from distill_runtime.contract import FilterContract, FilterParameters, InputFingerprint, Result
 from distill_runtime.filtering.answered import open_rows
 from distill_runtime.filtering.contamination import Contamination, read_benchmarks
-from distill_runtime.filtering.generations import Generations
+from distill_runtime.filtering.generations import Generations, Place
+from distill_runtime.filtering.majority import Majorities, elect
 from distill_runtime.filtering.reasons import ACCEPTED
 from distill_runtime.filtering.release import RELEASE_DIRECTORY, write_card, write_release
 from distill_runtime.filtering.selection import FATES, Keys, select
@@ -89,7 +90,8 @@ def run(contract: FilterContract, context: StageContext) -> Result:
     )
     rows = {"rows": source.total} if source.unit == "rows" else {}
     context.reporter.update(total=source.total, unit=source.unit, message="verifying", counts=rows)
-    verified = verify_generations(source, files, contract.filter, _read_benchmarks(contract, context), context.reporter)
+    benchmarks, majorities = _read_benchmarks(contract, context), _elect(source, contract, context)
+    verified = verify_generations(source, files, contract.filter, benchmarks, majorities, context.reporter)
     accepted, generations = verified.counts.get(ACCEPTED, 0), sum(verified.counts.values())
     read = {"generations": generations, "rows": verified.rows}[source.unit]
     if read != source.total:
@@ -137,6 +139,15 @@ def _open_generations(contract: FilterContract, context: StageContext) -> Genera
 def _read_benchmarks(contract: FilterContract, context: StageContext) -> Contamination | None:
     parameters = contract.filter.decontamination
     return None if parameters is None else read_benchmarks(parameters, context.volume)
+
+
+def _elect(source: Generations, contract: FilterContract, context: StageContext) -> Majorities | None:
+    if contract.filter.verifier != "majority":
+        return None
+    context.reporter.update(message="counting the answers of each prompt")
+    majorities = elect(source.read(Place()), contract.filter)
+    context.reporter.update(message="verifying")
+    return majorities
 
 
 def _refusal(counts: Mapping[str, int], contract: FilterContract, rejects: str) -> WrongInput | None:

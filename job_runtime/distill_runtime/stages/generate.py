@@ -25,7 +25,7 @@ from distill_runtime.client.journal import Journal, Tally
 from distill_runtime.client.served_model import fingerprint_endpoints
 from distill_runtime.client.values import Request, chat_body, request_key
 from distill_runtime.contract import GenerateContract, InputFingerprint, Result, TeacherParameters, shard_output
-from distill_runtime.contract.parameters import PROMPT_PLACEHOLDER
+from distill_runtime.foundation.boxes import unasked_box
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.foundation.rows import GENERATIONS_NAME, PROMPTS
 from distill_runtime.generation.asking import ask_what_is_missing, budget_is_spent, client_settings, open_forecast
@@ -86,6 +86,7 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
             counts["notAsked"] = total - journal.tally.outcomes
     _check_answers(counts, total)
     metrics = _metrics(counts)
+    warning = _unasked_box(contract)
     price = price_of_all(contract)
     settings = client_settings(contract, context)
     # One that hangs would keep a finished shard waiting.
@@ -95,7 +96,8 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
         reason="Generated",
         message=f"the teacher answered {counts['answered']} of {total} generations"
         + (f"; the budget left {counts['notAsked']} unasked" if "notAsked" in counts else "")
-        + (f"; they cost {describe_cost(price, journal.tally)}" if price else ""),
+        + (f"; they cost {describe_cost(price, journal.tally)}" if price else "")
+        + (f"; {warning}" if warning else ""),
         artifact=writer.finish(counts, metrics, noted=endpoints),
         counts=counts,
         metrics=metrics,
@@ -123,17 +125,17 @@ def check(contract: GenerateContract, context: StageContext) -> None:
 def prompt_requests(teacher: TeacherParameters, prompt: Prompt) -> Iterator[Request]:
     """Give the requests for all generations of a prompt."""
     sampling = teacher.sampling
-    user_prompt = teacher.prompt_template.replace(PROMPT_PLACEHOLDER, prompt.text)
     longer = sampling.retry_truncated_max_tokens
     for generation in range(sampling.generations_per_prompt):
         body = chat_body(
             teacher.model,
             system_prompt=teacher.system_prompt,
-            user_prompt=user_prompt,
+            user_prompt=teacher.user_message(prompt.text),
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             seed=None if sampling.seed is None else sampling.seed + generation,
+            examples=teacher.examples,
         )
         yield Request(
             key=request_key(prompt.uuid, generation),
@@ -148,6 +150,13 @@ def prompt_requests(teacher: TeacherParameters, prompt: Prompt) -> Iterator[Requ
                 "source": prompt.source,
             },
         )
+
+
+def _unasked_box(contract: GenerateContract) -> str | None:
+    if contract.filter is None:
+        return None
+    prompts = (*contract.teacher.texts, contract.prompts.problem_template or "")
+    return unasked_box(contract.filter.verifier, prompts)
 
 
 def count(survey: Survey, tally: Tally) -> dict[str, int]:

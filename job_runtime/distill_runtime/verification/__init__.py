@@ -6,8 +6,10 @@ ones.
 
 from collections.abc import Mapping
 
-from distill_runtime.contract import FilterParameters
+from distill_runtime.contract import Tolerance, Verification
+from distill_runtime.verification.choice_answers import ChoiceAnswers
 from distill_runtime.verification.math_answers import MathAnswers
+from distill_runtime.verification.numeric_answers import NumericAnswers
 from distill_runtime.verification.pool import Question, verify_all
 from distill_runtime.verification.text_answers import AnyAnswer, ExactAnswers, PatternAnswers
 from distill_runtime.verification.user_answers import UserAnswers
@@ -17,14 +19,17 @@ from distill_runtime.verification.workers import verifier_workers
 VERIFIERS: Mapping[str, Verifier] = {
     "math-verify": MathAnswers(),
     "exact": ExactAnswers(),
+    "choice": ChoiceAnswers(),
+    "majority": MathAnswers(),
     "recorded": AnyAnswer(),
     "none": AnyAnswer(),
 }
-"""Those that need to be told nothing. With `recorded`, what the rows call wrong is rejected before it is verified."""
+"""Those that need to be told nothing. With `recorded`, what the rows call wrong is rejected before it is verified,
+with `majority` what has no elected answer (see `filtering.majority`)."""
 
 
-def open_verifier(parameters: FilterParameters) -> Verifier:
-    """Give the verifier that a filter asks for.
+def open_verifier(parameters: Verification) -> Verifier:
+    """Give the verifier that a filter or a protocol asks for.
 
     Raises:
         WrongInput: InvalidPattern or VerifierMissing.
@@ -34,6 +39,8 @@ def open_verifier(parameters: FilterParameters) -> Verifier:
         return PatternAnswers.checked(parameters.answer_pattern)
     if parameters.entry_point is not None:
         return UserAnswers.checked(parameters.entry_point)
+    if parameters.verifier == "numeric":
+        return NumericAnswers(parameters.tolerance or Tolerance())
     return VERIFIERS[parameters.verifier]
 
 

@@ -23,9 +23,9 @@ _EXPLOSIVE = re.compile(r"!|\^|\*\*|\\binom|\\int|\\sum|\\prod|\\lim")
 
 def decide(reference: str, answer: str) -> bool | None:
     """Compare two answers without their `\\boxed{}`; None when only math-verify can tell."""
-    expected = _as_number(reference)
+    expected = as_number(reference)
     if expected is not None:
-        given = _as_number(answer)
+        given = as_number(answer)
         if given is not None:
             return expected == given
     if reference == answer and _is_plainly_something(reference):
@@ -33,7 +33,8 @@ def decide(reference: str, answer: str) -> bool | None:
     return None
 
 
-def _as_number(text: str) -> int | Fraction | None:
+def as_number(text: str) -> int | Fraction | None:
+    """Give the value of an integer, a plain decimal or a simple fraction; None if it is none of them."""
     if _WHOLE.fullmatch(text):
         return int(text)
     if _DECIMAL.fullmatch(text):

@@ -14,7 +14,9 @@ from distill_operator.api.common import (
     message_columns,
     ready_columns,
 )
+from distill_operator.api.problems import PROBLEM_RULES
 from distill_operator.api.rules import NO_SOURCE, Rule, exactly_one_of, immutable, is_source, with_rules
+from distill_operator.api.verification import VERIFICATION_RULES
 from distill_runtime.contract import (
     FilterParameters,
     Model,
@@ -24,6 +26,12 @@ from distill_runtime.contract import (
     RowSource,
     TeacherParameters,
 )
+
+
+class Prompts(PromptSource):
+    """Prompts, with the rules that the schema alone cannot say."""
+
+    model_config = ConfigDict(json_schema_extra=with_rules(*PROBLEM_RULES))
 
 
 class Rows(RowSource):
@@ -57,7 +65,7 @@ class Source(Model):
         )
     )
 
-    prompts: PromptSource | None = Field(
+    prompts: Prompts | None = Field(
         default=None, description="Problems with reference answers, for the teacher to answer."
     )
     rows: Rows | None = Field(
@@ -110,16 +118,7 @@ class Filter(FilterParameters):
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
-            Rule(
-                "(self.verifier == 'regex') == has(self.answerPattern)",
-                "answerPattern says what the verifier regex looks for: set it with that verifier, and only with it",
-                field="answerPattern",
-            ),
-            Rule(
-                "(self.verifier == 'python') == has(self.entryPoint)",
-                "entryPoint names the verifier python's function: set it with that verifier, and only with it",
-                field="entryPoint",
-            ),
+            *VERIFICATION_RULES,
             Rule(
                 "!has(self.decontamination)"
                 f" || self.decontamination.benchmarks.all(benchmark, {is_source('benchmark.uri')})",
@@ -178,6 +177,23 @@ class DistillDatasetSpec(RunSpec):
                 " || (has(self.source.rows) && !has(self.source.rows.messagesColumn))",
                 "the verifier recorded trusts source.rows' correctnessColumn, which speaks of the list in "
                 "generationsColumn: choose another verifier for source.prompts and for messagesColumn",
+                field="filter",
+            ),
+            Rule(
+                " && ".join(
+                    f"(!has(self.source.{name}) || self.source.{name}.referenceAnswers == 'required'"
+                    " || (has(self.filter) && self.filter.verifier in ['majority', 'none']))"
+                    for name in ("prompts", "rows")
+                ),
+                "without reference answers (referenceAnswers none) filter.verifier must be majority or none, which "
+                "compare with none",
+                field="filter",
+            ),
+            Rule(
+                "!has(self.filter) || self.filter.verifier != 'majority' || !has(self.teacher)"
+                " || self.teacher.sampling.generationsPerPrompt > 1",
+                "the verifier majority counts the answers of a prompt: set teacher.sampling.generationsPerPrompt to 2 "
+                "or more",
                 field="filter",
             ),
         )

@@ -15,10 +15,19 @@ from distill_operator.api.common import (
     message_columns,
     ready_columns,
 )
+from distill_operator.api.given import not_filled_in
+from distill_operator.api.problems import PROBLEM_RULES
 from distill_operator.api.rules import NO_SOURCE, Rule, exactly_one_of, immutable, is_source, with_rules
-from distill_runtime.contract import Benchmark, Model, Protocol
+from distill_operator.api.verification import VERIFICATION_RULES
+from distill_runtime.contract import Benchmark, Model, Protocol, parameters
+from distill_runtime.contract.benchmarks import known_benchmarks
 from distill_runtime.contract.comparison import Comparison, GateVerdict
-from distill_runtime.contract.parameters import Uri
+from distill_runtime.contract.parameters import (
+    COMPARING_VERIFIERS,
+    ChoiceOrder,
+    ComparingVerifier,
+    Uri,
+)
 
 
 class ModelTarget(Model):
@@ -54,17 +63,84 @@ class Target(Model):
     endpoint: Endpoint | None = Field(default=None, description="A model that is served elsewhere.")
 
 
-class EvalProtocol(Protocol):
-    """Protocol, with the rule that the schema alone cannot say."""
+class EvalBenchmark(Benchmark):
+    """Benchmark, by what its name stands for or by a uri."""
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
+            *PROBLEM_RULES,
             Rule(
-                "self.samplesPerProblem == 1 || self.temperature > 0.0",
+                f"has(self.uri) || self.name in {list(known_benchmarks())}",
+                f"benchmark: set uri, or as name one of those that are known: {', '.join(known_benchmarks())}",
+                field="uri",
+            ),
+            Rule(
+                "has(self.uri) || !(has(self.subset) || has(self.split))",
+                "subset and split are of the data set at uri: set it, or leave them out for a benchmark that is known",
+                field="uri",
+            ),
+            Rule(f"!has(self.uri) || {is_source('self.uri')}", f"benchmark.{NO_SOURCE}", field="uri"),
+        )
+    )
+
+    name: str = Field(
+        min_length=1,
+        max_length=253,
+        description="Name to report the score under. Without uri it says which benchmark it is, one of "
+        f"{', '.join(known_benchmarks())}: what the other fields leave open is as docs/evalrun.md has it.",
+    )
+    uri: Uri = Field(
+        default="",
+        json_schema_extra=not_filled_in,
+        description="Where the problems are; as in DistillDataset's spec.source.prompts.uri. With it, the name is no "
+        "more than a name.",
+    )
+    prompt_column: parameters.Column = Field(
+        default="problem",
+        json_schema_extra=not_filled_in,
+        description="Column that holds the problem. Default: problem, or that of the known benchmark.",
+    )
+    answer_column: parameters.Column = Field(
+        default="answer",
+        json_schema_extra=not_filled_in,
+        description="Column that holds the reference answer. Default: answer, or that of the known benchmark.",
+    )
+    choice_order: ChoiceOrder = Field(
+        default="given",
+        json_schema_extra=not_filled_in,
+        description="given: as the columns have them; shuffled: in an order that follows from the problem and the "
+        "choices, for tables whose right choice is always at the same place. Default: given, or that of the known "
+        "benchmark.",
+    )
+
+
+class EvalProtocol(Protocol):
+    """Protocol, with the rules that the schema alone cannot say."""
+
+    model_config = ConfigDict(
+        json_schema_extra=with_rules(
+            *VERIFICATION_RULES,
+            Rule(
+                "!has(self.samplesPerProblem) || self.samplesPerProblem == 1 || self.temperature > 0.0",
                 "several samples at temperature 0 are all the same: raise temperature or set samplesPerProblem to 1",
                 field="samplesPerProblem",
-            )
+            ),
         )
+    )
+
+    samples_per_problem: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        json_schema_extra=not_filled_in,
+        description="Answers asked for each problem; the score is pass@1, their mean. Default: 1, or that of a known "
+        "benchmark where temperature is not 0.",
+    )
+    verifier: ComparingVerifier = Field(
+        default="math-verify",
+        json_schema_extra=not_filled_in,
+        description=f"How an answer is compared with the reference answer. {COMPARING_VERIFIERS}. Default: "
+        "math-verify, or that of a known benchmark.",
     )
 
 
@@ -84,7 +160,7 @@ class Baseline(Model):
     eval_ref: ObjectReference | None = Field(
         default=None, description="EvalRun on the same claim; the comparison waits until it is Ready."
     )
-    name: str | None = Field(default=None, min_length=1, max_length=64, description="What to call a published score.")
+    name: str | None = Field(default=None, min_length=1, max_length=40, description="What to call a published score.")
     score: float | None = Field(default=None, ge=0, le=100, description="The published pass@1 in percent.")
     # Not n, which YAML 1.1, as kubectl reads it, takes for false.
     problems: int | None = Field(default=None, ge=1, le=10_000_000, description="Problems that it rests on.")
@@ -154,12 +230,11 @@ class EvalRunSpec(RunSpec):
                 "an EvalRun serves the weights in one Pod: set accelerator.nodes to 1",
                 field="accelerator",
             ),
-            Rule(is_source("self.benchmark.uri"), f"benchmark.{NO_SOURCE}", field="benchmark"),
         )
     )
 
     target: Target = Field(description="What is evaluated.")
-    benchmark: Benchmark = Field(description="The problems it is asked.")
+    benchmark: EvalBenchmark = Field(description="The problems it is asked.")
     protocol: EvalProtocol = Field(
         default=EvalProtocol(), description="How it is asked and scored; recorded beside the score."
     )

@@ -84,8 +84,11 @@ def _scalar(node: Schema) -> None:
     if node.get("default", "") is None:
         del node["default"]
     elif isinstance(node.get("default"), dict) and "properties" in node:
-        # Whole, since the API server checks CEL rules on a default before it fills in those of the properties.
-        node["default"] = {name: value for name, value in node["default"].items() if value is not None}
+        # Whole, since the API server checks CEL rules on a default before it fills in those of the properties; but for
+        # what it leaves absent.
+        filled_in = {name for name, child in node["properties"].items() if "default" in child}
+        filled_in |= set(node.get("required", ()))
+        node["default"] = {name: value for name, value in node["default"].items() if name in filled_in}
     if node.get("type") == "integer":
         node["format"] = "int64"
     for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):

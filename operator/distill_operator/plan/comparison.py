@@ -30,7 +30,7 @@ def plan_comparison(
     """
     artifact = evaluation.artifact
     if artifact is None:
-        return Invalid("InvalidSpec", "Stage eval says of no artifact; create the object again.")
+        return Invalid("InvalidSpec", "Stage eval has no artifact in the status; create the object again.")
     baselines = []
     for key in baseline_keys(run):
         if key.name == run.metadata.name:

@@ -14,6 +14,7 @@ from distill_operator.plan.stages import (
     owner_of,
     placed,
 )
+from distill_operator.plan.verifiers import refuse_verifier
 from distill_operator.settings import Settings
 from distill_runtime.contract import (
     ArtifactReference,
@@ -22,6 +23,7 @@ from distill_runtime.contract import (
     GenerateContract,
     PackContract,
     PackParameters,
+    PromptSource,
     RowSource,
     TeacherParameters,
 )
@@ -58,24 +60,11 @@ def plan_stage(
     settings: Settings,
 ) -> Stage | Invalid:
     """Give the stage `name`; `finished` holds the stages before it, all Succeeded."""
-    if name != "pack" and (refusal := _refusal(dataset, settings)) is not None:
+    entry_point = dataset.spec.filter.entry_point if dataset.spec.filter else None
+    if name != "pack" and (refusal := refuse_verifier(entry_point, "filter.entryPoint", settings)) is not None:
         return refusal
     build = {"generate": _generate, "filter": _filter, "pack": _pack}[name]
     return build(dataset, finished)
-
-
-def _refusal(dataset: DistillDataset, settings: Settings) -> Invalid | None:
-    """Refuse to run code that whoever installed this operator has not allowed; generate judges a sample with it too."""
-    entry_point = dataset.spec.filter.entry_point if dataset.spec.filter else None
-    allowed = settings.verifiers.python
-    if entry_point is None or entry_point in allowed:
-        return None
-    return Invalid(
-        "VerifierNotAllowed",
-        f"filter.entryPoint {entry_point!r} may not be called; this operator allows {', '.join(allowed) or 'none'}. "
-        "Create the object again with one of these or another verifier, or add the function to verifiers.python in "
-        "the chart's values.",
-    )
 
 
 def _generate(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage | Invalid:
@@ -151,7 +140,7 @@ def _generation(dataset: DistillDataset) -> GenerateContract | Invalid:
     contract = GenerateContract(
         owner=owner_of(dataset),
         output=UNPLACED,
-        prompts=prompts,
+        prompts=PromptSource.model_validate(prompts.model_dump()),
         teacher=TeacherParameters.model_validate(teacher.model_dump(include=set(TeacherParameters.model_fields))),
         shards=teacher.shards,
         filter=_filtering(dataset),

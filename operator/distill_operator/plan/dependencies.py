@@ -17,8 +17,8 @@ def input_artifact(
 ) -> ArtifactReference | Waiting | Invalid:
     """Give the artifact that `waiting` reads: that of the object that `key` names, once that is Ready.
 
-    Once planned with, an artifact stays the input: a run that goes on
-    must not stop, nor change its data, because its data set is suspended, deleted or made anew.
+    Once planned with, an artifact stays the input: a run that goes on must not stop, nor change its data, because its
+    data set is suspended, deleted or made anew.
     """
     planned_with = waiting.status.input
     if planned_with is not None:
@@ -36,7 +36,9 @@ def stage_artifact(
         return found
     status: StageStatus | None = found.status.stage(stage)
     if status is None or status.artifact is None:
-        return Waiting(f"WaitingFor{key.kind}", f"{key.kind} {key.name!r} says of no artifact of its stage {stage}.")
+        return Waiting(
+            f"WaitingFor{key.kind}", f"{key.kind} {key.name!r} has no artifact of stage {stage} in its status."
+        )
     return _reference(status.artifact)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from distill_operator.api import EvalRun, FinetuneRun, StageStatus
 from distill_operator.observation import Dependencies, ResourceKey
+from distill_operator.plan.benchmarks import resolve_benchmark
 from distill_operator.plan.comparison import baseline_keys, plan_comparison
 from distill_operator.plan.dependencies import input_artifact
 from distill_operator.plan.stages import (
@@ -17,8 +18,9 @@ from distill_operator.plan.stages import (
     owner_of,
     placed,
 )
+from distill_operator.plan.verifiers import refuse_verifier
 from distill_operator.settings import Profile, Settings
-from distill_runtime.contract import EvalContract, Protocol
+from distill_runtime.contract import EvalContract
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
 
 PREFLIGHT = "eval-preflight"
@@ -63,16 +65,16 @@ def plan_stage(
     profile = find_profile(settings, accelerator) if accelerator is not None else None
     if isinstance(profile, Invalid):
         return profile
+    if (refusal := refuse_verifier(run.spec.protocol.entry_point, "protocol.entryPoint", settings)) is not None:
+        return refusal
+    resolved = resolve_benchmark(run.spec.benchmark, run.spec.protocol)
+    if isinstance(resolved, Invalid):
+        return resolved
     target = _target(run, known, profile)
     if isinstance(target, Waiting | Invalid):
         return target
-    contract = EvalContract(
-        owner=owner_of(run),
-        output=UNPLACED,
-        target=target,
-        benchmark=run.spec.benchmark,
-        protocol=Protocol.model_validate(run.spec.protocol.model_dump()),
-    )
+    benchmark, protocol = resolved
+    contract = EvalContract(owner=owner_of(run), output=UNPLACED, target=target, benchmark=benchmark, protocol=protocol)
     preflight = name == PREFLIGHT
     return Stage(
         outline=outline(run, name),

@@ -132,8 +132,8 @@ def _unless_changed(stage: Stage, recorded: StageStatus | None) -> Stage | Inval
     return Invalid(
         "SpecChanged",
         f"What {stage.outline.name} would make now is not what it has begun to make in {begun_in}: something that this "
-        "depends on was changed, in the spec or in the accelerator profile. Set it back, and it goes on where it was; "
-        "or create the object again, which starts over.",
+        "depends on was changed, in the spec, in the accelerator profile, or in what a benchmark's name stands for. "
+        "Set it back, and it goes on where it was; or create the object again, which starts over.",
     )
 
 

@@ -25,7 +25,7 @@ def said(decision: Decision, name: str) -> tuple[str, str, str]:
         ("DistillDataset", {"storage": None}, "spec.storage: Field required"),
         ("DistillDataset", {"pack": {"tokenizer": {"uri": "m"}}}, "spec.pack.sequenceLength: Field required"),
         ("FinetuneRun", {"training": {"epochs": 0}}, "spec.training.epochs: Input should be greater than"),
-        ("EvalRun", {"benchmark": {"name": "x"}}, "spec.benchmark.uri: Field required"),
+        ("EvalRun", {"benchmark": {"uri": "x"}}, "spec.benchmark.name: Field required"),
     ],
 )
 def test_an_invalid_spec_is_stalled_with_the_field_s_name(kind: str, spec: dict[str, Any], field: str) -> None:

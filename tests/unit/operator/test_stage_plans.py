@@ -87,6 +87,7 @@ def test_dependencies_of_each_kind(kind: str, spec: dict[str, Any] | None, expec
         ({}, False),
         ({"minAcceptanceRate": 0.3}, True),
         ({"minAcceptanceRate": 0.3, "verifier": "none"}, False),
+        ({"minAcceptanceRate": 0.3, "verifier": "majority"}, False),
     ],
 )
 def test_generate_judges_its_answers_where_too_few_may_be_right(filtering: dict[str, Any], judged: bool) -> None:
@@ -232,6 +233,14 @@ def test_code_that_is_not_allowed_is_not_run(stage: str, allowed: tuple[str, ...
 def test_code_that_is_allowed_is(stage: str) -> None:
     planned = plan("DistillDataset", stage, PYTHON, settings=allowing("checks:units", "checks.chemistry:right"))
     assert isinstance(planned, Stage)
+
+
+def test_an_evaluation_obeys_the_same_list() -> None:
+    spec = {"protocol": {"verifier": "python", "entryPoint": "checks.chemistry:right"}}
+    refused = plan("EvalRun", "eval", spec, ready("FinetuneRun"), allowing("checks:units"))
+    assert isinstance(refused, Invalid)
+    assert refused.message.startswith("protocol.entryPoint 'checks.chemistry:right' may not be called")
+    assert isinstance(plan("EvalRun", "eval", spec, ready("FinetuneRun"), allowing("checks.chemistry:right")), Stage)
 
 
 def test_what_is_filtered_is_packed_whatever_is_allowed_now() -> None:

@@ -5,13 +5,16 @@ from distill_runtime.contract.parameters.comparing import Gate, PublishedScore
 from distill_runtime.contract.parameters.evaluation import Benchmark, Protocol
 from distill_runtime.contract.parameters.fields import (
     MAX_ATTEMPTS,
-    PROMPT_PLACEHOLDER,
     UNAVAILABLE_TIMEOUT_SECONDS,
     URL_SCHEMES,
+    Column,
+    EntryPoint,
     Uri,
 )
-from distill_runtime.contract.parameters.filtering import Decontamination, EntryPoint, FilterParameters, ProblemSet
+from distill_runtime.contract.parameters.filtering import Decontamination, FilterParameters, ProblemSet
 from distill_runtime.contract.parameters.packing import PackedSource, PackParameters, TokenizerSource
+from distill_runtime.contract.parameters.problems import CHOICES, LETTERS, ChoiceOrder, ProblemColumns
+from distill_runtime.contract.parameters.prompting import Example, Prompting
 from distill_runtime.contract.parameters.sources import PromptSource, RowSource
 from distill_runtime.contract.parameters.teacher import Price, Sampling, TeacherParameters
 from distill_runtime.contract.parameters.training import (
@@ -23,16 +26,28 @@ from distill_runtime.contract.parameters.training import (
     Recompute,
     Training,
 )
+from distill_runtime.contract.parameters.verification import (
+    COMPARING_VERIFIERS,
+    ComparingVerifier,
+    Tolerance,
+    Verification,
+)
 
 __all__ = [
+    "CHOICES",
+    "COMPARING_VERIFIERS",
+    "LETTERS",
     "MAX_ATTEMPTS",
-    "PROMPT_PLACEHOLDER",
     "UNAVAILABLE_TIMEOUT_SECONDS",
     "URL_SCHEMES",
     "Benchmark",
     "Checkpoint",
+    "ChoiceOrder",
+    "Column",
+    "ComparingVerifier",
     "Decontamination",
     "EntryPoint",
+    "Example",
     "FilterParameters",
     "Gate",
     "Lora",
@@ -42,8 +57,10 @@ __all__ = [
     "PackedSource",
     "Parallelism",
     "Price",
+    "ProblemColumns",
     "ProblemSet",
     "PromptSource",
+    "Prompting",
     "Protocol",
     "PublishedScore",
     "Recompute",
@@ -51,6 +68,8 @@ __all__ = [
     "Sampling",
     "TeacherParameters",
     "TokenizerSource",
+    "Tolerance",
     "Training",
     "Uri",
+    "Verification",
 ]

@@ -8,7 +8,7 @@ from distill_runtime.contract.base import Parameters
 class PublishedScore(Parameters):
     """A score that somebody has published, without its samples."""
 
-    name: str = Field(min_length=1, max_length=64, description="What to call it.")
+    name: str = Field(min_length=1, max_length=40, description="What to call it.")
     score: float = Field(ge=0, le=100, description="pass@1 in percent.")
     problems: int = Field(ge=1, le=10_000_000, description="Problems that it rests on.")
 

@@ -1,30 +1,29 @@
 """What the student is asked, and how it is scored."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from distill_runtime.contract.base import Parameters
 from distill_runtime.contract.identity import OPERATIONAL
 from distill_runtime.contract.parameters.fields import (
     BOXED_SYSTEM_PROMPT,
-    PROMPT_PLACEHOLDER,
     Column,
     Split,
     Subset,
     Uri,
 )
+from distill_runtime.contract.parameters.problems import ProblemColumns
+from distill_runtime.contract.parameters.prompting import Prompting
+from distill_runtime.contract.parameters.verification import COMPARING_VERIFIERS, ComparingVerifier, Verification
 
 
-class Benchmark(Parameters):
+class Benchmark(ProblemColumns):
     """The problems that the student is asked."""
 
     name: str = Field(min_length=1, max_length=253, description="Name to report the score under, such as math-500.")
     uri: Uri = Field(description="Where the problems are; as in DistillDataset's spec.source.prompts.uri.")
     subset: Subset = None
     split: Split = None
-    prompt_column: Column = Field(default="problem", description="Column that holds the problem.")
-    answer_column: Column = Field(default="answer", description="Column that holds the reference answer.")
     limit: int | None = Field(default=None, ge=1, description="Use only the first so many problems.")
     group_columns: tuple[Column, ...] = Field(
         default=(),
@@ -33,17 +32,11 @@ class Benchmark(Parameters):
     )
 
 
-class Protocol(Parameters):
+class Protocol(Verification, Prompting):
     """How the student is asked and scored: what makes two scores comparable."""
 
     system_prompt: str = Field(
         default=BOXED_SYSTEM_PROMPT, max_length=65536, description="System message; empty for none."
-    )
-    prompt_template: str = Field(
-        default=PROMPT_PLACEHOLDER,
-        max_length=65536,
-        pattern=r"\{prompt\}",
-        description="User message; {prompt} stands for the problem.",
     )
     samples_per_problem: int = Field(
         default=1,
@@ -55,8 +48,12 @@ class Protocol(Parameters):
     temperature: float = Field(default=0.6, ge=0, le=2, description="Sampling temperature; 0 is greedy decoding.")
     top_p: float = Field(default=0.95, gt=0, le=1, description="Nucleus sampling: total probability kept.")
     seed: int = Field(default=42, ge=0, le=2_147_483_647, description="Seed of sampling.")
-    verifier: Literal["math-verify"] = Field(
-        default="math-verify", description="How an answer is compared with the reference answer."
+    verifier: ComparingVerifier = Field(
+        default="math-verify",
+        description=f"How an answer is compared with the reference answer. {COMPARING_VERIFIERS}.",
+    )
+    verify_timeout_seconds: int = Field(
+        default=30, ge=1, le=600, description="Longest that verifying one answer may take."
     )
     max_concurrent_requests: Annotated[int, OPERATIONAL] = Field(
         default=100, ge=1, le=10_000, description="Requests under way at once."

@@ -22,6 +22,8 @@ Split = Annotated[
     ),
 ]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+EntryPoint = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=256)]
+"""`module:function`."""
 
 URL_SCHEMES = (
     *("hf", "http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "obs", "oci"),

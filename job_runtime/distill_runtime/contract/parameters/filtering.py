@@ -1,14 +1,12 @@
 """Rejection sampling."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from distill_runtime.contract.base import Parameters
 from distill_runtime.contract.parameters.fields import Column, Fraction, Split, Subset, Uri
-
-EntryPoint = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=256)]
-"""`module:function`."""
+from distill_runtime.contract.parameters.verification import COMPARING_VERIFIERS, FilterVerifier, Verification
 
 
 class ProblemSet(Parameters):
@@ -34,28 +32,15 @@ class Decontamination(Parameters):
     )
 
 
-class FilterParameters(Parameters):
+class FilterParameters(Verification):
     """Rejection sampling: which generations are kept."""
 
-    verifier: Literal["math-verify", "exact", "regex", "python", "recorded", "none"] = Field(
+    verifier: FilterVerifier = Field(
         default="math-verify",
-        description="How a generation's final answer is compared with the reference answer. math-verify: the last "
-        "\\boxed{}, symbolically; exact: the last \\boxed{}, or else all that follows the reasoning, letter by letter; "
-        "regex: what answerPattern finds, letter by letter; python: entryPoint decides; recorded: "
+        description="How a generation's final answer is compared with the reference answer. "
+        f"{COMPARING_VERIFIERS}; majority: by math-verify with the answer that most generations of the prompt give, at "
+        "least two, whatever the row has; recorded: "
         "the row's own correctnessColumn decides (only with source.rows); none: everything is accepted.",
-    )
-    answer_pattern: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=1024,
-        description="For the verifier regex: a Python regular expression. The answer is its last match in what follows "
-        "the reasoning: the first group if it has one, otherwise the whole match.",
-    )
-    entry_point: EntryPoint | None = Field(
-        default=None,
-        description="For the verifier python: module:function of a package in the runtime image, one that "
-        "verifiers.python in the chart's values allows. It is called with the reference answer and what follows the "
-        "reasoning, and returns True or False.",
     )
     on_truncated: Literal["drop", "keep"] = Field(
         default="drop",
@@ -92,11 +77,3 @@ class FilterParameters(Parameters):
         description="Licence to state in the card of the kept data set, by the name that the Hugging Face hub knows it "
         "by, such as apache-2.0. Default: unknown.",
     )
-
-    @model_validator(mode="after")
-    def _check_verifier(self) -> Self:
-        if (self.verifier == "regex") != (self.answer_pattern is not None):
-            raise ValueError("answerPattern must be set with the verifier regex, and only with it")
-        if (self.verifier == "python") != (self.entry_point is not None):
-            raise ValueError("entryPoint must be set with the verifier python, and only with it")
-        return self

@@ -4,23 +4,20 @@ from pydantic import Field
 
 from distill_runtime.contract.base import Parameters
 from distill_runtime.contract.parameters.fields import Column, Split, Subset, Uri
+from distill_runtime.contract.parameters.problems import ProblemColumns, ReferenceAnswers
 
 
-class PromptSource(Parameters):
+class PromptSource(ProblemColumns):
     """A table of problems with reference answers."""
 
     uri: Uri = Field(
         description="Where the rows are: a path on the claim (a file or a directory of jsonl, parquet or arrow files, "
-        "compressed or not, or one that datasets.save_to_disk wrote), hf://owner/name or hf://owner/name@revision, or "
-        "another URL such as http://host/prompts.jsonl or s3://bucket/prompts."
+        "compressed or not, one that datasets.save_to_disk wrote, or a csv file), hf://owner/name or "
+        "hf://owner/name@revision, or another URL such as http://host/prompts.jsonl or s3://bucket/prompts."
     )
     subset: Subset = None
     split: Split = None
-    prompt_column: Column = Field(default="problem", description="Column that holds the problem.")
-    answer_column: Column = Field(
-        default="answer",
-        description="Column that holds the reference answer that generations are verified against.",
-    )
+    reference_answers: ReferenceAnswers = "required"
     uuid_column: Column | None = Field(
         default=None,
         description="Column that identifies a prompt; rows that repeat a value are counted and asked once. "
@@ -42,6 +39,7 @@ class RowSource(Parameters):
     split: Split = None
     prompt_column: Column = Field(default="problem", description="Column that holds the problem.")
     answer_column: Column = Field(default="answer", description="Column that holds the reference answer.")
+    reference_answers: ReferenceAnswers = "required"
     uuid_column: Column | None = Field(
         default=None,
         description="Column that identifies a prompt. Default: uuid, where the rows have it, or else the prompt's own "

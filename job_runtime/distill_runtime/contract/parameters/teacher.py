@@ -7,7 +7,8 @@ from pydantic import Field, model_validator
 
 from distill_runtime.contract.base import Parameters
 from distill_runtime.contract.identity import OPERATIONAL
-from distill_runtime.contract.parameters.fields import MAX_ATTEMPTS, PROMPT_PLACEHOLDER, UNAVAILABLE_TIMEOUT_SECONDS
+from distill_runtime.contract.parameters.fields import MAX_ATTEMPTS, UNAVAILABLE_TIMEOUT_SECONDS
+from distill_runtime.contract.parameters.prompting import Prompting
 
 Endpoint = Annotated[str, Field(pattern="^https?://", max_length=2048)]
 
@@ -59,7 +60,7 @@ class Price(Parameters):
         return f"{(millions / 1_000_000).quantize(Decimal('0.01'))} {self.currency}"
 
 
-class TeacherParameters(Parameters):
+class TeacherParameters(Prompting):
     """The teacher: OpenAI-compatible endpoints that answer the prompts."""
 
     endpoints: Annotated[tuple[Endpoint, ...], OPERATIONAL] = Field(
@@ -71,12 +72,6 @@ class TeacherParameters(Parameters):
     model: str = Field(min_length=1, max_length=256, description="Model name to send; it must be one the server knows.")
     system_prompt: str = Field(
         default="", max_length=65536, description="System message sent before each prompt; empty for none."
-    )
-    prompt_template: str = Field(
-        default=PROMPT_PLACEHOLDER,
-        max_length=65536,
-        pattern=r"\{prompt\}",
-        description="User message; {prompt} stands for the problem.",
     )
     sampling: Sampling = Field(default=Sampling(), description="How the teacher samples.")
     max_concurrent_requests: Annotated[int, OPERATIONAL] = Field(

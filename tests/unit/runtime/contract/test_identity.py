@@ -32,7 +32,15 @@ def test_how_answers_are_come_by_is_no_part_of_it(how: dict[str, Any]) -> None:
     assert identity(generation(**how)) == identity(generation())
 
 
-@pytest.mark.parametrize("what", [{"model": "v3"}, {"sampling": {"temperature": 1.0}}, {"systemPrompt": "Think."}])
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"model": "v3"},
+        {"sampling": {"temperature": 1.0}},
+        {"systemPrompt": "Think."},
+        {"fewShot": [{"prompt": "1 + 1?", "answer": "2"}]},
+    ],
+)
 def test_what_is_asked_is_part_of_it(what: dict[str, Any]) -> None:
     assert identity(generation(**what)) != identity(generation())
 

@@ -131,20 +131,21 @@ def test_being_no_worse_must_be_shown(context: StageContext) -> None:
 def test_eight_comparisons_fit_a_termination_message() -> None:
     fields = ("score", "difference", "difference_low", "difference_high", "smallest_difference")
     comparison = Comparison(
-        name="x" * 36,
+        name="x" * 36,  # as long as an EvalRun's
         method="pairedBootstrap",
         problems=10_000_000,
         p_value=0.0001,
         better=1_000_000,
         worse=1_000_000,
-        differs=("sampling", "maxTokens", "verifier", "server", "weights", "tokenizer"),
+        differs=("problems", "sampling", "maxTokens", "verifier", "server", "weights", "tokenizer"),
         **dict.fromkeys(fields, -88.888),
     )
-    gate = GateVerdict(held=False, shortfalls=("x" * 200,))
+    published = Comparison(name="名" * 40, method="unpaired", problems=10_000_000, **dict.fromkeys(fields, -88.888))
+    gate = GateVerdict(held=False, shortfalls=("x" * 80,) * 2 + ("x" * 150,) * 3)
     result = Result(
         outcome="Succeeded",
         reason="Compared",
         message="x" * 3000,
-        judgement=Judgement(comparisons=(comparison,) * 8, gate=gate),
+        judgement=Judgement(comparisons=(comparison,) * 3 + (published,) * 5, gate=gate),
     )
     assert len(result.to_termination_message().encode()) <= RESULT_LIMIT

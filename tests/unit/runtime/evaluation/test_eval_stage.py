@@ -107,6 +107,21 @@ def test_what_is_asked_is_the_protocol(context: StageContext) -> None:
         assert body["messages"][0]["role"] == "system"
 
 
+def test_examples_are_turns_before_the_problem(context: StageContext) -> None:
+    few_shot = [{"prompt": "1 + 1?", "answer": "2"}]
+    protocol = {"few_shot": few_shot, "prompt_template": "Add: {prompt}", "system_prompt": ""}
+    with teacher(lambda _question, _before: says("\\boxed{4}")) as server:
+        eval_stage.run(contract(server.url, **protocol), context)
+        bodies = [body for body in server.bodies if body["messages"][-1]["content"] == "Add: 3 + 1?"]
+    assert [body["messages"] for body in bodies] == [
+        [
+            {"role": "user", "content": "Add: 1 + 1?"},
+            {"role": "assistant", "content": "2"},
+            {"role": "user", "content": "Add: 3 + 1?"},
+        ]
+    ]
+
+
 def test_several_samples_are_averaged_over_each_problem(context: StageContext) -> None:
     def sometimes(question: str, asked_before: int) -> Reaction:
         number = number_in(question)
@@ -117,6 +132,53 @@ def test_several_samples_are_averaged_over_each_problem(context: StageContext) -
     assert result.metrics["score"] == pytest.approx(50.0)
     assert result.counts["samples"] == 20
     assert "10 problems x 2 samples" in result.message
+
+
+def test_the_protocol_s_verifier_judges(context: StageContext) -> None:
+    with teacher(lambda question, _: says(f"so it is {number_in(question) + 1.01}")) as server:
+        result = eval_stage.run(contract(server.url, verifier="numeric", tolerance={"absolute": 0.05}), context)
+    assert result.counts["correct"] == 10
+
+
+@pytest.mark.parametrize(("system_prompt", "warned"), [("Think.", True), ("Put it within \\boxed{}.", False)])
+def test_a_box_that_nobody_asks_for_is_said(context: StageContext, system_prompt: str, warned: bool) -> None:
+    with teacher(right) as server:
+        result = eval_stage.run(contract(server.url, system_prompt=system_prompt), context)
+    assert ("warning: no prompt asks for \\boxed{}" in result.message) is warned
+
+
+def test_choices_are_asked_in_letters_and_judged_by_them(context: StageContext, tmp_path: Path) -> None:
+    """Whatever says what a row asks is the benchmark's, down to the reading of the rows."""
+    header = "Question,Note,Right,Wrong\n"
+    (tmp_path / "choices.csv").write_text(header + "".join(f"{n} + 1?,add,{n + 1},{n}\n" for n in range(10)))
+
+    def chooses(question: str, _asked_before: int) -> Reaction:
+        note, asked, *choices = question.splitlines()
+        assert note == "add"
+        (letter,) = (line[0] for line in choices if line[3:] == str(number_in(asked) + 1))
+        return says(f"The answer is ({letter}).")
+
+    benchmark = {
+        "name": "choices",
+        "uri": "choices.csv",
+        "problemTemplate": "{Note}\n{Question}\n{choices}",
+        "answerColumn": "Right",
+        "choiceColumns": ["Right", "Wrong"],
+        "choiceOrder": "shuffled",
+    }
+    with teacher(chooses) as server:
+        asked = contract(server.url, verifier="choice")
+        result = eval_stage.run(asked.model_copy(update={"benchmark": Benchmark.model_validate(benchmark)}), context)
+    assert result.counts["correct"] == 10
+    lines = [json.loads(line) for line in (tmp_path / "score" / "results.jsonl").read_text().splitlines()]
+    assert {line["answer"] for line in lines} == {"A", "B"}
+
+
+def test_a_verifier_that_is_not_there_is_refused_before_anything_is_asked(context: StageContext) -> None:
+    with teacher(right) as server, pytest.raises(WrongInput) as refused:
+        eval_stage.run(contract(server.url, verifier="regex", answer_pattern="(("), context)
+    assert refused.value.reason == "InvalidPattern"
+    assert not server.bodies
 
 
 def test_the_summary_has_what_the_samples_tell(context: StageContext, tmp_path: Path) -> None:

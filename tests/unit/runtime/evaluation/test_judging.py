@@ -40,7 +40,7 @@ def write_journal(path: Path) -> None:
 
 
 def judge(answers: Path, directory: Path, names: dict[str, str]) -> dict[str, dict[int, Sample]]:
-    with Judging(Counting(), names, REFERENCES, answers, directory) as judging:
+    with Judging(Counting(), 30, names, REFERENCES, answers, directory) as judging:
         judging.finish(lambda: None)
     assert judging.counts == {"judged": 4, "correct": 2, "truncated": 1, "unanswered": 1}
     assert judging.metrics == {"scoreSoFar": 50.0}
@@ -94,7 +94,7 @@ def test_unfinished_reasoning_is_no_answer_once_another_shows_that_the_prompt_op
             request = Request(request_key(f"u{number}", 0), {}, {"uuid": f"u{number}", "sample": 0})
             journal.append(Answer(request, Reply(text, None, finish, 3, 7, "m"), "http://x", 1, 0.5))
     for _ in range(2):  # the second time with the verdicts of the first
-        with Judging(ExactAnswers(), JUDGE, REFERENCES, answers, tmp_path) as judging:
+        with Judging(ExactAnswers(), 30, JUDGE, REFERENCES, answers, tmp_path) as judging:
             judging.finish(lambda: None)
         assert judging.samples["u0"][0].reason == "noAnswer"
         assert judging.counts["correct"] == 1

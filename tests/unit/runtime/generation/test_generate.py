@@ -193,6 +193,12 @@ def test_shards_ask_each_prompt_once_and_add_up(volume: Path) -> None:
     assert Counter(uuids) == {f"u{number}": 2 for number in range(PROMPTS)}
 
 
+def test_a_box_that_nobody_asks_for_is_said(volume: Path) -> None:
+    with teacher() as server:
+        asked = contract(server.url).model_copy(update={"filter": FilterParameters()})
+        assert "; warning: no prompt asks for \\boxed{}, in which math-verify looks" in run(asked, volume).message
+
+
 def test_a_shard_without_prompts_is_complete_and_empty(volume: Path) -> None:
     write(volume, [{"problem": f"p{number}", "answer": "1", "uuid": f"u{number}"} for number in range(2)])
     with teacher() as server:
@@ -209,7 +215,7 @@ def test_a_shard_without_prompts_is_complete_and_empty(volume: Path) -> None:
 def test_a_source_without_prompts_is_wrong_input_in_every_shard(volume: Path) -> None:
     write(volume, [{"problem": "", "answer": "1", "uuid": "a"}])
     for index in range(2):
-        with pytest.raises(WrongInput, match=r"no row of prompts\.jsonl can be asked: 1 have no text"):
+        with pytest.raises(WrongInput, match=r"no row of prompts\.jsonl can be asked: 1 have no problem"):
             run(contract("http://unused/v1", shards=2), volume, index)
 
 

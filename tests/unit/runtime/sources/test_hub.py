@@ -99,6 +99,8 @@ def test_offline_is_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     huggingface_hub.configure_http_backend()
     with pytest.raises(WrongInput, match="with HF_HUB_OFFLINE set; copy it to the claim"):
         read("hf://o/n")
+    monkeypatch.undo()
+    huggingface_hub.configure_http_backend()  # its session is the process's, and so the next test's
 
 
 @pytest.mark.parametrize("uri", ["hf://name", "hf://datasets/name", "hf://"])

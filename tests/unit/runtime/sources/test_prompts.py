@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from distill_runtime.contract import PromptSource
 from distill_runtime.foundation.errors import WrongInput
-from distill_runtime.sources.prompts import Prompt, Survey, open_prompts
+from distill_runtime.sources.prompts import Prompt, Survey, open_prompts, text_uuid
 from distill_runtime.storage.volume import Volume
 
 
@@ -103,9 +103,36 @@ def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:
 
 def test_a_source_in_which_no_row_can_be_asked_is_wrong_input(tmp_path: Path) -> None:
     write(tmp_path, [{"problem": "", "answer": "a"}, {"problem": "p", "answer": None}])
-    with pytest.raises(WrongInput, match="1 have no text in column 'problem', 1 no answer in 'answer'") as error:
+    with pytest.raises(
+        WrongInput, match=r"1 have no problem, 1 have no answer; .* 'problem' \(promptColumn\)"
+    ) as error:
         read(tmp_path)
     assert error.value.reason == "EmptySource"
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ({"problem_template": "{contxt} {problem}"}, r"no column 'contxt' \(problemTemplate; .*has problem, answer"),
+        ({"messages_column": "turns"}, r"no column 'turns' \(messagesColumn\)"),
+        ({"choice_columns": ["problem", "d"]}, r"no column 'd' \(choiceColumns\[1\]\)"),
+    ],
+)
+def test_a_column_that_makes_a_problem_must_be_there(tmp_path: Path, source: dict[str, Any], words: str) -> None:
+    write(tmp_path, [{"problem": "p", "answer": "a"}])
+    with pytest.raises(WrongInput, match=words) as refusal:
+        read(tmp_path, **source)
+    assert refusal.value.reason == "ColumnMissing"
+
+
+def test_without_reference_answers_no_column_of_them_is_needed(tmp_path: Path) -> None:
+    write(tmp_path, [{"problem": "p"}])
+    assert read(tmp_path, reference_answers="none")[1] == [Prompt(text_uuid("p"), "p", "", 0)]
+
+
+def test_without_a_prompt_column_none_is_needed(tmp_path: Path) -> None:
+    write(tmp_path, [{"q": "p", "answer": "a"}])
+    assert [prompt.text for prompt in read(tmp_path, problem_template="Q: {q}")[1]] == ["Q: p"]
 
 
 @pytest.mark.parametrize(("parameter", "field"), [("uuid_column", "uuidColumn"), ("source_column", "sourceColumn")])

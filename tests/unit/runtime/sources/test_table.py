@@ -1,5 +1,7 @@
 import bz2
+import csv
 import gzip
+import io
 import json
 import lzma
 from collections.abc import Callable, Iterator
@@ -40,6 +42,14 @@ def write_arrow_stream(path: Path) -> None:
         writer.write_table(table)
 
 
+def comma_separated(rows: list[dict[str, Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode("utf-8-sig")
+
+
 WRITERS: dict[str, Callable[[Path], object]] = {
     "rows.jsonl": lambda path: path.write_bytes(json_lines(ROWS)),
     "rows.ndjson": lambda path: path.write_bytes(json_lines(ROWS)),
@@ -48,6 +58,8 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "rows.jsonl.bz2": lambda path: path.write_bytes(bz2.compress(json_lines(ROWS))),
     "rows.jsonl.xz": lambda path: path.write_bytes(lzma.compress(json_lines(ROWS))),
     "rows.jsonl.zst": lambda path: path.write_bytes(pa.compress(json_lines(ROWS), "zstd", asbytes=True)),
+    "rows.csv": lambda path: path.write_bytes(comma_separated(ROWS)),
+    "rows.csv.gz": lambda path: path.write_bytes(gzip.compress(comma_separated(ROWS))),
     "rows.parquet": lambda path: pa.parquet.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=700),
     "rows.arrow": write_arrow_stream,
     "rows.feather": lambda path: pa.feather.write_feather(pa.Table.from_pylist(ROWS), path),
@@ -173,6 +185,11 @@ def test_a_bucket_that_the_key_does_not_open_is_wrong_input(tmp_path: Path, monk
         read(tmp_path, "s3://bucket/prompts")
 
 
+def test_a_quoted_value_has_line_breaks_commas_and_quotes(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(b'problem,answer\r\n"a ""b"",\nc",1\r\n\r\nd,2\r\n')
+    assert read(tmp_path, "rows.csv") == [('a "b",\nc', "1"), ("d", "2")]
+
+
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9/rows.jsonl", "http://nowhere.invalid/rows.jsonl"])
 def test_a_server_that_does_not_answer_may_answer_later(tmp_path: Path, uri: str) -> None:
     with pytest.raises(Retryable, match=f"{uri} cannot be reached") as error:
@@ -187,7 +204,12 @@ def test_a_server_that_does_not_answer_may_answer_later(tmp_path: Path, uri: str
         ("rows.jsonl", b"", "EmptySource", "has no rows"),
         ("rows.jsonl", b'{"problem":"p","answer":"1"}\nnot json\n', "MalformedRow", "line 2 of .* is not JSON"),
         ("rows.jsonl", b'{"problem":"p","answer":"1"}\n[1]\n', "MalformedRow", "line 2 .* is not a JSON object"),
-        ("rows.csv", b"problem,answer\n", "UnknownFormat", r"rows\.csv .* must end in one of \.jsonl"),
+        ("rows.tsv", b"problem\tanswer\n", "UnknownFormat", r"rows\.tsv .* must end in one of \.jsonl"),
+        ("rows.csv", b"", "EmptySource", "has no rows"),
+        ("rows.csv", b"problem,answer\np,1\np\n", "MalformedRow", "line 3 .* ends a row of 1 values, the header has 2"),
+        ("rows.csv", b'problem,answer\n"p,1\n', "MalformedRow", "line 2 of .* is not CSV"),
+        ("rows.csv", b"problem,answer\n\xff,1\n", "MalformedFile", r"rows\.csv cannot be read"),
+        ("rows.csv.gz", gzip.compress(b"problem,answer\np,1\n")[:-9], "MalformedFile", r"rows\.csv\.gz cannot be read"),
         ("rows.parquet", b"PAR0 nothing of the kind", "MalformedFile", r"rows\.parquet cannot be read"),
         ("rows.jsonl.gz", gzip.compress(json_lines(ROWS))[:900], "MalformedFile", r"rows\.jsonl\.gz cannot be read"),
         ("rows.jsonl.gz", b"nothing of the kind", "MalformedFile", r"rows\.jsonl\.gz cannot be read"),

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from distill_runtime.contract import FilterParameters
+from distill_runtime.contract import FilterParameters, Protocol
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.verification import Question, Verifier, open_verifier, verify_all
 
@@ -61,8 +61,16 @@ def test_a_pattern_that_is_none_is_refused() -> None:
         {"answer_pattern": "A"},
         {"verifier": "exact", "entry_point": "a:b"},
         {"verifier": "python", "entry_point": "a"},
+        {"verifier": "exact", "tolerance": {"absolute": 1}},
     ],
 )
 def test_what_a_verifier_needs_is_required(parameters: dict[str, str]) -> None:
-    with pytest.raises(ValidationError, match=r"answerPattern|entryPoint|should match pattern"):
-        FilterParameters.model_validate(parameters)
+    for block in (FilterParameters, Protocol):
+        with pytest.raises(ValidationError, match=r"answerPattern|entryPoint|should match pattern|tolerance"):
+            block.model_validate(parameters)
+
+
+@pytest.mark.parametrize("verifier", ["recorded", "none"])
+def test_a_score_is_judged_by_something(verifier: str) -> None:
+    with pytest.raises(ValidationError, match="verifier"):
+        Protocol.model_validate({"verifier": verifier})

@@ -1,0 +1,22 @@
+"""Whether a verifier may be run on this cluster."""
+
+from distill_operator.plan.stages import Invalid
+from distill_operator.settings import Settings
+
+
+def refuse_verifier(entry_point: str | None, field: str, settings: Settings) -> Invalid | None:
+    """Refuse to run code that whoever installed this operator has not allowed; generate judges a sample with it too.
+
+    Args:
+        entry_point: the function that is to be called, if there is one.
+        field: where the spec names it.
+    """
+    allowed = settings.verifiers.python
+    if entry_point is None or entry_point in allowed:
+        return None
+    return Invalid(
+        "VerifierNotAllowed",
+        f"{field} {entry_point!r} may not be called; this operator allows {', '.join(allowed) or 'none'}. "
+        "Create the object again with one of these or another verifier, or add the function to verifiers.python in "
+        "the chart's values.",
+    )

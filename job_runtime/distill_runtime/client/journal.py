@@ -13,7 +13,7 @@ import mmap
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -184,8 +184,28 @@ def read_lines(path: Path) -> Iterator[tuple[str, bytes]]:
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
     """Read each whole line of a journal as a record (see `_line` for its fields)."""
-    for _, read in _whole_lines(path):
-        yield orjson.loads(read())
+    return (record for record, _ in read_records_from(path, 0))
+
+
+def read_records_from(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
+    """Read each whole line from a byte offset on as a record, with the offset at which the next one starts.
+
+    A line at a time, where a mapped file would be in the process's memory as far as it was read.
+    """
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return  # it is being written
+            if _HEAD.match(line) is None:
+                raise _damaged(path, f"the line at byte {offset} does not begin as one")
+            offset += len(line)
+            yield orjson.loads(line), offset
+
+
+def read_chosen(path: Path, keys: Set[str]) -> dict[str, dict[str, Any]]:
+    """Read the records of some keys, as far as they are there, without reading the others."""
+    return {key: orjson.loads(read()) for head, read in _whole_lines(path) if (key := head.group(1).decode()) in keys}
 
 
 def _whole_lines(path: Path) -> Iterator[tuple["re.Match[bytes]", Callable[[], bytes]]]:

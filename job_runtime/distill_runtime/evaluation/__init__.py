@@ -1,6 +1,7 @@
 """What the eval stage is made of, besides the client, the verifiers and its own server.
 
 * `asking`: asks the student what is missing.
+* `judging`: gives answers their verdicts as they come.
 * `training_prompt`: what the student's training data had as system prompt.
 * `unfinished`: tells reasoning that was cut off from an answer.
 * `interval`: confidence intervals of a share.
@@ -12,4 +13,7 @@
 * `comparing`, `gate`: an evaluation beside others, and held against its gate.
 * `summarising`: puts all that together.
 * `summary`: all that an evaluation found, as one file.
+* `summary_report`: the summary as the report that people read; `flips`: answers to what two evaluations differ about.
+* `evaluated`: the scored evaluation as one value; `outputs` makes a page, a model card's text and the files of other
+  tools of it, among them `inspect_log` and `published`.
 """

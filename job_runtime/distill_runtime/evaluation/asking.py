@@ -10,7 +10,7 @@ from distill_runtime.client.values import Outcome, Request, chat_body, request_k
 from distill_runtime.contract import Protocol
 from distill_runtime.contract.parameters import MAX_ATTEMPTS, UNAVAILABLE_TIMEOUT_SECONDS
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
-from distill_runtime.foundation.rows import CUT_OFF
+from distill_runtime.evaluation.judging import Judging
 from distill_runtime.process.stage import StageContext
 from distill_runtime.sources.prompts import Prompt
 
@@ -56,7 +56,7 @@ def client_settings(
 
 
 async def ask_endpoint(
-    settings: ClientSettings, missing: Sequence[Request], journal: Journal, context: StageContext
+    settings: ClientSettings, missing: Iterator[Request], journal: Journal, judging: Judging, context: StageContext
 ) -> None:
     """Ask a server that is somebody else's.
 
@@ -65,7 +65,7 @@ async def ask_endpoint(
 
     Raises:
         WrongInput: EndpointCapsOutput, or as `client.ask.Client`.
-        Retryable: EndpointUnreachable.
+        Retryable: EndpointUnreachable, or as `Judging.check`.
     """
     cap = OutputCapDetector()
     cut_short: list[Outcome] = []
@@ -77,16 +77,17 @@ async def ask_endpoint(
         else:
             journal.append(outcome)
 
-    await _ask(settings, missing, take, lambda _answered: "", journal, context)
+    await _ask(settings, missing, take, lambda _answered: "", judging, context, journal)
     for outcome in cut_short:
         journal.append(outcome)
 
 
 async def ask_server_beside(
     settings: ClientSettings,
-    missing: Sequence[Request],
+    missing: Iterator[Request],
     check_server: Callable[[int], str],
     journal: Journal,
+    judging: Judging,
     context: StageContext,
 ) -> None:
     """Ask the server beside the stage, which cuts answers by itself only where the model's context ends.
@@ -97,39 +98,41 @@ async def ask_server_beside(
 
     Raises:
         WrongInput: as `client.ask.Client`.
-        Retryable: EndpointUnreachable, or as `check_server`.
+        Retryable: EndpointUnreachable, or as `check_server` and `Judging.check`.
     """
-    await _ask(settings, missing, journal.append, check_server, journal, context)
+    await _ask(settings, missing, journal.append, check_server, judging, context, journal)
 
 
 async def _ask(
     settings: ClientSettings,
-    missing: Sequence[Request],
+    missing: Iterator[Request],
     take: Callable[[Outcome], None],
     check_server: Callable[[int], str],
-    journal: Journal,
+    judging: Judging,
     context: StageContext,
+    journal: Journal,
 ) -> None:
     async with Client(settings) as client, asyncio.TaskGroup() as background:
         tasks = (
             background.create_task(journal.keep_flushed()),
-            background.create_task(_keep_watch(client, check_server, journal, context)),
+            background.create_task(_keep_watch(client, check_server, judging, context, journal)),
         )
-        await client.ask_all(iter(missing), take)
+        await client.ask_all(missing, take)
         for task in tasks:
             task.cancel()
 
 
 async def _keep_watch(
-    client: Client, check_server: Callable[[int], str], journal: Journal, context: StageContext
+    client: Client, check_server: Callable[[int], str], judging: Judging, context: StageContext, journal: Journal
 ) -> None:
     """Say every second how far it is, and end everything if the server beside it is given up, until cancelled."""
     while True:
-        tally = journal.tally
-        ended = check_server(tally.outcomes)
-        context.reporter.update(
-            done=tally.outcomes,
-            message=ended or client.describe_trouble() or "asking the student",
-            counts={"truncated": tally.finish_reasons[CUT_OFF], "unanswered": tally.failures.total()},
-        )
+        ended = check_server(journal.tally.outcomes)
+        judging.check()
+        report_judging(judging, context, ended or client.describe_trouble() or "asking the student")
         await asyncio.sleep(_REPORT_SECONDS)
+
+
+def report_judging(judging: Judging, context: StageContext, doing: str) -> None:
+    """Say how far it is: a sample is done when it is judged."""
+    context.reporter.update(done=judging.judged, message=doing, counts=judging.counts, metrics=judging.metrics)

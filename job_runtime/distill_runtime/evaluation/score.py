@@ -8,6 +8,8 @@ from distill_runtime.foundation.rows import CUT_OFF
 from distill_runtime.verification.verifier import Reason
 
 UNANSWERED = "unanswered"
+ANSWERS_NAME = "answers.jsonl"
+"""File of an eval artifact: every sample as it was answered (see `client.journal`)."""
 RESULTS_NAME = "results.jsonl"
 """File of an eval artifact: a line a problem with its samples' verdicts."""
 REFUSED = "content_filter"

@@ -4,29 +4,15 @@
 DeepSeek-R1 does), the server leaves only the closing tag, and of an answer that was cut off before that neither.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
 from distill_runtime.foundation.reasoning import REASONING_END, REASONING_START
 from distill_runtime.foundation.rows import CUT_OFF
 
 
-def opens_in_prompt(records: Iterable[Mapping[str, Any]]) -> bool:
-    """Tell from the answers, as the journal has them, whether the prompt has opened the reasoning."""
-    return any(
-        REASONING_END in content and REASONING_START not in content
-        for record in records
-        if (content := record["content"]) is not None
-    )
+def closes_unopened(content: str) -> bool:
+    """Tell whether an answer shows that the prompt has opened the reasoning, for all of them."""
+    return REASONING_END in content and REASONING_START not in content
 
 
-def judged_text(record: Mapping[str, Any], reasoning_is_open: bool) -> str:
-    """Give the text of an answer with the opening tag that it is known to lack.
-
-    Args:
-        record: an answer, as the journal has it.
-        reasoning_is_open: as `opens_in_prompt` says of all of them.
-    """
-    content: str = record["content"]
-    unfinished = reasoning_is_open and record["finish_reason"] == CUT_OFF and REASONING_END not in content
-    return REASONING_START + content if unfinished else content
+def may_be_reasoning(content: str, finish_reason: str | None) -> bool:
+    """Tell whether an answer is nothing but unfinished reasoning, if the prompt has opened it."""
+    return finish_reason == CUT_OFF and REASONING_END not in content

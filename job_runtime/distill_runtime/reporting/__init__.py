@@ -6,4 +6,5 @@
 * `lengths`: histograms of lengths.
 * `training`: the report on a training, made of `curve` (a quantity over steps, thinned), `line_chart`, and `timeline`
   of its attempts.
+* `evaluation`: the report on an evaluation, made of `forest_plot` and `samples`, and its text for a model card.
 """

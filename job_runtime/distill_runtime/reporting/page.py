@@ -22,7 +22,7 @@ th { color: var(--faint); font-weight: 500; font-size: .85rem }
 th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }
 td { overflow-wrap: anywhere }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
-td.label { max-width: 16rem }
+td.label { min-width: 8.5rem; max-width: 16rem }
 td.bar { width: 60%; vertical-align: middle; white-space: nowrap; font-size: 0 }
 td.bar span { display: inline-block; height: .9rem; min-width: 2px }
 .part0 { background: var(--part0) } .part1 { background: var(--part1) } .part2 { background: var(--part2) }
@@ -32,7 +32,8 @@ th i { display: inline-block; width: .7rem; height: .7rem; border-radius: .15rem
 @media (max-width: 40rem) {
   .bars tr { display: flex; flex-wrap: wrap; border-bottom: 1px solid var(--line) }
   .bars th, .bars td { border: 0; padding: .15rem .2rem }
-  .bars tr > :first-child { flex: 1; max-width: none } .bars .number { min-width: 4rem } .bars th.bar { display: none }
+  .bars tr > :first-child { flex: 1; min-width: 0; max-width: none }
+  .bars .number { min-width: 4rem } .bars th.bar { display: none }
   .bars td.bar { order: 1; width: 100%; padding-bottom: .4rem }
 }
 """
@@ -46,8 +47,8 @@ def render(report: Mapping[str, Any]) -> str:
     """
     body = [
         _figures(report["figures"].values()),
-        *(_chart(chart) for chart in report["charts"] if chart["bars"]),
-        *(_table(table) for table in report["tables"] if table["rows"]),
+        *(chart(each) for each in report["charts"] if each["bars"]),
+        *(table(each) for each in report["tables"] if each["rows"]),
     ]
     return document(report["subject"], report["title"], body, STYLE)
 
@@ -82,37 +83,46 @@ def _value(value: float, unit: str) -> str:
     return _percent(value) if unit == "share" else f"{value:,}"
 
 
-def _chart(chart: Mapping[str, Any]) -> str:
+def chart(values: Mapping[str, Any]) -> str:
     """Draw a bar a row; the head of the columns with the numbers is the legend."""
-    largest = max(sum(bar["parts"]) for bar in chart["bars"]) or 1
+    largest = max(sum(bar["parts"]) for bar in values["bars"]) or 1
     rows = []
-    for bar in chart["bars"]:
+    for bar in values["bars"]:
         pieces = "".join(
             f'<span class="part{index}" style="width:{100 * part / largest:.2f}%"></span>'
             for index, part in enumerate(bar["parts"])
             if part
         )
         numbers = [f"{part:,}" for part in bar["parts"]]
-        if chart["share"]:
+        if values["share"]:
             numbers.append(_percent(bar["parts"][0] / sum(bar["parts"])) if sum(bar["parts"]) else "–")
         cells = "".join(f'<td class="number">{number}</td>' for number in numbers)
         rows.append(f'<tr><td class="label">{escape(bar["label"])}</td><td class="bar">{pieces}</td>{cells}</tr>')
-    legend = [f'<i class="part{index}"></i>{escape(part)}' for index, part in enumerate(chart["parts"])]
-    if chart["share"]:
-        legend.append(escape(chart["share"]))
+    legend = [f'<i class="part{index}"></i>{escape(part)}' for index, part in enumerate(values["parts"])]
+    if values["share"]:
+        legend.append(escape(values["share"]))
     head = "".join(f'<th class="number">{name}</th>' for name in legend)
     return (
-        f"<h2>{escape(chart['title'])}</h2>\n"
+        f"<h2>{escape(values['title'])}</h2>\n"
         f'<table class="bars"><tr><th></th><th class="bar"></th>{head}</tr>{"".join(rows)}</table>'
     )
 
 
-def _table(table: Mapping[str, Any]) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in table["columns"])
-    rows = ("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table["rows"])
+def table(values: Mapping[str, Any]) -> str:
+    """Write rows of text."""
+    head = "".join(f"<th>{escape(column)}</th>" for column in values["columns"])
+    rows = ("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in values["rows"])
     return (
-        f'<h2>{escape(table["title"])}</h2>\n<div class="samples"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+        f'<h2>{escape(values["title"])}</h2>\n<div class="samples"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
     )
+
+
+def pairs(heading: str, values: Mapping[str, str]) -> str:
+    """Write names and what they stand for; nothing without any."""
+    if not values:
+        return ""
+    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in values.items())
+    return f'<h2>{escape(heading)}</h2>\n<table class="pairs">{rows}</table>'
 
 
 def _percent(share: float) -> str:

@@ -65,16 +65,11 @@ class TrainingReport:
             *(line_chart.draw(chart) for chart in self.charts),
             _MARKED if any(chart.marks for chart in self.charts) else "",
             timeline.draw(self.attempts, self.now),
-            *(_pairs(heading, pairs) for heading, pairs in self.settings.items()),
+            *(page.pairs(heading, pairs) for heading, pairs in self.settings.items()),
             _text("mindformers.yaml", self.configuration),
         ]
         style = page.STYLE + line_chart.STYLE + timeline.STYLE + _STYLE
         return page.document(self.subject, "Training", filter(None, body), style)
-
-
-def _pairs(heading: str, pairs: Mapping[str, str]) -> str:
-    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in pairs.items())
-    return f'<h2>{escape(heading)}</h2>\n<table class="pairs">{rows}</table>'
 
 
 def _text(heading: str, text: str) -> str:

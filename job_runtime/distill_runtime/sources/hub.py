@@ -32,7 +32,7 @@ def hub_files(uri: str, selection: Selection) -> tuple[DataFile, ...]:
 
     # A new one each time: fsspec would give back an old one with its listings and its token.
     file_system = huggingface_hub.HfFileSystem(endpoint=os.environ.get("HF_ENDPOINT"), skip_instance_cache=True)
-    repository, revision, path = _split(uri)
+    repository, revision, path = split_uri(uri)
     try:
         commit = huggingface_hub.HfApi(os.environ.get("HF_ENDPOINT")).dataset_info(repository, revision=revision).sha
         root = f"{_DATASETS}{repository}@{commit}"
@@ -101,7 +101,7 @@ def _unavailable(uri: str, error: Exception) -> StageError:
             return Retryable("HubUnreachable", f"the hub does not answer for {uri}: {error}")
 
 
-def _split(uri: str) -> tuple[str, str | None, str]:
+def split_uri(uri: str) -> tuple[str, str | None, str]:
     """Split `hf://datasets/owner/name@revision/path` into `owner/name`, `revision` if there is one, and `path`."""
     rest = uri.removeprefix(SCHEME).removeprefix(_DATASETS).strip("/")
     owner, _, rest = rest.partition("/")

@@ -1,6 +1,7 @@
 """Compare: hold an evaluation against others, and against its gate.
 
     summary.json    the evaluation's, with the comparisons and the gate's verdict
+    report.html     the evaluation's, with the baselines and answers of both sides; report.md, for a model card
     flipped.jsonl   a line a baseline and problem that one of the two solved more often, with the samples of both
 
 It is a stage of its own since it takes seconds, and the answers that it reads hours: another baseline or another gate
@@ -8,6 +9,8 @@ asks nobody anything again. A gate that does not hold is a result like any other
 """
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from distill_runtime.contract import ArtifactReference, CompareContract, InputFingerprint, Manifest, Result
@@ -19,9 +22,12 @@ from distill_runtime.evaluation.comparing import (
     flipped_lines,
     read_evaluation,
 )
+from distill_runtime.evaluation.evaluated import model_of
+from distill_runtime.evaluation.flips import show_flips
 from distill_runtime.evaluation.gate import judge
 from distill_runtime.evaluation.summarising import describe
 from distill_runtime.evaluation.summary import FLIPPED_NAME, SUMMARY_NAME, Summary
+from distill_runtime.evaluation.summary_report import published_score, report_of, score_of, write_report
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.process.stage import StageContext
 from distill_runtime.storage.artifact import ArtifactWriter, open_artifact
@@ -70,16 +76,43 @@ def run(contract: CompareContract, context: StageContext) -> Result:
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     counts = {"comparisons": len(comparisons), "flipped": sum(len(each.flipped) for each in compared)}
     judgement = Judgement(comparisons=comparisons, gate=gate)
+    message = _describe(summary, judgement)
+    baselines = [
+        (name, theirs, each.flipped)
+        for (name, theirs, _), each in zip(evaluated, compared, strict=True)
+        if theirs is not None
+    ]
+    _write_report(contract, context, ours, baselines, summary, message, writer.directory)
     inputs = (contract.evaluation, *(each.artifact for each in contract.baselines))
     artifact = writer.finish(counts, {}, inputs, judgement=judgement)
     return Result(
         outcome="Succeeded",
         reason="Compared",
-        message=_describe(summary, judgement),
+        message=message,
         artifact=artifact,
         counts=counts,
         judgement=judgement,
     )
+
+
+def _write_report(
+    contract: CompareContract,
+    context: StageContext,
+    ours: Evaluation,
+    baselines: Sequence[tuple[str, Evaluation, Sequence[str]]],
+    summary: Summary,
+    message: str,
+    directory: Path,
+) -> None:
+    """Write the report again, now with the baselines and with what was answered otherwise."""
+    context.reporter.update(message="writing the report")
+    _, manifest = open_artifact(context.volume, contract.evaluation)
+    flips = [show_flips(name, ours, theirs, flipped) for name, theirs, flipped in baselines]
+    scores = [score_of(name, theirs.summary) for name, theirs, _ in baselines]
+    scores += [published_score(each.name, each.score, each.problems) for each in contract.published]
+    target = manifest.parameters.get("target")
+    model = model_of(target) if isinstance(target, dict) else contract.evaluation.uri
+    write_report(report_of(model, summary, message, scores, (), (), flips), directory)
 
 
 def _read(reference: ArtifactReference, context: StageContext) -> tuple[Evaluation | None, Manifest]:

@@ -4,18 +4,21 @@
     results.jsonl   a line a problem: its samples' final answers and verdicts
     summary.json    score, interval, errors, breakdowns, protocol; see `evaluation.summary`
 
+and what `evaluation.outputs` makes of these two.
+
 A problem that could not be answered is wrong, and counted as unanswered: a score must not rise by an outage.
 """
 
 import importlib.metadata
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from distill_runtime.client.ask import Client
-from distill_runtime.client.journal import Journal, read_records
+from distill_runtime.client.journal import Journal
 from distill_runtime.client.served_model import fingerprint_endpoint
 from distill_runtime.client.values import Request
 from distill_runtime.contract import (
@@ -27,18 +30,25 @@ from distill_runtime.contract import (
     Result,
 )
 from distill_runtime.contract.stages import OWN_SERVER, EndpointTarget, WeightsTarget
-from distill_runtime.evaluation.asking import ask_endpoint, ask_server_beside, client_settings, sample_requests
+from distill_runtime.evaluation.asking import (
+    ask_endpoint,
+    ask_server_beside,
+    client_settings,
+    report_judging,
+    sample_requests,
+)
+from distill_runtime.evaluation.evaluated import Evaluated
 from distill_runtime.evaluation.fingerprint import fingerprint_of
 from distill_runtime.evaluation.grouping import read_columns
-from distill_runtime.evaluation.score import RESULTS_NAME, ProblemResult, Sample, count_samples
+from distill_runtime.evaluation.judging import Judging
+from distill_runtime.evaluation.outputs import write_outputs
+from distill_runtime.evaluation.score import ANSWERS_NAME, RESULTS_NAME, ProblemResult, Sample, count_samples
 from distill_runtime.evaluation.summarising import describe, metrics_of, summarise
 from distill_runtime.evaluation.summary import SUMMARY_NAME
 from distill_runtime.evaluation.training_prompt import training_prompt
-from distill_runtime.evaluation.unfinished import judged_text, opens_in_prompt
 from distill_runtime.foundation.boxes import one_sided_box, unasked_box
 from distill_runtime.foundation.cpus import available_cpus
 from distill_runtime.foundation.errors import WrongInput
-from distill_runtime.foundation.reasoning import text_after_reasoning
 from distill_runtime.process import event_loop
 from distill_runtime.process.child_process import make_logs_directory
 from distill_runtime.process.stage import StageContext
@@ -47,16 +57,14 @@ from distill_runtime.serving.limits import LARGEST_BATCH, check_servable
 from distill_runtime.sources.fingerprint import fingerprint_source
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.prompts import Prompt, open_prompts
-from distill_runtime.storage.artifact import ArtifactWriter, open_artifact
+from distill_runtime.storage.artifact import ArtifactWriter, open_artifact, own_version
 from distill_runtime.storage.fingerprints import fingerprint_artifact
 from distill_runtime.storage.inputs import refuse_changes
 from distill_runtime.training.architecture import read_architecture, read_positions
 from distill_runtime.training.inputs import fingerprint_model
 from distill_runtime.training.tensors import read_directory
 from distill_runtime.training.weight_names import check_shapes
-from distill_runtime.verification import Question, Verifier, open_verifier, verifier_workers, verify_all
-
-ANSWERS_NAME: Final = "answers.jsonl"
+from distill_runtime.verification import Verifier, open_verifier
 
 _PACKAGES: Final = ("math-verify",)
 _SERVING_PACKAGES: Final = ("mindspore", "mindformers")
@@ -111,12 +119,13 @@ def check(contract: EvalContract, context: StageContext) -> None:
 
 
 def run(contract: EvalContract, context: StageContext) -> Result:
-    """Ask what is not in the journal yet, verify everything, write the score.
+    """Ask what is not in the journal yet, judge the answers as they come, write the score.
 
     Raises:
         WrongInput: as `check`, and InputChanged, EndpointRefuses, EndpointCapsOutput or NothingAnswered.
-        Retryable: EndpointUnreachable or ServerFailed, or as `verify_all`.
+        Retryable: EndpointUnreachable or ServerFailed, or as `Judging`.
     """
+    started = datetime.now(UTC)
     problems = _read_problems(contract, context)
     verifier = open_verifier(contract.protocol)
     columns = read_columns(contract.benchmark, problems.prompts, context.volume)
@@ -126,13 +135,13 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     total = len(problems.prompts) * contract.protocol.samples_per_problem
     with Journal(answers) as journal:
         requests = sample_requests(contract.protocol, contract.target.model, problems.prompts)
-        missing = [request for request in requests if request.key not in journal]
-        context.reporter.update(done=journal.tally.outcomes, total=total, unit="samples")
-        if missing:
-            _ask(contract, context, missing, journal)
-            context.reporter.update(done=journal.tally.outcomes)
-    context.reporter.update(message="verifying the answers")
-    results = _verify(contract.protocol, verifier, problems.prompts, answers)
+        with _open_judging(contract, verifier, problems.prompts, answers, writer.work) as judging:
+            context.reporter.update(done=judging.judged, total=total, unit="samples", counts=judging.counts)
+            if journal.tally.outcomes < total:
+                missing = (request for request in requests if request.key not in journal)
+                _ask(contract, context, missing, journal, judging)
+            judging.finish(lambda: report_judging(judging, context, "verifying the answers"))
+    results = _results(contract.protocol, problems.prompts, judging.samples)
     _write_results(results, writer.directory / RESULTS_NAME)
     counts = count_samples(results) | problems.rejected
     if counts["unanswered"] == counts["samples"]:
@@ -145,11 +154,15 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     summary = summarise(contract.benchmark.name, contract.protocol, fingerprint, results, counts, columns)
     (writer.directory / SUMMARY_NAME).write_text(summary.model_dump_json(by_alias=True, indent=2), encoding="utf-8")
     metrics = metrics_of(summary)
+    context.reporter.update(message="writing the reports")
+    evaluated = Evaluated(contract, results, summary, versions | _judge(), started, datetime.now(UTC))
+    message = "; ".join([describe(summary), *_warnings(contract, context)])
+    write_outputs(evaluated, message, answers, writer.directory)
     artifact = writer.finish(counts, metrics, _inputs(contract), _packages(contract))
     return Result(
         outcome="Succeeded",
         reason="Scored",
-        message="; ".join([describe(summary), *_warnings(contract, context)]),
+        message=message,
         artifact=artifact,
         counts=counts,
         metrics=metrics,
@@ -220,46 +233,41 @@ def _check_weights(target: WeightsTarget, contract: EvalContract, context: Stage
     check_shapes(shapes, architecture, context.volume.relative(directory))
 
 
-def _ask(contract: EvalContract, context: StageContext, missing: list[Request], journal: Journal) -> None:
+def _ask(
+    contract: EvalContract, context: StageContext, missing: Iterator[Request], journal: Journal, judging: Judging
+) -> None:
     """Have everything answered by the endpoint, or by the server beside the stage once that is ready."""
     target = contract.target
     settings = client_settings(contract.protocol, context, target)
     if isinstance(target, EndpointTarget):
-        event_loop.run(ask_endpoint(settings, missing, journal, context))
+        event_loop.run(ask_endpoint(settings, missing, journal, judging, context))
         return
     _check_weights(target, contract, context)
     logs = make_logs_directory(context.volume.resolve(contract.output), f"attempt-{contract.attempt}")
     server = Server(target.server, target.url, logs)
     try:
         server.wait_until_ready(lambda message: context.reporter.update(message=message))
-        event_loop.run(ask_server_beside(settings, missing, server.check, journal, context))
+        event_loop.run(ask_server_beside(settings, missing, server.check, journal, judging, context))
     finally:
         server.keep_output()
 
 
-def _verify(protocol: Protocol, verifier: Verifier, prompts: list[Prompt], answers: Path) -> list[ProblemResult]:
-    """Judge every sample; gives the problems in the benchmark's order."""
-    by_uuid = {prompt.uuid: prompt for prompt in prompts}
-    samples: dict[str, dict[int, Sample]] = {prompt.uuid: {} for prompt in prompts}
-    reasoning_is_open = opens_in_prompt(record for record in read_records(answers) if record["failure"] is None)
+def _open_judging(
+    contract: EvalContract, verifier: Verifier, prompts: list[Prompt], answers: Path, directory: Path
+) -> Judging:
+    references = {prompt.uuid: prompt.answer for prompt in prompts}
+    return Judging(verifier, contract.protocol.verify_timeout_seconds, _judge(), references, answers, directory)
 
-    def questions() -> Iterator[Question[dict[str, Any]]]:
-        for record in read_records(answers):
-            if record["failure"] is None:
-                yield Question(record, by_uuid[record["uuid"]].answer, judged_text(record, reasoning_is_open))
-            else:
-                samples[record["uuid"]][record["sample"]] = Sample(record["sample"], None, None, None)
 
-    verdicts = verify_all(verifier, questions(), protocol.verify_timeout_seconds, verifier_workers())
-    for record, verdict in verdicts:
-        samples[record["uuid"]][record["sample"]] = Sample(
-            record["sample"],
-            verdict.reason,
-            verdict.answer,
-            record["finish_reason"],
-            record["completion_tokens"],
-            empty=not text_after_reasoning(record["content"]).strip(),
-        )
+def _judge() -> dict[str, str]:
+    """Name what judges, with its versions."""
+    return {name: importlib.metadata.version(name) for name in _PACKAGES} | {"npu-distill": own_version()}
+
+
+def _results(
+    protocol: Protocol, prompts: list[Prompt], samples: Mapping[str, Mapping[int, Sample]]
+) -> list[ProblemResult]:
+    """Give the problems in the benchmark's order, each with all its samples."""
     return [
         ProblemResult(
             uuid=prompt.uuid,

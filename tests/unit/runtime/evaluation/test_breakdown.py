@@ -1,8 +1,10 @@
 """Every answer is in one group of each breakdown, and what is not known has a group of its own."""
 
+import pytest
+
 from distill_runtime.evaluation.breakdown import MOST_GROUPS, by_column, by_length
 from distill_runtime.evaluation.score import ProblemResult, Sample
-from distill_runtime.evaluation.unfinished import judged_text, opens_in_prompt
+from distill_runtime.evaluation.unfinished import closes_unopened, may_be_reasoning
 
 
 def problem(uuid: str, *samples: Sample) -> ProblemResult:
@@ -42,11 +44,18 @@ def test_answers_are_grouped_by_length() -> None:
     ]
 
 
-def test_reasoning_that_was_opened_by_the_prompt_and_cut_off_is_no_answer() -> None:
-    whole = {"content": "add</think> \\boxed{2}", "finish_reason": "stop"}
-    cut_off = {"content": "maybe \\boxed{2}, or", "finish_reason": "length"}
-    assert opens_in_prompt([cut_off, whole])
-    assert judged_text(cut_off, reasoning_is_open=True).startswith("<think>")
-    assert judged_text(whole, reasoning_is_open=True) == whole["content"]
-    plain = {"content": "\\boxed{2}", "finish_reason": "stop"}
-    assert not opens_in_prompt([cut_off, plain, {"content": "<think>a</think>b", "finish_reason": "stop"}])
+@pytest.mark.parametrize(
+    ("content", "finish_reason", "closes", "may_be"),
+    [
+        ("let me \\boxed{2}", "length", False, True),
+        ("let me", "stop", False, False),
+        ("a</think>\\boxed{2}", "length", True, False),
+        ("<think>a</think>b", "stop", False, False),
+        ("<think>a", "length", False, True),
+    ],
+)
+def test_reasoning_that_the_prompt_opened_is_told_by_its_end(
+    content: str, finish_reason: str, closes: bool, may_be: bool
+) -> None:
+    assert closes_unopened(content) == closes
+    assert may_be_reasoning(content, finish_reason) == may_be

@@ -83,6 +83,12 @@ def test_the_same_problems_are_paired(context: StageContext, tmp_path: Path) -> 
     assert (flipped[0]["samples"][0]["extracted"], flipped[0]["baselineSamples"][0]["extracted"]) == ("31", "-1")
     summary = Summary.model_validate_json((tmp_path / "beside/summary.json").read_bytes())
     assert (summary.score, summary.comparisons, summary.gate) == (90.0, judgement.comparisons, judgement.gate)
+    page = (tmp_path / "beside/report.html").read_text()
+    assert "6 of 6 problems on which the two differ" in page
+    assert page.count("answer <b>-1</b>") == 6
+    assert "the score is 90.00, minScore 95" in page
+    card = (tmp_path / "beside/report.md").read_text().splitlines()
+    assert [line.split(" |")[0] for line in card[2:5]] == ["| **scripted**", "| paper", "| base"]
     again = compared(context, ours, theirs, published=published, gate=gate)
     assert (again.reason, again.judgement) == ("AlreadyComplete", judgement)
 

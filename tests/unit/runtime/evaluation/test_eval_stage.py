@@ -81,6 +81,11 @@ def test_every_problem_is_accounted_for(context: StageContext, tmp_path: Path) -
     assert result.artifact is not None
     directory, manifest = open_artifact(context.volume, result.artifact)
     verify_content(directory, manifest)
+    files = {file.path for file in manifest.files}
+    assert {"report.html", "report.md", "inspect.eval", "lm-eval/results.json"} < files
+    page = (directory / "report.html").read_text()
+    assert "10 of 10 shown: all of them" in page
+    assert page.count('data-verdict="truncated"') == page.count('data-verdict="unanswered"') == 1
     lines = [json.loads(line) for line in (tmp_path / "score" / "results.jsonl").read_text().splitlines()]
     assert [line["problem"] for line in lines] == [f"{number} + 1?" for number in range(10)]
     assert [line["samples"][0]["reason"] for line in lines[5:]] == [
@@ -242,6 +247,23 @@ def test_killed_it_asks_only_what_is_missing(context: StageContext, tmp_path: Pa
         subprocess.run(command, env=environment, check=True)
         assert server.requests <= 10 + 1  # the one that was under way
         assert len(server.asked) == 10
+
+
+def test_answers_are_judged_while_others_are_asked_for(context: StageContext) -> None:
+    seen: list[tuple[dict[str, int], dict[str, float]]] = []
+
+    def last_when_the_others_are_judged(question: str, asked_before: int) -> Reaction:
+        if number_in(question) == 8:
+            deadline = time.monotonic() + 60
+            while context.reporter.snapshot().counts.get("judged", 0) < 8 and time.monotonic() < deadline:
+                time.sleep(0.02)
+            said = context.reporter.snapshot()
+            seen.append((said.counts, said.metrics))
+        return student(question, asked_before)
+
+    with teacher(last_when_the_others_are_judged) as server:
+        eval_stage.run(contract(server.url, max_concurrent_requests=1), context)
+    assert seen == [({"judged": 8, "correct": 6, "truncated": 0, "unanswered": 0}, {"scoreSoFar": 75.0})]
 
 
 def test_weights_that_are_not_there_are_found_out_by_the_check(context: StageContext) -> None:

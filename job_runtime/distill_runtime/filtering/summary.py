@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from distill_runtime.filtering.generations import LengthUnit
-from distill_runtime.filtering.selection import Keys
+from distill_runtime.filtering.keys import Keys
 from distill_runtime.filtering.sources import ACCEPTED, REJECTED, RIGHT
 from distill_runtime.reporting.lengths import BARS, count_by_doubling, label, span
 from distill_runtime.reporting.report import Bar, Chart, Figure, Report, Table

@@ -22,9 +22,10 @@ from distill_runtime.contract import FilterContract, FilterParameters, InputFing
 from distill_runtime.filtering.answered import open_rows
 from distill_runtime.filtering.contamination import Contamination, read_benchmarks
 from distill_runtime.filtering.generations import Generations
+from distill_runtime.filtering.keys import Keys
 from distill_runtime.filtering.reasons import ACCEPTED
 from distill_runtime.filtering.release import RELEASE_DIRECTORY, write_card, write_release
-from distill_runtime.filtering.selection import FATES, Keys, select
+from distill_runtime.filtering.selection import FATES, KEY, select
 from distill_runtime.filtering.shards import open_shards
 from distill_runtime.filtering.sources import chart_by_source
 from distill_runtime.filtering.summary import summarise
@@ -111,9 +112,9 @@ def run(contract: FilterContract, context: StageContext) -> Result:
     metrics = {"acceptanceRate": accepted / generations}
     kept = writer.directory / KEPT_NAME
     by_source = chart_by_source(kept, files.rejects) if source.have_sources else None
-    summarise(contract.subject, counts, metrics, Keys(files.keys), files.rejects, source.length_unit, by_source).write(
-        writer.directory
-    )
+    summarise(
+        contract.subject, counts, metrics, Keys(files.keys, KEY), files.rejects, source.length_unit, by_source
+    ).write(writer.directory)
     card = write_card(contract.subject, contract.filter.license, counts, source.origin, contract.filter.to_json())
     write_release(kept, writer.directory / RELEASE_DIRECTORY, card)
     context.reporter.update(message="making the artifact complete", counts=counts, metrics=metrics)
@@ -174,7 +175,7 @@ def _select(files: Files, verified: Verified, parameters: FilterParameters, kept
 
     Started again it does the same again: the rejects grow from the size they have in the checkpoint.
     """
-    fates = select(Keys(files.keys), parameters.keep, parameters.max_per_prompt)
+    fates = select(Keys(files.keys, KEY), parameters.keep, parameters.max_per_prompt)
     with GrowingFile(kept_path, 0) as kept, GrowingFile(files.rejects, verified.rejects_size) as rejects:
         for (line, _), fate in zip(read_lines(files.accepted), fates, strict=True):
             if fate:

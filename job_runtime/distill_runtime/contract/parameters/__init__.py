@@ -9,7 +9,13 @@ from distill_runtime.contract.parameters.fields import (
     URL_SCHEMES,
     Uri,
 )
-from distill_runtime.contract.parameters.filtering import Decontamination, EntryPoint, FilterParameters, ProblemSet
+from distill_runtime.contract.parameters.filtering import (
+    Decontamination,
+    EntryPoint,
+    FilterParameters,
+    Keep,
+    ProblemSet,
+)
 from distill_runtime.contract.parameters.packing import PackedSource, PackParameters, TokenizerSource
 from distill_runtime.contract.parameters.sources import PromptSource, RowSource
 from distill_runtime.contract.parameters.teacher import Price, Sampling, TeacherParameters
@@ -33,6 +39,7 @@ __all__ = [
     "Decontamination",
     "EntryPoint",
     "FilterParameters",
+    "Keep",
     "Lora",
     "MindFormersOverrides",
     "ModelSource",

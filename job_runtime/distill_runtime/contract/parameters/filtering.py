@@ -9,6 +9,8 @@ from distill_runtime.contract.parameters.fields import Column, Fraction, Split, 
 
 EntryPoint = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=256)]
 """`module:function`."""
+Keep = Literal["all", "first", "shortest", "longest"]
+"""Which of a prompt's right answers are preferred."""
 
 
 class ProblemSet(Parameters):
@@ -62,7 +64,7 @@ class FilterParameters(Parameters):
         description="What becomes of a generation cut off by maxTokens (finish_reason length): "
         "drop counts it as rejected, keep verifies it like any other.",
     )
-    keep: Literal["all", "first", "shortest", "longest"] = Field(
+    keep: Keep = Field(
         default="all",
         description="Which of a prompt's correct generations are kept, or with maxPerPrompt: are preferred. Of "
         "generations with the same text only one counts.",

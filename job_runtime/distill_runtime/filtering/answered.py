@@ -101,6 +101,7 @@ class AnsweredRows:
                     source=source,
                     text=text or "",
                     tokens=None,
+                    teacher=None,
                     truncated=self._is_truncated(row, index),
                     unusable=unusable or (None if texts else GENERATION_MISSING),
                     failure=None,

@@ -28,6 +28,8 @@ _SCHEMA = pa.schema(
         ("prompt", pa.string()),
         ("answer", pa.string()),
         ("source", pa.string()),
+        ("tokens", pa.int64()),
+        ("teacher", pa.string()),
         ("messages", pa.list_(_MESSAGE)),
     ]
 )
@@ -88,8 +90,8 @@ Reasoning {whose}, verified against reference answers by npu-distill.
 {figures}
 
 Each row has the `uuid` of its prompt and the index of its `generation`, `prompt`, the reference `answer`, the prompt's
-`source` where that is known, and `messages`: the prompt and what the teacher wrote, with its reasoning between
-`<think>` tags.
+`source` where that is known, the `teacher` that was asked and the `tokens` of its answer where they were counted, and
+`messages`: the prompt and what the teacher wrote, with its reasoning between `<think>` tags.
 
 ## How it was made
 

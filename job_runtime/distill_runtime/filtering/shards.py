@@ -40,9 +40,11 @@ class Shards:
 
     def read(self, place: Place) -> Iterator[Generation]:
         """Read from a place on, whose offset is that of a line, in bytes."""
+        teacher = self.origin.get("teacher")
+        model = str(teacher["model"]) if isinstance(teacher, dict) else None
         for part in range(place.part, len(self.paths)):
             for line, offset in read_lines(self.paths[part], place.offset if part == place.part else 0):
-                yield _generation(line, Place(part, offset))
+                yield _generation(line, Place(part, offset), model)
 
     @property
     def fingerprint(self) -> str:
@@ -65,7 +67,7 @@ class Shards:
         return isinstance(prompts, dict) and "sourceColumn" in prompts
 
 
-def _generation(line: bytes, following: Place) -> Generation:
+def _generation(line: bytes, following: Place, teacher: str | None) -> Generation:
     record = orjson.loads(line)
     failure = record["failure"]
     return Generation(
@@ -77,6 +79,7 @@ def _generation(line: bytes, following: Place) -> Generation:
         source=record.get("source"),
         text="" if failure else joined(record["reasoning"], record["content"]),
         tokens=record["completion_tokens"],
+        teacher=teacher,
         truncated=record["finish_reason"] == CUT_OFF,
         unusable=FAILED if failure else None,
         failure=failure,

@@ -40,6 +40,9 @@ from distill_runtime.storage.inputs import discard_if_changed
 from distill_runtime.storage.resumable import GrowingFile, json_line, read_lines
 from distill_runtime.verification import open_verifier
 
+_TOLD = ("uuid", "generation", "answer", "source", "teacher")
+"""What of a row a reject has."""
+
 
 def fingerprints(contract: FilterContract, context: StageContext) -> tuple[InputFingerprint, ...]:
     """Tell what the generations or rows are, and the benchmarks.
@@ -180,7 +183,7 @@ def _select(files: Files, verified: Verified, parameters: FilterParameters, kept
         for (line, _), fate in zip(read_lines(files.accepted), fates, strict=True):
             if fate:
                 row = orjson.loads(line)
-                told = {name: row[name] for name in ("uuid", "generation", "answer", "source")}
+                told = {name: row.get(name) for name in _TOLD}  # an earlier version may have begun the file
                 rejects.append(json_line({**told, "reason": FATES[fate]}))
             else:
                 kept.append(line)

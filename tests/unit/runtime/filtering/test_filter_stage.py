@@ -119,6 +119,8 @@ def test_a_kept_row_is_a_conversation_with_its_reasoning(filtered: Filtered) -> 
         "prompt": "the problem p",
         "answer": "0.5",
         "source": None,
+        "tokens": 20,
+        "teacher": "teacher",
         "messages": [
             {"role": "user", "content": "the problem p"},
             {"role": "assistant", "content": "<think>\nHalf of one.\n</think>\n\n" + RIGHT},

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 UNITS: Mapping[StageName, str] = {
     "generate": "generations",
     "filter": "generations",
+    "select": "rows",
     "pack": "samples",
     "msrun": "steps",
     "export": "MB",

@@ -26,11 +26,12 @@ from distill_runtime.contract.parameters import (
     PromptSource,
     Protocol,
     RowSource,
+    SelectParameters,
     TeacherParameters,
     Training,
 )
 
-StageName = Literal["generate", "filter", "pack", "msrun", "export", "eval"]
+StageName = Literal["generate", "filter", "select", "pack", "msrun", "export", "eval"]
 CONTRACT_OF: Mapping[StageName, StageName] = {"export": "msrun"}
 """Stages that read the contract of another: `export` completes the artifact that `msrun` began, and the same contract
 leads to the same directory."""
@@ -120,19 +121,27 @@ class FilterContract(StageContract):
         return self
 
 
+class SelectContract(StageContract):
+    """Choose among the kept rows which are trained on."""
+
+    stage: Literal["select"] = "select"
+    input: ArtifactReference = Field(description="The filter stage's artifact.")
+    select: SelectParameters
+
+
 class PackContract(StageContract):
     """Tokenise the kept generations and pack them into training sequences, or check and register packed ones."""
 
     stage: Literal["pack"] = "pack"
     input: ArtifactReference | PackedSource = Field(
-        description="The filter stage's artifact, which `pack` says how to pack; or sequences that are packed already."
+        description="The artifact of filter or select, which `pack` says how to pack; or sequences that are packed."
     )
     pack: PackParameters | None = None
 
     @model_validator(mode="after")
     def _check_pack(self) -> Self:
         if isinstance(self.input, PackedSource) == (self.pack is not None):
-            raise ValueError("pack must be set for an artifact of the filter stage, and only for one")
+            raise ValueError("pack must be set for an artifact of filter or select, and only for one")
         return self
 
 
@@ -209,7 +218,7 @@ class EvalContract(StageContract):
     protocol: Protocol
 
 
-Contract = GenerateContract | FilterContract | PackContract | TrainContract | EvalContract
+Contract = GenerateContract | FilterContract | SelectContract | PackContract | TrainContract | EvalContract
 
 _ADAPTER: TypeAdapter[Contract] = TypeAdapter(Annotated[Contract, Field(discriminator="stage")])
 

@@ -8,7 +8,7 @@ GENERATIONS_NAME = "generations.jsonl"
 PROMPTS = "prompts"
 """What a generate artifact calls the fingerprint of what was asked."""
 KEPT_NAME = "kept.jsonl"
-"""File of a filter artifact: rows as `kept_row` makes them."""
+"""File of an artifact of filter or select: rows as `kept_row` makes them."""
 REJECTS_NAME = "rejects.jsonl"
 """File of an artifact: what was left out, each with its uuid, its generation and the reason."""
 

@@ -22,6 +22,7 @@ from distill_runtime.contract import (
     PackParameters,
     PromptSource,
     RowSource,
+    SelectParameters,
     TeacherParameters,
 )
 
@@ -130,6 +131,25 @@ class Filter(FilterParameters):
     )
 
 
+class Select(SelectParameters):
+    """Selection, with the rules that the schema alone cannot say."""
+
+    model_config = ConfigDict(
+        json_schema_extra=with_rules(
+            Rule(
+                "self.minPassRate <= self.maxPassRate",
+                "minPassRate must not exceed maxPassRate: no prompt would be left",
+                field="minPassRate",
+            ),
+            Rule(
+                "!has(self.length) || !has(self.length.max) || self.length.min <= self.length.max",
+                "length.min must not exceed length.max: no answer would be left",
+                field="length",
+            ),
+        )
+    )
+
+
 class Pack(PackParameters):
     """Packing, with the rule that the schema alone cannot say."""
 
@@ -149,7 +169,8 @@ class DistillDatasetSpec(RunSpec):
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
-            *immutable("DistillDataset", "source", "teacher", "filter", "pack", "credentialsSecretRef", "storage"),
+            *immutable("DistillDataset", "source", "teacher", "filter", "select", "pack"),
+            *immutable("DistillDataset", "credentialsSecretRef", "storage"),
             Rule(
                 "!has(self.teacher) || self.teacher.shards <= self.teacher.maxConcurrentRequests",
                 "teacher.shards must not exceed teacher.maxConcurrentRequests: each shard needs at least one request",
@@ -166,6 +187,38 @@ class DistillDatasetSpec(RunSpec):
                 "filter judges generations, and source.packed has none any more: leave it out, or give the rows that "
                 "were packed as source.rows",
                 field="filter",
+            ),
+            Rule(
+                "!has(self.source.packed) || !has(self.select)",
+                "select chooses among the answers that the filter accepts, and source.packed has none any more: leave "
+                "it out",
+                field="select",
+            ),
+            Rule(
+                "!has(self.select) || !has(self.filter)"
+                " || (self.filter.keep == 'all' && !has(self.filter.maxPerPrompt))",
+                "with select it is that which chooses among a prompt's right answers, after its other bounds: set keep "
+                "and maxPerPrompt there, and leave them out of filter",
+                field="filter",
+            ),
+            Rule(
+                "!has(self.select) || !has(self.select.length) || self.select.length.unit != 'tokens'"
+                " || has(self.source.prompts)",
+                "nobody has counted the tokens of source.rows: give select.length the unit characters",
+                field="select",
+            ),
+            Rule(
+                "!has(self.select) || !has(self.select.balance) || has(self.source.prompts)"
+                " || self.select.balance.column != 'teacher'",
+                "source.rows do not say which teacher answered: balance another column",
+                field="select",
+            ),
+            Rule(
+                "!has(self.select) || !has(self.select.balance) || !has(self.source.prompts)"
+                " || self.select.balance.column != 'source' || has(self.source.prompts.sourceColumn)",
+                "select.balance counts rows by where their prompts come from: name the column that says it in "
+                "source.prompts.sourceColumn",
+                field="select",
             ),
             Rule(
                 "has(self.source.packed) != has(self.pack)",
@@ -191,6 +244,11 @@ class DistillDatasetSpec(RunSpec):
         default=None,
         description="Rejection sampling: which generations are kept. Default: that of each of its fields; forbidden "
         "with source.packed.",
+    )
+    select: Select | None = Field(
+        default=None,
+        description="Which of the answers that the filter accepts are trained on. Default: those that filter keeps; "
+        "forbidden with source.packed.",
     )
     pack: Pack | None = Field(
         default=None, description="Tokenisation and sequence packing; required, but forbidden with source.packed."
@@ -222,7 +280,9 @@ class DistillDatasetStatus(Status):
         description="What the teacher's tokens have cost so far, by teacher.price, such as 12.34 USD. Absent when some "
         "answers came without usage, which stages[].counts has as uncountedAnswers.",
     )
-    kept: int | None = Field(default=None, description="Generations that passed the filter.")
+    kept: int | None = Field(
+        default=None, description="Generations that passed the filter, and select where it is there and done."
+    )
     rejected: dict[str, int] = Field(default_factory=dict, description="Generations rejected, by reason.")
     acceptance_rate: float | None = Field(default=None, description="Share of the generations with the right answer.")
     rows: int | None = Field(default=None, description="Packed sequences.")

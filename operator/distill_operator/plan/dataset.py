@@ -1,4 +1,4 @@
-"""The stages of a DistillDataset: generate, filter, pack, from where its source begins."""
+"""The stages of a DistillDataset: generate, filter, select, pack, from where its source begins."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,11 +23,13 @@ from distill_runtime.contract import (
     PackContract,
     PackParameters,
     RowSource,
+    SelectContract,
+    SelectParameters,
     TeacherParameters,
 )
 from distill_runtime.contract.stages import API_KEY_VARIABLE
 
-_REASONS = {"generate": "Generating", "filter": "Filtering", "pack": "Packing"}
+_REASONS = {"generate": "Generating", "filter": "Filtering", "select": "Selecting", "pack": "Packing"}
 
 
 def stage_names(dataset: DistillDataset, settings: Settings) -> tuple[str, ...]:
@@ -35,7 +37,8 @@ def stage_names(dataset: DistillDataset, settings: Settings) -> tuple[str, ...]:
     source = dataset.spec.source
     if source.packed is not None:
         return ("pack",)
-    return ("filter", "pack") if source.rows is not None else ("generate", "filter", "pack")
+    first = () if source.rows is not None else ("generate",)
+    return (*first, "filter", *(("select",) if dataset.spec.select is not None else ()), "pack")
 
 
 def dependency(dataset: DistillDataset) -> None:
@@ -57,9 +60,9 @@ def plan_stage(
     settings: Settings,
 ) -> Stage | Invalid:
     """Give the stage `name`; `finished` holds the stages before it, all Succeeded."""
-    if name != "pack" and (refusal := _refusal(dataset, settings)) is not None:
+    if name in ("generate", "filter") and (refusal := _refusal(dataset, settings)) is not None:
         return refusal
-    build = {"generate": _generate, "filter": _filter, "pack": _pack}[name]
+    build = {"generate": _generate, "filter": _filter, "select": _select, "pack": _pack}[name]
     return build(dataset, finished)
 
 
@@ -119,6 +122,23 @@ def _filter(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage | In
     )
 
 
+def _select(dataset: DistillDataset, finished: Mapping[str, StageStatus]) -> Stage | Invalid:
+    select = dataset.spec.select
+    assert select is not None
+    contract = SelectContract(
+        owner=owner_of(dataset),
+        output=UNPLACED,
+        input=_artifact_of("filter", finished),
+        select=SelectParameters.model_validate(select.model_dump()),
+    )
+    return Stage(
+        outline=outline(dataset, "select"),
+        run=dataset.spec,
+        command="select",
+        contract=placed(contract, dataset, "select"),
+    )
+
+
 def _pack(dataset: DistillDataset, finished: Mapping[str, StageStatus]) -> Stage | Invalid:
     spec = dataset.spec
     if spec.source.packed is not None:
@@ -126,12 +146,10 @@ def _pack(dataset: DistillDataset, finished: Mapping[str, StageStatus]) -> Stage
     elif spec.pack is None:
         return Invalid("InvalidSpec", "spec.pack is missing: it says how the kept generations are packed.")
     else:
-        kept = finished["filter"].artifact
-        assert kept is not None
         contract = PackContract(
             owner=owner_of(dataset),
             output=UNPLACED,
-            input=ArtifactReference(uri=kept.uri, digest=kept.digest),
+            input=_artifact_of("select" if "select" in finished else "filter", finished),
             pack=PackParameters.model_validate(spec.pack.model_dump()),
         )
     return Stage(
@@ -141,6 +159,12 @@ def _pack(dataset: DistillDataset, finished: Mapping[str, StageStatus]) -> Stage
         contract=placed(contract, dataset, "pack"),
         credentials=credentials_of(dataset) if spec.source.packed else None,
     )
+
+
+def _artifact_of(name: str, finished: Mapping[str, StageStatus]) -> ArtifactReference:
+    artifact = finished[name].artifact
+    assert artifact is not None
+    return ArtifactReference(uri=artifact.uri, digest=artifact.digest)
 
 
 def _generation(dataset: DistillDataset) -> GenerateContract | Invalid:

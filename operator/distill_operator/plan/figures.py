@@ -1,5 +1,6 @@
 """The figures of each kind's status, from the counts and metrics that its stages reported."""
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +18,12 @@ REJECTED = "rejected."
 def dataset_figures(dataset: DistillDataset, stages: Mapping[str, StageStatus]) -> dict[str, Any]:
     """Give a DistillDataset's figures, as far as its stages have reported them."""
     teacher = dataset.spec.teacher
-    generate, verified, pack = (_counts(stages, name) for name in ("generate", "filter", "pack"))
+    generate, verified, selected, pack = (_counts(stages, name) for name in ("generate", "filter", "select", "pack"))
+    # What select leaves out is rejected too, so that generations = kept + every rejected.
+    rejected = Counter[str]()
+    for name, count in (*verified.items(), *selected.items()):
+        if name.startswith(REJECTED):
+            rejected[name.removeprefix(REJECTED)] += count
     return {
         "prompts": generate.get("prompts", verified.get("rows")),
         "prompts_done": _prompts_done(generate, teacher) if teacher else _rows_done(stages.get("filter")),
@@ -25,10 +31,8 @@ def dataset_figures(dataset: DistillDataset, stages: Mapping[str, StageStatus]) 
         "teacher_tokens": generate.get("completionTokens"),
         "tokens_per_second": _rounded(_speed(stages.get("generate")), 1),
         "cost": _cost(generate, teacher.price) if teacher else None,
-        "kept": verified.get("kept"),
-        "rejected": {
-            name.removeprefix(REJECTED): count for name, count in verified.items() if name.startswith(REJECTED)
-        },
+        "kept": selected.get("kept", verified.get("kept")),
+        "rejected": dict(rejected),
         "acceptance_rate": _rounded(_metrics(stages, "filter").get("acceptanceRate"), 4),
         "rows": pack.get("sequences"),
         "tokens": pack.get("tokens"),

@@ -94,6 +94,17 @@ def test_of_a_dataset() -> None:
     }
 
 
+def test_of_a_dataset_with_a_selection() -> None:
+    """What select leaves out is rejected, as what filter does, so that the counts close over both."""
+    filtered = succeeded_stage("filter", counts={"generations": 200, "kept": 120, "rejected.incorrect": 80})
+    counts = {"rows": 120, "kept": 30, "prompts": 20, "rejected.passRateTooHigh": 90}
+    selecting = stage_status("select", StageState.RUNNING, done=60)
+    running = known(dataset_figures(DATASET, by_name(filtered, selecting)))
+    done = known(dataset_figures(DATASET, by_name(filtered, succeeded_stage("select", counts=counts))))
+    assert (running["kept"], running["rejected"]) == (120, {"incorrect": 80})
+    assert (done["kept"], done["rejected"]) == (30, {"incorrect": 80, "passRateTooHigh": 90})
+
+
 class TestRows:
     """Rows that were generated before: they are the prompts, and nobody is asked or paid."""
 

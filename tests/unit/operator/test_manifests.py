@@ -117,6 +117,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
         SETTINGS,
     ),
     "filter": ("DistillDataset", "filter", CREDENTIALS, SETTINGS),
+    "select": ("DistillDataset", "select", {"select": {"maxPassRate": 0.9, "limit": 1000}, **CREDENTIALS}, SETTINGS),
     "pack": ("DistillDataset", "pack", CREDENTIALS, SETTINGS),
     "register": ("DistillDataset", "pack", {**PACKED, **CREDENTIALS}, SETTINGS),
     "train-in-one-pod": ("FinetuneRun", "train", None, SETTINGS),

@@ -17,6 +17,7 @@ from distill_runtime.contract.parameters.filtering import (
     ProblemSet,
 )
 from distill_runtime.contract.parameters.packing import PackedSource, PackParameters, TokenizerSource
+from distill_runtime.contract.parameters.selecting import Balance, LengthBand, SelectParameters
 from distill_runtime.contract.parameters.sources import PromptSource, RowSource
 from distill_runtime.contract.parameters.teacher import Price, Sampling, TeacherParameters
 from distill_runtime.contract.parameters.training import (
@@ -34,12 +35,14 @@ __all__ = [
     "PROMPT_PLACEHOLDER",
     "UNAVAILABLE_TIMEOUT_SECONDS",
     "URL_SCHEMES",
+    "Balance",
     "Benchmark",
     "Checkpoint",
     "Decontamination",
     "EntryPoint",
     "FilterParameters",
     "Keep",
+    "LengthBand",
     "Lora",
     "MindFormersOverrides",
     "ModelSource",
@@ -53,6 +56,7 @@ __all__ = [
     "Recompute",
     "RowSource",
     "Sampling",
+    "SelectParameters",
     "TeacherParameters",
     "TokenizerSource",
     "Training",

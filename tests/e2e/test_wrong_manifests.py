@@ -116,6 +116,12 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         "teacher.shards must not exceed teacher.maxConcurrentRequests",
     ),
     (
+        "teachers of one name",
+        DATASET,
+        {"teacher": {"additionalModels": [{"model": "a", "endpoints": ["http://a"]}] * 2}},
+        "additionalModels must have names of their own",
+    ),
+    (
         "a template without the prompt",
         DATASET,
         {"teacher": {"promptTemplate": "Solve it."}},

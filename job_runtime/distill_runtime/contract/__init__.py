@@ -30,6 +30,7 @@ from distill_runtime.contract.parameters import (
     RowSource,
     Sampling,
     SelectParameters,
+    TeacherModel,
     TeacherParameters,
     Training,
 )
@@ -97,6 +98,7 @@ __all__ = [
     "SelectContract",
     "SelectParameters",
     "StageName",
+    "TeacherModel",
     "TeacherParameters",
     "TrainContract",
     "Training",

@@ -49,6 +49,7 @@ class AnsweredRows:
     references: tuple[ArtifactReference, ...] = ()
     unit: Final = "rows"
     length_unit: Final = "characters"
+    teachers: Final[tuple[str, ...]] = ()
 
     @property
     def total(self) -> int:

@@ -90,6 +90,10 @@ class Generations(Protocol):
         """Whether they say where their prompts come from."""
 
     @property
+    def teachers(self) -> tuple[str, ...]:
+        """The models that wrote them, in the order of the teacher's models; none where nobody knows."""
+
+    @property
     def length_unit(self) -> LengthUnit:
         """What their lengths are known in."""
 

@@ -1,7 +1,7 @@
-"""Which sources of prompts the teacher answers right, and which it does not."""
+"""Which sources of prompts are answered right, and which are not; and the same by teacher."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -30,7 +30,29 @@ def chart_by_source(kept: Path, rejects: Path) -> Chart:
         kept: file of the kept rows.
         rejects: file of all other generations, among them right ones that were not selected.
     """
-    return chart_by_value("Acceptance by source", (RIGHT, REJECTED), ACCEPTED, NONE, _fates(kept, rejects))
+    return chart_by_value("Acceptance by source", (RIGHT, REJECTED), ACCEPTED, NONE, _fates(kept, rejects, "source"))
+
+
+def count_by_teacher(kept: Path, rejects: Path, teachers: Sequence[str]) -> dict[str, int]:
+    """Give the counts of each of several teachers, by its number: its generations, and those that are right."""
+    counts = Counter(_fates(kept, rejects, "teacher"))
+    return {
+        name: count
+        for number, teacher in enumerate(teachers)
+        for name, count in (
+            (f"teachers.{number}.generations", counts[teacher, 0] + counts[teacher, 1]),
+            (f"teachers.{number}.accepted", counts[teacher, 0]),
+        )
+    }
+
+
+def chart_by_teacher(counts: Mapping[str, int], teachers: Sequence[str]) -> Chart:
+    """Show what `count_by_teacher` has counted."""
+    bars = []
+    for number, teacher in enumerate(teachers):
+        right = counts[f"teachers.{number}.accepted"]
+        bars.append(Bar(label=teacher, parts=(right, counts[f"teachers.{number}.generations"] - right)))
+    return Chart(title="Acceptance by teacher", parts=(RIGHT, REJECTED), share=ACCEPTED, bars=tuple(bars))
 
 
 def chart_by_value(
@@ -58,12 +80,12 @@ def chart_by_value(
     return Chart(title=title, parts=parts, share=share, bars=tuple(bars))
 
 
-def _fates(kept: Path, rejects: Path) -> Iterator[tuple[str | None, int]]:
+def _fates(kept: Path, rejects: Path, column: str) -> Iterator[tuple[str | None, int]]:
     for line, _ in read_lines(kept):
-        yield orjson.loads(line)["source"], 0
+        yield orjson.loads(line).get(column), 0
     for line, _ in read_lines(rejects):
         row = orjson.loads(line)
-        yield row["source"], 0 if row["reason"] in UNSELECTED else 1
+        yield row.get(column), 0 if row["reason"] in UNSELECTED else 1
 
 
 def _bar(name: str, counts: Counter[int]) -> Bar:

@@ -1,7 +1,7 @@
 """The report of a filter stage: what was accepted, what was rejected and why, and how that depends on length."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def summarise(
     accepted: Keys,
     rejects: Path,
     unit: LengthUnit,
-    by_source: Chart | None,
+    more: Sequence[Chart],
 ) -> Report:
     """Make the report.
 
@@ -37,7 +37,7 @@ def summarise(
         accepted: keys of the right generations.
         rejects: file of the rejected generations.
         unit: what lengths are given in.
-        by_source: as `sources.chart_by_source` makes it, if the prompts have sources.
+        more: charts that go with these, such as the acceptance by source.
     """
     right = np.zeros(BARS, np.int64)
     for _, keys in accepted.chunks():
@@ -75,8 +75,7 @@ def summarise(
             bars=tuple(lengths),
         ),
     ]
-    if by_source is not None:
-        charts.append(by_source)
+    charts += more
     return Report(
         title="Rejection sampling",
         subject=subject,

@@ -27,7 +27,7 @@ from distill_runtime.filtering.reasons import ACCEPTED
 from distill_runtime.filtering.release import RELEASE_DIRECTORY, write_card, write_release
 from distill_runtime.filtering.selection import FATES, KEY, select
 from distill_runtime.filtering.shards import open_shards
-from distill_runtime.filtering.sources import chart_by_source
+from distill_runtime.filtering.sources import chart_by_source, chart_by_teacher, count_by_teacher
 from distill_runtime.filtering.summary import summarise
 from distill_runtime.filtering.verifying import Files, Verified, verify_generations
 from distill_runtime.foundation.errors import WrongInput
@@ -114,9 +114,12 @@ def run(contract: FilterContract, context: StageContext) -> Result:
     }
     metrics = {"acceptanceRate": accepted / generations}
     kept = writer.directory / KEPT_NAME
-    by_source = chart_by_source(kept, files.rejects) if source.have_sources else None
+    charts = [chart_by_source(kept, files.rejects)] if source.have_sources else []
+    if len(source.teachers) > 1:
+        counts |= count_by_teacher(kept, files.rejects, source.teachers)
+        charts.append(chart_by_teacher(counts, source.teachers))
     summarise(
-        contract.subject, counts, metrics, Keys(files.keys, KEY), files.rejects, source.length_unit, by_source
+        contract.subject, counts, metrics, Keys(files.keys, KEY), files.rejects, source.length_unit, charts
     ).write(writer.directory)
     card = write_card(contract.subject, contract.filter.license, counts, source.origin, contract.filter.to_json())
     write_release(kept, writer.directory / RELEASE_DIRECTORY, card)

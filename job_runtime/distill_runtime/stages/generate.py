@@ -13,14 +13,17 @@ stops when too few will be accepted (see `generation.forecast`). What it has sta
 
 `notAsked` is there only when a budget ended the asking. `promptTokens` and `completionTokens` are what was paid for;
 `discardedTokens` of them are of answers that were cut off and asked for again with more tokens. `uncountedAnswers`
-are those whose tokens the endpoint has not counted, so that they are in none of these.
+are those whose tokens the endpoint has not counted, so that they are in none of these. Where there are several
+teachers, `teachers.<number>.…` has the same of each, in the order of `teacher.models`.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from distill_runtime.client.adoption import adopt, earlier_journals
-from distill_runtime.client.ask import Client
+from distill_runtime.client.ask import Client, ClientSettings
 from distill_runtime.client.journal import Journal, Tally
 from distill_runtime.client.served_model import fingerprint_endpoints
 from distill_runtime.client.values import Request, chat_body, request_key
@@ -28,9 +31,10 @@ from distill_runtime.contract import GenerateContract, InputFingerprint, Result,
 from distill_runtime.contract.parameters import PROMPT_PLACEHOLDER
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.foundation.rows import GENERATIONS_NAME, PROMPTS
-from distill_runtime.generation.asking import ask_what_is_missing, budget_is_spent, client_settings, open_forecast
+from distill_runtime.generation.asking import ask_what_is_missing, budget_is_spent, open_forecast
 from distill_runtime.generation.changed_prompts import refuse_changed_prompts
-from distill_runtime.generation.progress import count_outcomes, describe_cost, price_of_all
+from distill_runtime.generation.progress import count_outcomes, describe_costs
+from distill_runtime.generation.teachers import client_settings, teacher_of
 from distill_runtime.process import event_loop
 from distill_runtime.process.stage import StageContext
 from distill_runtime.sources.fingerprint import fingerprint_source
@@ -72,30 +76,27 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
     journal_path = partial_directory(context.volume.resolve(output)) / GENERATIONS_NAME
     refuse_changed_prompts(contract, context, journal_path, requests())
     writer = ArtifactWriter(context.volume, contract.model_copy(update={"output": output}), context.fingerprints)
-    answering: Sequence[str] = ()
+    answering: list[Sequence[str]] = []
     with Journal(journal_path) as journal:
         earlier = earlier_journals(contract, context.volume.resolve(contract.output), GENERATIONS_NAME)
         if earlier:
             context.reporter.update(message="taking over the answers of earlier shards")
             adopt(journal, earlier, requests())
         if journal.tally.outcomes < total:
-            missing = (request for request in requests() if request.key not in journal)
-            answering = ask_what_is_missing(contract, context, missing, journal, total)
-        counts = count(survey, journal.tally)
+            answering = ask_what_is_missing(contract, context, requests, journal, total)
+        counts = count(contract, survey, journal.tally)
         if budget_is_spent(contract, journal.tally) and journal.tally.outcomes < total:
             counts["notAsked"] = total - journal.tally.outcomes
     _check_answers(counts, total)
     metrics = _metrics(counts)
-    price = price_of_all(contract)
-    settings = client_settings(contract, context)
-    # One that hangs would keep a finished shard waiting.
-    endpoints = event_loop.run(fingerprint_endpoints(replace(settings, endpoints=answering or settings.endpoints)))
+    costs = describe_costs(contract, journal.tally)
+    endpoints = event_loop.run(_fingerprint_endpoints(client_settings(contract, context), answering))
     return Result(
         outcome="Succeeded",
         reason="Generated",
         message=f"the teacher answered {counts['answered']} of {total} generations"
         + (f"; the budget left {counts['notAsked']} unasked" if "notAsked" in counts else "")
-        + (f"; they cost {describe_cost(price, journal.tally)}" if price else ""),
+        + (f"; they cost {costs}" if costs else ""),
         artifact=writer.finish(counts, metrics, noted=endpoints),
         counts=counts,
         metrics=metrics,
@@ -114,10 +115,24 @@ def check(contract: GenerateContract, context: StageContext) -> None:
         open_forecast(contract.forecast)
 
     async def check_endpoints() -> None:
-        async with Client(client_settings(contract, context)) as client:
-            await client.check_endpoints()
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as checks:
+            for settings in client_settings(contract, context):
+                client = await stack.enter_async_context(Client(settings))
+                checks.create_task(client.check_endpoints())
 
     event_loop.run(check_endpoints())
+
+
+async def _fingerprint_endpoints(
+    settings: Sequence[ClientSettings], answering: Sequence[Sequence[str]]
+) -> list[InputFingerprint]:
+    """Tell what each teacher's endpoints serve: those that answer, since one that hangs would keep a finished shard
+    waiting."""
+    found = []
+    for number, each in enumerate(settings):
+        endpoints = (answering[number] if answering else ()) or each.endpoints
+        found += await fingerprint_endpoints(replace(each, endpoints=endpoints))
+    return found
 
 
 def prompt_requests(teacher: TeacherParameters, prompt: Prompt) -> Iterator[Request]:
@@ -126,8 +141,9 @@ def prompt_requests(teacher: TeacherParameters, prompt: Prompt) -> Iterator[Requ
     user_prompt = teacher.prompt_template.replace(PROMPT_PLACEHOLDER, prompt.text)
     longer = sampling.retry_truncated_max_tokens
     for generation in range(sampling.generations_per_prompt):
+        model = teacher.models[teacher_of(teacher, prompt.uuid, generation)].model
         body = chat_body(
-            teacher.model,
+            model,
             system_prompt=teacher.system_prompt,
             user_prompt=user_prompt,
             max_tokens=sampling.max_tokens,
@@ -147,16 +163,17 @@ def prompt_requests(teacher: TeacherParameters, prompt: Prompt) -> Iterator[Requ
                 "answer": prompt.answer,
                 "source": prompt.source,
             },
+            teacher=model if teacher.additional_models else None,
         )
 
 
-def count(survey: Survey, tally: Tally) -> dict[str, int]:
+def count(contract: GenerateContract, survey: Survey, tally: Tally) -> dict[str, int]:
     """Put together the counts of the result and the manifest."""
     return {
         "rows": survey.rows,
         "prompts": survey.prompts,
         **{f"rejected.{reason}": number for reason, number in sorted(survey.rejected.items())},
-        **count_outcomes(tally),
+        **count_outcomes(contract, tally),
     }
 
 

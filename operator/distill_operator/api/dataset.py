@@ -23,6 +23,7 @@ from distill_runtime.contract import (
     PromptSource,
     RowSource,
     SelectParameters,
+    TeacherModel,
     TeacherParameters,
 )
 
@@ -78,6 +79,15 @@ class SecretKeyReference(Model):
     key: str = Field(min_length=1, max_length=253, description="Key in its data.")
 
 
+class AdditionalModel(TeacherModel):
+    """One of several teachers, with what only the operator needs to know."""
+
+    api_key_secret_ref: SecretKeyReference | None = Field(
+        default=None,
+        description="Secret that holds the bearer token of its endpoints. Default: none is sent, nor that of others.",
+    )
+
+
 class Teacher(TeacherParameters):
     """The teacher, with what only the operator needs to know."""
 
@@ -95,9 +105,18 @@ class Teacher(TeacherParameters):
                 "to keep answers that were cut off as they are",
                 field="sampling",
             ),
+            Rule(
+                "self.additionalModels.all(each, each.model != self.model"
+                " && self.additionalModels.exists_one(other, other.model == each.model))",
+                "additionalModels must have names of their own, by which they are told apart",
+                field="additionalModels",
+            ),
         )
     )
 
+    additional_models: tuple[AdditionalModel, ...] = Field(
+        default=(), max_length=7, description=TeacherParameters.model_fields["additional_models"].description
+    )
     api_key_secret_ref: SecretKeyReference | None = Field(
         default=None, description="Secret that holds the bearer token of the endpoints."
     )
@@ -172,8 +191,10 @@ class DistillDatasetSpec(RunSpec):
             *immutable("DistillDataset", "source", "teacher", "filter", "select", "pack"),
             *immutable("DistillDataset", "credentialsSecretRef", "storage"),
             Rule(
-                "!has(self.teacher) || self.teacher.shards <= self.teacher.maxConcurrentRequests",
-                "teacher.shards must not exceed teacher.maxConcurrentRequests: each shard needs at least one request",
+                "!has(self.teacher) || self.teacher.shards * (1 + size(self.teacher.additionalModels))"
+                " <= self.teacher.maxConcurrentRequests",
+                "teacher.shards must not exceed teacher.maxConcurrentRequests, nor may shards times models: each shard "
+                "needs at least one request for each model",
                 field="teacher",
             ),
             Rule(
@@ -256,6 +277,17 @@ class DistillDatasetSpec(RunSpec):
     credentials_secret_ref: Credentials = None
 
 
+class TeacherStatus(Model):
+    """What has come of one of several teachers."""
+
+    model: str = Field(description="Its name.")
+    generations: int | None = Field(default=None, description="Generations settled: answered, or failed for good.")
+    acceptance_rate: float | None = Field(default=None, description="Share of them with the right answer.")
+    teacher_tokens: int | None = Field(default=None, description="Tokens of its answers.")
+    mean_tokens: float | None = Field(default=None, description="Tokens of an answer, on average.")
+    cost: str | None = Field(default=None, description="What its tokens have cost so far, by its price.")
+
+
 class DistillDatasetStatus(Status):
     """How it is going, and what came out."""
 
@@ -279,6 +311,9 @@ class DistillDatasetStatus(Status):
         default=None,
         description="What the teacher's tokens have cost so far, by teacher.price, such as 12.34 USD. Absent when some "
         "answers came without usage, which stages[].counts has as uncountedAnswers.",
+    )
+    teachers: tuple[TeacherStatus, ...] = Field(
+        default=(), description="The same by teacher, where there are several, in the order of the spec."
     )
     kept: int | None = Field(
         default=None, description="Generations that passed the filter, and select where it is there and done."

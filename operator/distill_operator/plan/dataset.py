@@ -1,9 +1,11 @@
 """The stages of a DistillDataset: generate, filter, select, pack, from where its source begins."""
 
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 from distill_operator.api import DistillDataset, StageStatus
+from distill_operator.api.dataset import Teacher
 from distill_operator.plan.stages import (
     UNPLACED,
     Invalid,
@@ -27,8 +29,14 @@ from distill_runtime.contract import (
     SelectParameters,
     TeacherParameters,
 )
-from distill_runtime.contract.stages import API_KEY_VARIABLE
+from distill_runtime.contract.stages import ADDITIONAL_API_KEY_VARIABLE, API_KEY_VARIABLE
 
+_OPERATOR_ONLY: Any = {
+    "api_key_secret_ref": True,
+    "shards": True,
+    "additional_models": {"__all__": {"api_key_secret_ref"}},
+}
+"""What of a teacher its stages are not told."""
 _REASONS = {"generate": "Generating", "filter": "Filtering", "select": "Selecting", "pack": "Packing"}
 
 
@@ -85,14 +93,26 @@ def _generate(dataset: DistillDataset, _: Mapping[str, StageStatus]) -> Stage | 
     contract = _generation(dataset)
     if isinstance(contract, Invalid):
         return contract
-    secret = spec.teacher.api_key_secret_ref if spec.teacher else None
     return Stage(
         outline=outline(dataset, "generate"),
         run=dataset.spec,
         command="generate",
         contract=contract,
-        secret=SecretVariable(API_KEY_VARIABLE, secret.name, secret.key) if secret else None,
+        secrets=_keys(spec.teacher) if spec.teacher else (),
         credentials=credentials_of(dataset),
+    )
+
+
+def _keys(teacher: Teacher) -> tuple[SecretVariable, ...]:
+    """Give the key of each model that has one, in a variable of its own: it is sent to no other's endpoints."""
+    references = [teacher.api_key_secret_ref, *(each.api_key_secret_ref for each in teacher.additional_models)]
+    variables = (
+        ADDITIONAL_API_KEY_VARIABLE.format(number=number) if number else API_KEY_VARIABLE for number in count()
+    )
+    return tuple(
+        SecretVariable(variable, reference.name, reference.key)
+        for variable, reference in zip(variables, references, strict=False)
+        if reference is not None
     )
 
 
@@ -175,7 +195,7 @@ def _generation(dataset: DistillDataset) -> GenerateContract | Invalid:
         owner=owner_of(dataset),
         output=UNPLACED,
         prompts=prompts,
-        teacher=TeacherParameters.model_validate(teacher.model_dump(include=set(TeacherParameters.model_fields))),
+        teacher=TeacherParameters.model_validate(teacher.model_dump(exclude=_OPERATOR_ONLY)),
         shards=teacher.shards,
         filter=_filtering(dataset),
     )

@@ -94,6 +94,27 @@ def test_of_a_dataset() -> None:
     }
 
 
+def test_of_a_dataset_with_several_teachers() -> None:
+    """What each has cost is added up; where one has no price the whole is not known, and each says what it knows."""
+    price = {"promptTokensPerMillion": 1000, "completionTokensPerMillion": 2000}
+    counts = {
+        f"teachers.{number}.{name}": count
+        for number in range(2)
+        for name, count in (("generations", 50), ("answered", 40), ("promptTokens", 100), ("completionTokens", 1000))
+    }
+    judged = {"teachers.0.generations": 50, "teachers.0.accepted": 30}
+    stages = by_name(succeeded_stage("generate", counts=counts), succeeded_stage("filter", counts=judged))
+    teacher = {"endpoints": ["http://a"], "model": "r1", "price": price}
+    for others, cost in (({"price": price}, "4.20 USD"), ({}, None), ({"price": {**price, "currency": "EUR"}}, None)):
+        more = [{"endpoints": ["http://b"], "model": "qwq", **others}]
+        dataset = resource("DistillDataset", {"teacher": {**teacher, "additionalModels": more}})
+        found = known(dataset_figures(dataset, stages))
+        assert found.get("cost") == cost
+        first, second = found["teachers"]
+        assert (first.model, first.acceptance_rate, first.mean_tokens, first.cost) == ("r1", 0.6, 25.0, "2.10 USD")
+        assert (second.model, second.acceptance_rate, second.generations) == ("qwq", None, 50)
+
+
 def test_of_a_dataset_with_a_selection() -> None:
     """What select leaves out is rejected, as what filter does, so that the counts close over both."""
     filtered = succeeded_stage("filter", counts={"generations": 200, "kept": 120, "rejected.incorrect": 80})

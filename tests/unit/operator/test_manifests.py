@@ -110,6 +110,19 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
         {"teacher": {**TEACHER, "apiKeySecretRef": {"name": "teacher", "key": "token"}}, **CREDENTIALS},
         SETTINGS,
     ),
+    "generate-by-two-teachers": (
+        "DistillDataset",
+        "generate",
+        {
+            "teacher": {
+                **TEACHER,
+                "additionalModels": [
+                    {"model": "qwq", "endpoints": ["http://qwq/v1"], "apiKeySecretRef": {"name": "qwq", "key": "token"}}
+                ],
+            }
+        },
+        SETTINGS,
+    ),
     "generate-in-shards": (
         "DistillDataset",
         "generate",

@@ -114,6 +114,7 @@ class TestGeneratePath:
             {"teacher": {**TEACHER, "model": "other"}},
             {"teacher": {**TEACHER, "systemPrompt": "Think."}},
             {"teacher": {**TEACHER, "sampling": {"temperature": 0.1}}},
+            {"teacher": {**TEACHER, "additionalModels": [{"model": "qwq", "endpoints": ["http://qwq/v1"]}]}},
             {"source": {"prompts": {**PROMPTS, "limit": 3}}},
         ],
     )

@@ -19,7 +19,7 @@ from distill_runtime.contract.parameters.filtering import (
 from distill_runtime.contract.parameters.packing import PackedSource, PackParameters, TokenizerSource
 from distill_runtime.contract.parameters.selecting import Balance, LengthBand, SelectParameters
 from distill_runtime.contract.parameters.sources import PromptSource, RowSource
-from distill_runtime.contract.parameters.teacher import Price, Sampling, TeacherParameters
+from distill_runtime.contract.parameters.teacher import Price, Sampling, TeacherModel, TeacherParameters
 from distill_runtime.contract.parameters.training import (
     Checkpoint,
     Lora,
@@ -57,6 +57,7 @@ __all__ = [
     "RowSource",
     "Sampling",
     "SelectParameters",
+    "TeacherModel",
     "TeacherParameters",
     "TokenizerSource",
     "Training",

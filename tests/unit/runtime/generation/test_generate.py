@@ -150,6 +150,19 @@ def test_a_teacher_that_is_away_keeps_no_other_from_its_share(volume: Path) -> N
     assert result.counts["answered"] == 60
 
 
+def test_it_gives_up_when_all_teachers_are_away(volume: Path) -> None:
+    dead, as_dead = (f"http://127.0.0.1:{unused_port()}/v1" for _ in range(2))
+    with pytest.raises(Retryable) as away:
+        run(contract(dead, **other_teacher(as_dead), unavailableTimeoutSeconds=1), volume)
+    assert away.value.reason == "EndpointUnreachable"
+
+
+def test_a_teacher_that_serves_another_model_is_wrong_input_at_once(volume: Path) -> None:
+    with teacher() as first, teacher() as second, pytest.raises(WrongInput) as refused:
+        run(contract(first.url, **other_teacher(second.url)), volume)
+    assert refused.value.reason == "ModelNotServed"
+
+
 def test_of_answers_without_usage_the_cost_is_unknown(volume: Path) -> None:
     price = {"promptTokensPerMillion": 1000, "completionTokensPerMillion": 2000}
     uncounted = lambda question, _: Reaction(usage=None) if question.endswith("7") else Reaction()  # noqa: E731

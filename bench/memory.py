@@ -1,6 +1,7 @@
-"""Memory of filter and pack: it must not grow as what they read does.
+"""Memory of filter, select and pack: it must not grow as what they read does.
 
-Four generations of each prompt go through filter; the first right one of each, a quarter of the rows, through pack.
+Four generations of each prompt go through filter; the two that are right and different, half of the rows, through
+select; the first right one of each, a quarter of the rows, through pack.
 
 `make bench ONLY=memory ROWS=10000000` measures as many rows as that instead of a million.
 """
@@ -25,6 +26,8 @@ from distill_runtime.contract import (
     PackContract,
     PackParameters,
     PromptSource,
+    SelectContract,
+    SelectParameters,
     TeacherParameters,
     parse_contract,
     shard_output,
@@ -60,9 +63,9 @@ class Taken:
 
 
 def measure() -> Iterator[Row]:
-    """Run both stages over few and over many rows."""
-    few, many = (run_both(rows) for rows in (FEW, MANY))
-    for stage, share in (("filter", 1), ("pack", GENERATIONS)):
+    """Run the stages over few and over many rows."""
+    few, many = (run_all(rows) for rows in (FEW, MANY))
+    for stage, share in (("filter", 1), ("select", 2), ("pack", GENERATIONS)):
         before, after = few[stage], many[stage]
         more = after.read - before.read
         growth = (after.peak - before.peak) / more
@@ -75,23 +78,28 @@ def measure() -> Iterator[Row]:
         )
 
 
-def run_both(rows: int) -> dict[str, Taken]:
+def run_all(rows: int) -> dict[str, Taken]:
     """Give what each stage took."""
     with tempfile.TemporaryDirectory() as directory:
         volume = Path(directory)
         run(write_generations, volume, rows)
         write_tokenizer(volume / "tokenizer")
-        filtering = FilterContract(output="filter", input="generate", filter=FilterParameters(keep="first"))
+        filtering = FilterContract(output="filter", input="generate", filter=FilterParameters())
         with PeakMemory() as filter_peak:
             filtered = run(run_stage, volume, filtering.model_dump_json())
         parameters = PackParameters(tokenizer=TokenizerSource(uri="tokenizer"), sequence_length=4096)
-        packing = PackContract(output="pack", input=filtered.result, pack=parameters)
+        selection = SelectParameters(max_pass_rate=0.9, keep="first", limit=rows)
+        selecting = SelectContract(output="select", input=filtered.result, select=selection)
+        with PeakMemory() as select_peak:
+            selected = run(run_stage, volume, selecting.model_dump_json())
+        packing = PackContract(output="pack", input=selected.result, pack=parameters)
         with PeakMemory() as pack_peak:
             run(run_stage, volume, packing.model_dump_json())
-        generated, kept = volume / "generate", volume / "filter"
+        generated, kept, chosen = volume / "generate", volume / "filter", volume / "select"
         return {
             "filter": Taken(bytes_of(generated, GENERATIONS_NAME), filter_peak.bytes),
-            "pack": Taken(bytes_of(kept, KEPT_NAME), pack_peak.bytes),
+            "select": Taken(bytes_of(kept, KEPT_NAME), select_peak.bytes),
+            "pack": Taken(bytes_of(chosen, KEPT_NAME), pack_peak.bytes),
         }
 
 
@@ -104,11 +112,11 @@ def bytes_of(directory: Path, name: str) -> int:
 def run_stage(volume: Path, contract_text: str) -> object:
     """Run a stage and give its artifact."""
     from distill_runtime.stages import filter as filter_stage  # noqa: PLC0415 - only what the stage needs
-    from distill_runtime.stages import pack  # noqa: PLC0415
+    from distill_runtime.stages import pack, select  # noqa: PLC0415
 
     contract = parse_contract(contract_text)
     context = StageContext(Volume(volume), Reporter(contract.stage, "rows"))
-    stage = {"filter": filter_stage, "pack": pack}[contract.stage]
+    stage = {"filter": filter_stage, "select": select, "pack": pack}[contract.stage]
     return stage.run(contract, context).artifact
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from distill_runtime.contract import Result, StageName
-from distill_runtime.contract.stages import INDEX_VARIABLE, VOLUME_PATH
+from distill_runtime.contract.stages import API_KEY_VARIABLE, INDEX_VARIABLE, VOLUME_PATH
 from distill_runtime.process import stage
 from distill_runtime.process.progress import Reporter
 from distill_runtime.process.progress_server import start_log, start_server
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 UNITS: Mapping[StageName, str] = {
     "generate": "generations",
     "filter": "generations",
+    "select": "rows",
     "pack": "samples",
     "msrun": "steps",
     "export": "MB",
@@ -50,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             volume=Volume(options.volume),
             reporter=reporter,
             index=int(os.environ.get(INDEX_VARIABLE, "0")),
-            api_key=stage.read_api_key(os.environ),
+            api_key=stage.read_api_key(os.environ, API_KEY_VARIABLE),
+            additional_api_keys=stage.read_additional_api_keys(os.environ),
         )
         logger.info("%s starts; its output will be %s", name, contract.output)
         return act(cast("stage.Stage", importlib.import_module(f"distill_runtime.stages.{name}")), contract, context)

@@ -19,7 +19,8 @@ VALUES: dict[str, Any] = {
     "progressIntervalSeconds": PROGRESS_SECONDS,
     # So little that a test may slow them down (Workspace.limit_cpu).
     "stages": {
-        stage: {"resources": {"requests": {"cpu": "50m"}}} for stage in ("generate", "filter", "pack", "export")
+        stage: {"resources": {"requests": {"cpu": "50m"}}}
+        for stage in ("generate", "filter", "select", "pack", "export")
     },
     "profiles": {
         # Devices that the nodes of the local cluster claim to have, with the CPU's image: what an NPU Pod asks of

@@ -6,6 +6,7 @@ from tests.e2e.workspace import Workspace
 from tests.harness.kubectl import condition
 
 ROWS = 200
+SELECTED = 150
 NO_TEACHER = {"teacher": None}
 
 # Of every problem a right, a wrong and a truncated generation, in the shape of OpenR1-Math-220k.
@@ -30,15 +31,17 @@ def test_rows_and_packed_sequences_go_in_where_they_belong(workspace: Workspace)
             "trusted",
             source={"prompts": None, "rows": {"uri": "rows.jsonl"}},
             filter={"verifier": "recorded"},
+            select={"minPassRate": 0.3, "maxPassRate": 0.4, "limit": SELECTED},
             **NO_TEACHER,
         ),
     )
-    for name in ("computed", "trusted"):
+    left_out = {"beyondLimit": ROWS - SELECTED}
+    for name, selecting, kept, more in (("computed", [], ROWS, {}), ("trusted", ["select"], SELECTED, left_out)):
         workspace.wait_for("distilldataset", name)
         status = workspace.status("distilldataset", name)
-        assert [stage["name"] for stage in status["stages"]] == ["filter", "pack"]
-        assert (status["prompts"], status["generations"], status["kept"]) == (ROWS, 3 * ROWS, ROWS)
-        assert status["rejected"] == {"incorrect": ROWS, "truncated": ROWS}
+        assert [stage["name"] for stage in status["stages"]] == ["filter", *selecting, "pack"]
+        assert (status["prompts"], status["generations"], status["kept"]) == (ROWS, 3 * ROWS, kept)
+        assert status["rejected"] == {"incorrect": ROWS, "truncated": ROWS, **more}
 
     packed = workspace.status("distilldataset", "computed")
     source = {"prompts": None, "packed": {"uri": f"{packed['artifact']['uri']}/sequences"}}
@@ -51,6 +54,7 @@ def test_rows_and_packed_sequences_go_in_where_they_belong(workspace: Workspace)
     assert (status["rows"], status["tokens"]) == (packed["rows"], packed["tokens"])
     assert {job["metadata"]["labels"]["npu-distill.io/stage"] for job in workspace.jobs()} == {
         "filter",
+        "select",
         "pack",
         "train",
     }

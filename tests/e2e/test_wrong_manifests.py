@@ -132,6 +132,12 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         "teacher.shards must not exceed teacher.maxConcurrentRequests",
     ),
     (
+        "teachers of one name",
+        DATASET,
+        {"teacher": {"additionalModels": [{"model": "a", "endpoints": ["http://a"]}] * 2}},
+        "additionalModels must have names of their own",
+    ),
+    (
         "a template without the prompt",
         DATASET,
         {"teacher": {"promptTemplate": "Solve it."}},
@@ -164,6 +170,30 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         DATASET,
         {"filter": {"entryPoint": "checks:right"}},
         "set it with that verifier, and only with it",
+    ),
+    (
+        "a choice among a prompt's answers by filter and select",
+        DATASET,
+        {"filter": {"keep": "first"}, "select": {"maxPerPrompt": 2}},
+        "set keep and maxPerPrompt there, and leave them out of filter",
+    ),
+    (
+        "a selection without pass rates",
+        DATASET,
+        {"select": {"minPassRate": 0.9, "maxPassRate": 0.1}},
+        "minPassRate must not exceed maxPassRate",
+    ),
+    (
+        "a selection by tokens that nobody has counted",
+        DATASET,
+        {"source": ROWS, "teacher": None, "select": {"length": {"max": 1000}}},
+        "give select.length the unit characters",
+    ),
+    (
+        "a balance of sources that are not known",
+        DATASET,
+        {"select": {"balance": {"column": "source", "maxPerValue": 10}}},
+        "name the column that says it in source.prompts.sourceColumn",
     ),
     (
         "samples longer than sequences",

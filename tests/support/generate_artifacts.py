@@ -11,6 +11,7 @@ from distill_runtime.contract import (
     InputFingerprint,
     Price,
     PromptSource,
+    TeacherModel,
     TeacherParameters,
     shard_output,
 )
@@ -34,6 +35,7 @@ class Generation:
     finish_reason: str = "stop"
     failure: str | None = None
     source: str | None = None
+    teacher: str | None = None
 
 
 def write_generate_artifacts(
@@ -42,12 +44,14 @@ def write_generate_artifacts(
     output: str = "generate",
     source_column: str | None = None,
     prompts: Sequence[str] = (),
+    additional_models: Sequence[str] = (),
 ) -> None:
     """Write one artifact a shard; `prompts` is what each tells the content of its prompts by, if it does."""
+    others = tuple(TeacherModel(model=model, endpoints=(ENDPOINT,), price=PRICE) for model in additional_models)
     contract = GenerateContract(
         output=output,
         prompts=PromptSource(uri="prompts.jsonl", source_column=source_column),
-        teacher=TeacherParameters(endpoints=(ENDPOINT,), model="teacher", price=PRICE),
+        teacher=TeacherParameters(endpoints=(ENDPOINT,), model="teacher", price=PRICE, additional_models=others),
         shards=len(shards),
     )
     for index, generations in enumerate(shards):
@@ -71,7 +75,7 @@ def _outcome(generation: Generation) -> Outcome:
         "answer": generation.answer,
         "source": generation.source,
     }
-    request = Request(request_key(generation.uuid, generation.index), {}, record)
+    request = Request(request_key(generation.uuid, generation.index), {}, record, teacher=generation.teacher)
     if generation.failure:
         return Failure(request, generation.failure, "it said no", ENDPOINT, 1)
     reply = Reply(generation.content, generation.reasoning, generation.finish_reason, 10, 20, "teacher")

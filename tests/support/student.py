@@ -75,7 +75,9 @@ def pack_samples(volume: Volume, samples: int, tokenizer: str = "student") -> Ar
     with (writer.directory / KEPT_NAME).open("w") as file:
         for number in range(samples):
             text = f"<think>\nAdd one.\n</think>\n\n\\boxed{{{number + 1}}}"
-            file.write(json.dumps(kept_row(f"u{number}", 0, f"{number} + 1?", str(number + 1), text, None)) + "\n")
+            prompt, answer = f"{number} + 1?", str(number + 1)
+            row = kept_row(f"u{number}", 0, prompt, answer, text, source=None, tokens=None, teacher=None)
+            file.write(json.dumps(row) + "\n")
     kept = writer.finish({"kept": samples}, {})
     contract = PackContract(
         output="packed",

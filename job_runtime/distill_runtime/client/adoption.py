@@ -86,11 +86,11 @@ def _contract_of(directory: Path) -> GenerateContract | None:
 
 
 def _question(contract: GenerateContract) -> object:
-    """Give what an answer depends on: the source, the teacher's model, the prompt and the sampling."""
+    """Give what an answer depends on: the source, the teachers' models and shares, the prompt and the sampling."""
     teacher = contract.teacher
     return (
         contract.prompts.model_copy(update={"limit": None}),
-        teacher.model,
+        [(each.model, each.weight) for each in teacher.models],
         teacher.system_prompt,
         teacher.prompt_template,
         teacher.few_shot,

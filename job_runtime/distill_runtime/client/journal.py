@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from distill_runtime.client.values import Answer, Outcome, Reply
+from distill_runtime.client.values import Answer, Outcome, Reply, Request
 from distill_runtime.foundation.errors import Retryable, WrongInput
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ _HEAD = re.compile(
     rb'"prompt_tokens":(?:null|(\d+)),"completion_tokens":(?:null|(\d+)),"attempts":(\d+)'
     # Only where there was a shorter try, so that other lines are as short as they were before it was counted.
     rb'(?:,"discarded_prompt_tokens":(\d+),"discarded_completion_tokens":(\d+))?'
+    # Only where there are several.
+    rb'(?:,"teacher":("(?:[^"\\]|\\.)*"))?'
 )
 
 
@@ -46,6 +48,7 @@ class Tally:
         discarded_completion_tokens: those among them that are in no answer.
         uncounted: answers whose tokens the endpoint has not counted, which are in none of these numbers.
         attempts: HTTP requests that led to an outcome.
+        by_teacher: the same by the model that was asked, where there are several.
     """
 
     finish_reasons: Counter[str] = field(default_factory=Counter)
@@ -55,6 +58,7 @@ class Tally:
     discarded_completion_tokens: int = 0
     uncounted: int = 0
     attempts: int = 0
+    by_teacher: dict[str, "Tally"] = field(default_factory=dict)
 
     @property
     def outcomes(self) -> int:
@@ -164,16 +168,24 @@ class Journal:
 
     def _count(self, head: "re.Match[bytes]") -> int:
         """Add a line to the tally and give its key."""
-        key, failure, finish_reason, prompt_tokens, completion_tokens, attempts, *discarded = head.groups()
-        if failure:
-            self.tally.failures[failure.decode()] += 1
-        else:
-            counted = (None if tokens is None else int(tokens) for tokens in (prompt_tokens, completion_tokens))
-            self.tally.add_answer(finish_reason.decode(), *counted)
-        if discarded[0]:
-            self.tally.add_discarded(*map(int, discarded))
-        self.tally.attempts += int(attempts)
-        return int(key, 16)
+        *_, teacher = head.groups()
+        _add(self.tally, head)
+        if teacher:
+            _add(self.tally.by_teacher.setdefault(orjson.loads(teacher), Tally()), head)
+        return int(head.group(1), 16)
+
+
+def _add(tally: Tally, head: "re.Match[bytes]") -> None:
+    """Add a line to a tally."""
+    _, failure, finish_reason, prompt_tokens, completion_tokens, attempts, *discarded, _ = head.groups()
+    if failure:
+        tally.failures[failure.decode()] += 1
+    else:
+        counted = (None if tokens is None else int(tokens) for tokens in (prompt_tokens, completion_tokens))
+        tally.add_answer(finish_reason.decode(), *counted)
+    if discarded[0]:
+        tally.add_discarded(*map(int, discarded))
+    tally.attempts += int(attempts)
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -257,6 +269,7 @@ def _line(outcome: Outcome) -> bytes:
             "completion_tokens": reply.completion_tokens,
             "attempts": outcome.attempts,
             **_discarded_fields(outcome.discarded),
+            **_teacher_field(outcome.request),
             **outcome.request.record,
             "reasoning": reply.reasoning,
             "content": reply.content,
@@ -272,6 +285,7 @@ def _line(outcome: Outcome) -> bytes:
             "prompt_tokens": None,
             "completion_tokens": None,
             "attempts": outcome.attempts,
+            **_teacher_field(outcome.request),
             **outcome.request.record,
             "failure_message": outcome.message,
             "endpoint": outcome.endpoint,
@@ -286,6 +300,10 @@ def _discarded_fields(reply: Reply | None) -> dict[str, int]:
         "discarded_prompt_tokens": reply.prompt_tokens or 0,
         "discarded_completion_tokens": reply.completion_tokens or 0,
     }
+
+
+def _teacher_field(request: Request) -> dict[str, str]:
+    return {} if request.teacher is None else {"teacher": request.teacher}
 
 
 def _damaged(path: Path, what: str) -> WrongInput:

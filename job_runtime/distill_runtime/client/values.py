@@ -15,12 +15,14 @@ class Request:
         body: of the POST, as in OpenAI's chat completions API.
         record: what to keep beside the answer, such as the prompt's uuid.
         body_if_truncated: asked once instead, if the answer to `body` was cut off (finish reason `length`).
+        teacher: the model that is asked, where there are several.
     """
 
     key: str
     body: Mapping[str, Any]
     record: Mapping[str, Any]
     body_if_truncated: Mapping[str, Any] | None = None
+    teacher: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 Every path in a contract is relative to the volume, which is where the claim is mounted (`/data` in a Pod, any
 directory on a laptop). What differs between the Pods of one Job comes from their environment: the index from
-JOB_COMPLETION_INDEX, the node's name from DISTILL_NODE, the teacher's key from DISTILL_API_KEY. A contract never holds
-a secret.
+JOB_COMPLETION_INDEX, the node's name from DISTILL_NODE, the teacher's key from DISTILL_API_KEY, those of its additional
+models from DISTILL_API_KEY_1 and so on. A contract never holds a secret.
 """
 
 from collections.abc import Mapping
@@ -28,11 +28,12 @@ from distill_runtime.contract.parameters import (
     Protocol,
     PublishedScore,
     RowSource,
+    SelectParameters,
     TeacherParameters,
     Training,
 )
 
-StageName = Literal["generate", "filter", "pack", "msrun", "export", "eval", "compare"]
+StageName = Literal["generate", "filter", "select", "pack", "msrun", "export", "eval", "compare"]
 CONTRACT_OF: Mapping[StageName, StageName] = {"export": "msrun"}
 """Stages that read the contract of another: `export` completes the artifact that `msrun` began, and the same contract
 leads to the same directory."""
@@ -44,6 +45,8 @@ RENDEZVOUS_PORT = 8118
 CONTRACT_PATH = "/etc/npu-distill/contract.json"
 VOLUME_PATH = "/data"
 API_KEY_VARIABLE = "DISTILL_API_KEY"
+ADDITIONAL_API_KEY_VARIABLE = "DISTILL_API_KEY_{number}"
+"""The key of each of a teacher's additional models, which are numbered from 1."""
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 NODE_VARIABLE = "DISTILL_NODE"
 """Name of the node that a training Pod runs on."""
@@ -162,19 +165,27 @@ class FilterContract(StageContract):
         return self
 
 
+class SelectContract(StageContract):
+    """Choose among the kept rows which are trained on."""
+
+    stage: Literal["select"] = "select"
+    input: ArtifactReference = Field(description="The filter stage's artifact.")
+    select: SelectParameters
+
+
 class PackContract(StageContract):
     """Tokenise the kept generations and pack them into training sequences, or check and register packed ones."""
 
     stage: Literal["pack"] = "pack"
     input: ArtifactReference | PackedSource = Field(
-        description="The filter stage's artifact, which `pack` says how to pack; or sequences that are packed already."
+        description="The artifact of filter or select, which `pack` says how to pack; or sequences that are packed."
     )
     pack: PackParameters | None = None
 
     @model_validator(mode="after")
     def _check_pack(self) -> Self:
         if isinstance(self.input, PackedSource) == (self.pack is not None):
-            raise ValueError("pack must be set for an artifact of the filter stage, and only for one")
+            raise ValueError("pack must be set for an artifact of filter or select, and only for one")
         return self
 
 
@@ -290,7 +301,9 @@ class CompareContract(StageContract):
         return self
 
 
-Contract = GenerateContract | FilterContract | PackContract | TrainContract | EvalContract | CompareContract
+Contract = (
+    GenerateContract | FilterContract | SelectContract | PackContract | TrainContract | EvalContract | CompareContract
+)
 
 _ADAPTER: TypeAdapter[Contract] = TypeAdapter(Annotated[Contract, Field(discriminator="stage")])
 

@@ -51,6 +51,7 @@ class AnsweredRows:
     references: tuple[ArtifactReference, ...] = ()
     unit: Final = "rows"
     length_unit: Final = "characters"
+    teachers: Final[tuple[str, ...]] = ()
 
     @property
     def total(self) -> int:
@@ -108,6 +109,7 @@ class AnsweredRows:
                     source=source,
                     text=text or "",
                     tokens=None,
+                    teacher=None,
                     truncated=self._is_truncated(row, index),
                     unusable=unusable or (None if texts else GENERATION_MISSING),
                     failure=None,

@@ -38,6 +38,7 @@ class Generation(NamedTuple):
         source: where the prompt comes from, if that is known.
         text: what was written, reasoning included.
         tokens: of the text, if they were counted.
+        teacher: the model that was asked, if that is known.
         truncated: whether it was cut off.
         unusable: why it cannot be judged, if it cannot.
         failure: what the teacher did instead of answering.
@@ -53,6 +54,7 @@ class Generation(NamedTuple):
     source: str | None
     text: str
     tokens: int | None
+    teacher: str | None
     truncated: bool
     unusable: str | None
     failure: str | None
@@ -86,6 +88,10 @@ class Generations(Protocol):
     @property
     def have_sources(self) -> bool:
         """Whether they say where their prompts come from."""
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The models that wrote them, in the order of the teacher's models; none where nobody knows."""
 
     @property
     def length_unit(self) -> LengthUnit:

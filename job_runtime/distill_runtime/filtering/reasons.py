@@ -6,6 +6,15 @@ ACCEPTED = "accepted"
 FAILED = "failed"
 TRUNCATED = "truncated"
 
+UNJUDGED = frozenset(
+    {
+        *(FAILED, "contaminated", "promptMissing", "answerMissing", "generationMissing"),
+        *("noVerdict", "noMajority", "timeout", "crashed"),
+    }
+)
+"""Reasons that say nothing about whether the teacher can solve the problem: these generations count for no pass rate,
+neither as right nor as wrong."""
+
 
 def rejected_unseen(unusable: str | None, truncated: bool, parameters: FilterParameters) -> str | None:
     """Say why a generation is rejected without a look at its answer; None if it is not.

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from itertools import chain, count, islice
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -28,6 +29,8 @@ _SCHEMA = pa.schema(
         ("prompt", pa.string()),
         ("answer", pa.string()),
         ("source", pa.string()),
+        ("tokens", pa.int64()),
+        ("teacher", pa.string()),
         ("messages", pa.list_(_MESSAGE)),
     ]
 )
@@ -88,8 +91,8 @@ Reasoning {whose}, verified against reference answers by npu-distill.
 {figures}
 
 Each row has the `uuid` of its prompt and the index of its `generation`, `prompt`, the reference `answer`, the prompt's
-`source` where that is known, and `messages`: the prompt and what the teacher wrote, with its reasoning between
-`<think>` tags.
+`source` where that is known, the `teacher` that was asked and the `tokens` of its answer where they were counted, and
+`messages`: the prompt and what the teacher wrote, with its reasoning between `<think>` tags.
 
 ## How it was made
 
@@ -104,9 +107,21 @@ def _describe_origin(origin: Mapping[str, JsonValue]) -> tuple[str, str]:
     rows, teacher = origin.get("rows"), origin.get("teacher")
     if isinstance(rows, dict):
         return f"of the rows in `{rows['uri']}`", _block("Rows", rows)
-    asked = {} if not isinstance(teacher, dict) else {name: teacher[name] for name in teacher if name not in _PRIVATE}
+    asked = _public(teacher) if isinstance(teacher, dict) else {}
+    models = [asked.get("model"), *(each["model"] for each in asked.get("additionalModels", ()))]
     made = f"{_block('Prompts', origin.get('prompts'))}\n\n{_block('Teacher', asked)}"
-    return f"of the teacher `{asked.get('model')}`", made
+    return (
+        f"of {'the teachers' if len(models) > 1 else 'the teacher'} {', '.join(f'`{each}`' for each in models)}",
+        made,
+    )
+
+
+def _public(teacher: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what concerns nobody else, of the additional models too; without those nothing is said of them."""
+    told = {name: value for name, value in teacher.items() if name not in _PRIVATE}
+    if others := told.pop("additionalModels", None):
+        told["additionalModels"] = [_public(each) for each in others]
+    return told
 
 
 def _block(title: str, value: object) -> str:

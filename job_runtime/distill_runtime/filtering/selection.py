@@ -3,16 +3,13 @@
 Works on a few numbers a row, a part of the prompts at a time, so that its memory does not grow with the rows.
 """
 
-import hashlib
 import struct
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Keep = Literal["all", "first", "shortest", "longest"]
+from distill_runtime.contract.parameters import Keep
+from distill_runtime.filtering.keys import Keys, text_fingerprint
 
 NOT_KEPT = "notKept"
 DUPLICATE = "duplicate"
@@ -35,28 +32,12 @@ its tokens if the teacher counted them, or else -1."""
 
 _PACKED_KEY = struct.Struct("=QQqqq")
 """A KEY as `struct` writes it, ten times faster than numpy writes one."""
-_ROWS_AT_ONCE = 1 << 17
 
 
 def key_of(uuid: str, generation: int, text: str, tokens: int | None) -> bytes:
     """Make the KEY of a row."""
     counted = -1 if tokens is None else tokens
-    return _PACKED_KEY.pack(_fingerprint(uuid), _fingerprint(text), generation, len(text), counted)
-
-
-class Keys:
-    """The keys of many rows in a file, read a part at a time; a memory map would stay in memory as it is read."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __len__(self) -> int:
-        return self._path.stat().st_size // KEY.itemsize
-
-    def chunks(self) -> Iterator[tuple[int, NDArray[np.void]]]:
-        """Give the number of a row, and the keys from there on, until all were given."""
-        for start in range(0, len(self), _ROWS_AT_ONCE):
-            yield start, np.fromfile(self._path, KEY, _ROWS_AT_ONCE, offset=start * KEY.itemsize)
+    return _PACKED_KEY.pack(text_fingerprint(uuid), text_fingerprint(text), generation, len(text), counted)
 
 
 def select(keys: Keys, keep: Keep, most: int | None) -> NDArray[np.uint8]:
@@ -71,38 +52,37 @@ def select(keys: Keys, keep: Keep, most: int | None) -> NDArray[np.uint8]:
         For each row its place in `FATES`.
     """
     fates = np.zeros(len(keys), np.uint8)
-    for rows, part in _parts(keys):
+    for rows, part in keys.parts(keys.fitting_parts):
         by_text = np.lexsort((part["generation"], part["text"], part["prompt"]))
         repeats = np.zeros(len(part), np.bool_)
         repeats[by_text[1:]] = _equal_neighbours(part["prompt"][by_text]) & _equal_neighbours(part["text"][by_text])
         fates[rows[repeats]] = FATES.index(DUPLICATE)
         if most is not None or keep != "all":
             distinct, left = rows[~repeats], part[~repeats]
-            by_preference = np.lexsort((left["generation"], _preference(left, keep), left["prompt"]))
-            # Sorted by prompt, a row is beyond the first `most` of its prompt if the one `most` places before it is of
-            # the same prompt.
-            distance = most or 1
-            prompts = left["prompt"][by_preference]
-            beyond = by_preference[distance:][prompts[distance:] == prompts[:-distance]]
-            fates[distinct[beyond]] = FATES.index(NOT_KEPT)
+            fates[distinct[beyond_most(left, keep, most or 1)]] = FATES.index(NOT_KEPT)
     return fates
 
 
-def _fingerprint(text: str) -> int:
-    """Shorten a text to 64 bits; two of ten million collide with a probability of 3 in a million."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+def beyond_most(part: NDArray[np.void], keep: Keep, most: int) -> NDArray[np.int64]:
+    """Give the places of those rows that are not among the `most` preferred of their prompt.
+
+    Args:
+        part: all rows of some prompts, with `prompt`, `generation` and `length`.
+    """
+    by_preference = np.lexsort((part["generation"], _preference(part, keep), part["prompt"]))
+    return beyond_first(part["prompt"], by_preference, most)
 
 
-def _parts(keys: Keys) -> Iterator[tuple[NDArray[np.int64], NDArray[np.void]]]:
-    """Give row numbers and keys of one part of the prompts after another; all rows of a prompt are in the same part."""
-    parts = np.uint64(-(-len(keys) // _ROWS_AT_ONCE))
-    for part in range(int(parts)):
-        rows, found = [], []
-        for start, chunk in keys.chunks():
-            chosen = np.flatnonzero(chunk["prompt"] % parts == part)
-            rows.append(start + chosen)
-            found.append(chunk[chosen])
-        yield np.concatenate(rows), np.concatenate(found)
+def beyond_first(values: NDArray[np.uint64], by_value: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Give the places of those that are not among the first `most` with their value.
+
+    Args:
+        by_value: all places, sorted by value, and those of one value as they are preferred.
+    """
+    # One is beyond the first `most` if the one `most` places before it has the same value.
+    ordered = values[by_value]
+    beyond: NDArray[np.int64] = by_value[most:][np.equal(ordered[most:], ordered[:-most])]
+    return beyond
 
 
 def _equal_neighbours(values: NDArray[np.uint64]) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from typing import Final
 import orjson
 from pydantic import JsonValue
 
-from distill_runtime.contract import ArtifactReference, InputFingerprint, Manifest, shard_output
+from distill_runtime.contract import ArtifactReference, InputFingerprint, Manifest, TeacherParameters, shard_output
 from distill_runtime.filtering.generations import Generation, Place
 from distill_runtime.filtering.reasons import FAILED
 from distill_runtime.foundation.errors import WrongInput
@@ -38,11 +38,22 @@ class Shards:
     unit: Final = "generations"
     length_unit: Final = "tokens"
 
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The models that were asked."""
+        asked = self.origin.get("teacher")
+        return (
+            tuple(each.model for each in TeacherParameters.model_validate(asked, extra="ignore").models)
+            if asked
+            else ()
+        )
+
     def read(self, place: Place) -> Iterator[Generation]:
         """Read from a place on, whose offset is that of a line, in bytes."""
+        model = next(iter(self.teachers), None)  # where there are several, each generation says whose it is
         for part in range(place.part, len(self.paths)):
             for line, offset in read_lines(self.paths[part], place.offset if part == place.part else 0):
-                yield _generation(line, Place(part, offset))
+                yield _generation(line, Place(part, offset), model)
 
     @property
     def fingerprint(self) -> str:
@@ -65,7 +76,7 @@ class Shards:
         return isinstance(prompts, dict) and "sourceColumn" in prompts
 
 
-def _generation(line: bytes, following: Place) -> Generation:
+def _generation(line: bytes, following: Place, teacher: str | None) -> Generation:
     record = orjson.loads(line)
     failure = record["failure"]
     return Generation(
@@ -77,6 +88,7 @@ def _generation(line: bytes, following: Place) -> Generation:
         source=record.get("source"),
         text="" if failure else joined(record["reasoning"], record["content"]),
         tokens=record["completion_tokens"],
+        teacher=record.get("teacher", teacher),
         truncated=record["finish_reason"] == CUT_OFF,
         unusable=FAILED if failure else None,
         failure=failure,

@@ -1,7 +1,7 @@
-"""Which sources of prompts the teacher answers right, and which it does not."""
+"""Which sources of prompts are answered right, and which are not; and the same by teacher."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -30,12 +30,46 @@ def chart_by_source(kept: Path, rejects: Path) -> Chart:
         kept: file of the kept rows.
         rejects: file of all other generations, among them right ones that were not selected.
     """
-    counts: dict[str, Counter[str]] = {}
-    for source, fate in _fates(kept, rejects):
-        name = NONE if source is None else source[:_LABEL_CHARACTERS]
+    return chart_by_value("Acceptance by source", (RIGHT, REJECTED), ACCEPTED, NONE, _fates(kept, rejects, "source"))
+
+
+def count_by_teacher(kept: Path, rejects: Path, teachers: Sequence[str]) -> dict[str, int]:
+    """Give the counts of each of several teachers, by its number: its generations, and those that are right."""
+    counts = Counter(_fates(kept, rejects, "teacher"))
+    return {
+        name: count
+        for number, teacher in enumerate(teachers)
+        for name, count in (
+            (f"teachers.{number}.generations", counts[teacher, 0] + counts[teacher, 1]),
+            (f"teachers.{number}.accepted", counts[teacher, 0]),
+        )
+    }
+
+
+def chart_by_teacher(counts: Mapping[str, int], teachers: Sequence[str]) -> Chart:
+    """Show what `count_by_teacher` has counted."""
+    bars = []
+    for number, teacher in enumerate(teachers):
+        right = counts[f"teachers.{number}.accepted"]
+        bars.append(Bar(label=teacher, parts=(right, counts[f"teachers.{number}.generations"] - right)))
+    return Chart(title="Acceptance by teacher", parts=(RIGHT, REJECTED), share=ACCEPTED, bars=tuple(bars))
+
+
+def chart_by_value(
+    title: str, parts: tuple[str, str], share: str, none: str, told: Iterable[tuple[str | None, int]]
+) -> Chart:
+    """Count in which of two parts those with each value are.
+
+    Args:
+        none: what those without a value are called.
+        told: of each its value, and which part it belongs to.
+    """
+    counts: dict[str, Counter[int]] = {}
+    for value, part in told:
+        name = none if value is None else value[:_LABEL_CHARACTERS]
         if name not in counts and len(counts) >= _TOLD_APART:
             name = OTHERS
-        counts.setdefault(name, Counter())[fate] += 1
+        counts.setdefault(name, Counter())[part] += 1
     others = counts.pop(OTHERS, Counter())
     ranked = sorted(counts, key=lambda name: (-counts[name].total(), name))
     for name in ranked[SHOWN:]:
@@ -43,16 +77,16 @@ def chart_by_source(kept: Path, rejects: Path) -> Chart:
     bars = [_bar(name, counts[name]) for name in ranked[:SHOWN]]
     if others:
         bars.append(_bar(OTHERS, others))
-    return Chart(title="Acceptance by source", parts=(RIGHT, REJECTED), share=ACCEPTED, bars=tuple(bars))
+    return Chart(title=title, parts=parts, share=share, bars=tuple(bars))
 
 
-def _fates(kept: Path, rejects: Path) -> Iterator[tuple[str | None, str]]:
+def _fates(kept: Path, rejects: Path, column: str) -> Iterator[tuple[str | None, int]]:
     for line, _ in read_lines(kept):
-        yield orjson.loads(line)["source"], RIGHT
+        yield orjson.loads(line).get(column), 0
     for line, _ in read_lines(rejects):
         row = orjson.loads(line)
-        yield row["source"], RIGHT if row["reason"] in UNSELECTED else REJECTED
+        yield row.get(column), 0 if row["reason"] in UNSELECTED else 1
 
 
-def _bar(name: str, counts: Counter[str]) -> Bar:
-    return Bar(label=name, parts=(counts[RIGHT], counts[REJECTED]))
+def _bar(name: str, counts: Counter[int]) -> Bar:
+    return Bar(label=name, parts=(counts[0], counts[1]))

@@ -1,7 +1,7 @@
 """The report of a filter stage: what was accepted, what was rejected and why, and how that depends on length."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from distill_runtime.filtering.generations import LengthUnit
-from distill_runtime.filtering.selection import Keys
+from distill_runtime.filtering.keys import Keys
 from distill_runtime.filtering.sources import ACCEPTED, REJECTED, RIGHT
 from distill_runtime.reporting.lengths import BARS, count_by_doubling, label, span
 from distill_runtime.reporting.report import Bar, Chart, Figure, Report, Table
@@ -27,7 +27,7 @@ def summarise(
     accepted: Keys,
     rejects: Path,
     unit: LengthUnit,
-    by_source: Chart | None,
+    more: Sequence[Chart],
 ) -> Report:
     """Make the report.
 
@@ -37,7 +37,7 @@ def summarise(
         accepted: keys of the right generations.
         rejects: file of the rejected generations.
         unit: what lengths are given in.
-        by_source: as `sources.chart_by_source` makes it, if the prompts have sources.
+        more: charts that go with these, such as the acceptance by source.
     """
     right = np.zeros(BARS, np.int64)
     for _, keys in accepted.chunks():
@@ -75,8 +75,7 @@ def summarise(
             bars=tuple(lengths),
         ),
     ]
-    if by_source is not None:
-        charts.append(by_source)
+    charts += more
     return Report(
         title="Rejection sampling",
         subject=subject,

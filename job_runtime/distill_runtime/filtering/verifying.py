@@ -169,7 +169,16 @@ def _question(candidate: _Candidate) -> Question[_Candidate]:
 def _row(generation: Generation) -> tuple[bytes, bytes]:
     """Give the row of an accepted generation, and its key."""
     uuid, number, text = generation.uuid, generation.number, generation.text
-    row = kept_row(uuid, number, generation.prompt, generation.answer, text, generation.source)
+    row = kept_row(
+        uuid,
+        number,
+        generation.prompt,
+        generation.answer,
+        text,
+        source=generation.source,
+        tokens=generation.tokens,
+        teacher=generation.teacher,
+    )
     return json_line(row), key_of(uuid, number, text, generation.tokens)
 
 
@@ -182,6 +191,7 @@ def _reject(candidate: _Candidate, reason: str, verdict: Verdict) -> bytes:
             "generation": generation.number,
             "position": generation.position,
             "reason": reason,
+            "teacher": generation.teacher,
             "tokens": generation.tokens,
             "characters": len(generation.text),
             "answer": generation.answer,

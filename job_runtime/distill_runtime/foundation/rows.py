@@ -8,7 +8,7 @@ GENERATIONS_NAME = "generations.jsonl"
 PROMPTS = "prompts"
 """What a generate artifact calls the fingerprint of what was asked."""
 KEPT_NAME = "kept.jsonl"
-"""File of a filter artifact: rows as `kept_row` makes them."""
+"""File of an artifact of filter or select: rows as `kept_row` makes them."""
 REJECTS_NAME = "rejects.jsonl"
 """File of an artifact: what was left out, each with its uuid, its generation and the reason."""
 
@@ -16,7 +16,17 @@ CUT_OFF = "length"
 """The finish_reason of an answer that ran into its limit of tokens (OpenAI's chat completions API)."""
 
 
-def kept_row(uuid: str, generation: int, prompt: str, answer: str, text: str, source: str | None) -> Mapping[str, Any]:
+def kept_row(
+    uuid: str,
+    generation: int,
+    prompt: str,
+    answer: str,
+    text: str,
+    *,
+    source: str | None,
+    tokens: int | None,
+    teacher: str | None,
+) -> Mapping[str, Any]:
     """Make the row of a kept generation, in the shape of published reasoning data sets.
 
     Args:
@@ -26,6 +36,8 @@ def kept_row(uuid: str, generation: int, prompt: str, answer: str, text: str, so
         answer: the reference answer.
         text: what the teacher wrote, reasoning included.
         source: where the prompt comes from, if that is known.
+        tokens: of the text, as the teacher's server counted them, if it did.
+        teacher: the model that wrote it, if that is known.
     """
     return {
         "uuid": uuid,
@@ -33,5 +45,7 @@ def kept_row(uuid: str, generation: int, prompt: str, answer: str, text: str, so
         "prompt": prompt,
         "answer": answer,
         "source": source,
+        "tokens": tokens,
+        "teacher": teacher,
         "messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": text}],
     }

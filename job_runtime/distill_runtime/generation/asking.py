@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from distill_runtime.client.ask import Client, ClientSettings
 from distill_runtime.client.journal import Journal, Tally
 from distill_runtime.client.output_cap import OutputCapDetector
 from distill_runtime.client.values import Answer, Outcome, Request
 from distill_runtime.contract import FilterParameters, GenerateContract
 from distill_runtime.foundation.errors import WrongInput
-from distill_runtime.generation.progress import AskingProgress, price_of_all
+from distill_runtime.generation.progress import AskingProgress
+from distill_runtime.generation.teachers import Teachers, client_settings
 from distill_runtime.process import event_loop
 from distill_runtime.process.stage import StageContext
 
@@ -27,18 +28,20 @@ _MOST_UNCOUNTED, _MOST_UNCOUNTED_SHARE = 10, 0.01
 def ask_what_is_missing(
     contract: GenerateContract,
     context: StageContext,
-    missing: Iterator[Request],
+    requests: Callable[[], Iterator[Request]],
     journal: Journal,
     total: int,
     check_server: Callable[[int], str],
-) -> Sequence[str]:
+) -> list[Sequence[str]]:
     """Ask until everything is settled, a budget is spent, or it is certain that the filter will reject too much.
 
     Args:
+        requests: gives all of the shard, again whenever it is called.
+        total: how many they are.
         check_server: is told how many outcomes there are, once a second; raises if there is no use in asking on.
 
     Returns:
-        the endpoints that answer at the end; none if there was no use in asking.
+        of each teacher, the endpoints that answer at the end; nothing if there was no use in asking.
 
     Raises:
         WrongInput: AcceptanceRateTooLow or NoUsage, or as `client.ask.Client`.
@@ -46,12 +49,19 @@ def ask_what_is_missing(
         StageError: as `check_server`.
     """
     tally = journal.tally
-    answering: Sequence[str] = ()
+    answering: list[Sequence[str]] = []
+    models = contract.teacher.models
 
     def is_worthwhile(_: Request) -> bool:
         if budget_is_spent(contract, tally):
             return False
         return forecast is None or not forecast.is_hopeless(tally.outcomes, total)
+
+    def missing(number: int) -> Iterator[Request]:
+        teacher = models[number].model if len(models) > 1 else None
+        return takewhile(
+            is_worthwhile, (each for each in requests() if each.teacher == teacher and each.key not in journal)
+        )
 
     with ExitStack() as stack:
         forecast = None if contract.forecast is None else stack.enter_context(open_forecast(contract.forecast))
@@ -59,9 +69,8 @@ def ask_what_is_missing(
             context.reporter.update(message="judging the answers that are there")
             forecast.judge_records(journal.read_sample(forecast.window.size))
         if forecast is None or not forecast.is_hopeless(tally.outcomes, total):
-            worthwhile = takewhile(is_worthwhile, missing)
-            progress = AskingProgress(context.reporter, tally, total, price_of_all(contract), forecast)
-            answering = event_loop.run(_ask(contract, context, worthwhile, journal, progress, check_server))
+            progress = AskingProgress(contract, context.reporter, tally, total, forecast)
+            answering = event_loop.run(_ask(contract, context, missing, journal, progress, check_server))
     if forecast is not None and forecast.hopeless and tally.outcomes < total and not budget_is_spent(contract, tally):
         raise WrongInput(
             "AcceptanceRateTooLow",
@@ -89,34 +98,37 @@ def open_forecast(parameters: FilterParameters) -> "Forecast":
 async def _ask(
     contract: GenerateContract,
     context: StageContext,
-    requests: Iterator[Request],
+    requests_of: Callable[[int], Iterator[Request]],
     journal: Journal,
     progress: AskingProgress,
     check_server: Callable[[int], str],
-) -> Sequence[str]:
+) -> list[Sequence[str]]:
     # First of all, so that what an earlier Pod did is not taken for speed.
     progress.begin()
-    cap = OutputCapDetector()
     forecast = progress.forecast
 
-    def take(outcome: Outcome) -> None:
+    def take(cap: OutputCapDetector, outcome: Outcome) -> None:
         journal.append(outcome)
         cap.observe(outcome)
         _check_usage(contract, outcome, journal.tally)
         if forecast is not None:
             forecast.take(outcome)
 
-    async with Client(client_settings(contract, context)) as client, asyncio.TaskGroup() as background:
+    settings = client_settings(contract, context)
+    teachers = Teachers(settings, requests_of)
+    async with asyncio.TaskGroup() as background:
         tasks = (
             background.create_task(journal.keep_flushed()),
-            background.create_task(progress.keep_reporting(client)),
+            background.create_task(progress.keep_reporting(teachers)),
             background.create_task(_keep_checking(check_server, journal.tally)),
         )
-        await client.ask_all(requests, take)
+        async with asyncio.TaskGroup() as asking:
+            for number in range(len(settings)):
+                asking.create_task(teachers.ask(number, partial(take, OutputCapDetector())))
         for task in tasks:
             task.cancel()
     progress.end()
-    return client.answering
+    return [teachers.clients[number].answering for number in range(len(settings))]
 
 
 async def _keep_checking(check_server: Callable[[int], str], tally: Tally) -> None:
@@ -150,20 +162,3 @@ def budget_is_spent(contract: GenerateContract, tally: Tally) -> bool:
         (contract.teacher.request_budget, tally.attempts),
     )
     return any(budget is not None and used >= budget / contract.shards for budget, used in budgets)
-
-
-def client_settings(contract: GenerateContract, context: StageContext) -> ClientSettings:
-    """Give the shard's part of how the teacher is asked. A server beside it may take its time to start again."""
-    teacher, served = contract.teacher, contract.served
-    return ClientSettings(
-        endpoints=teacher.endpoints,
-        model=teacher.model,
-        api_key=context.api_key,
-        # The shards share the number; rounded so that their parts add up to it, but at least one each.
-        max_concurrent_requests=max(1, (teacher.max_concurrent_requests + context.index) // contract.shards),
-        request_timeout_seconds=teacher.request_timeout_seconds,
-        max_attempts=teacher.max_attempts,
-        unavailable_timeout_seconds=teacher.unavailable_timeout_seconds
-        + (served.server.start_seconds if served is not None else 0),
-        stall_timeout_seconds=teacher.stall_timeout_seconds,
-    )

@@ -34,7 +34,7 @@ from distill_runtime.contract import (
     parse_contract,
     shard_output,
 )
-from distill_runtime.contract.stages import API_KEY_VARIABLE, CONTRACT_OF
+from distill_runtime.contract.stages import ADDITIONAL_API_KEY_VARIABLE, CONTRACT_OF
 from distill_runtime.foundation.errors import Retryable, StageError, Terminated, WrongInput
 from distill_runtime.process.progress import Reporter
 from distill_runtime.storage.artifact import discard_work, find_complete
@@ -59,6 +59,7 @@ class StageContext:
         reporter: where it says how far it is.
         index: which Pod of an Indexed Job it is, from 0.
         api_key: key of the teacher or of the evaluated endpoint, if there is one.
+        additional_api_keys: keys of a teacher's additional models, as far as they have one, by their variables.
         fingerprints: what its inputs are, by their content.
     """
 
@@ -66,6 +67,7 @@ class StageContext:
     reporter: Reporter
     index: int = 0
     api_key: str | None = field(default=None, repr=False)
+    additional_api_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     fingerprints: tuple[InputFingerprint, ...] = ()
 
 
@@ -103,17 +105,28 @@ def read_contract(path: Path, stage: StageName) -> Contract:
     return contract
 
 
-def read_api_key(environment: Mapping[str, str]) -> str | None:
+def read_additional_api_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    """Read the keys of a teacher's additional models, by their variables.
+
+    Raises:
+        WrongInput: as `read_api_key`.
+    """
+    variables = [name for name in environment if name.startswith(ADDITIONAL_API_KEY_VARIABLE.format(number=""))]
+    keys = {variable: read_api_key(environment, variable) for variable in variables}
+    return {variable: key for variable, key in keys.items() if key is not None}
+
+
+def read_api_key(environment: Mapping[str, str], variable: str) -> str | None:
     """Read the key without the white space around it: the file that a Secret is made from often ends in a newline.
 
     Raises:
         WrongInput: EndpointMisconfigured, if no header could carry it.
     """
-    key = environment.get(API_KEY_VARIABLE, "").strip()
+    key = environment.get(variable, "").strip()
     if not _HEADER_TEXT.fullmatch(key):
         raise WrongInput(
             "EndpointMisconfigured",
-            f"the API key in {API_KEY_VARIABLE} cannot be sent in a header: it has a line break, another control "
+            f"the API key in {variable} cannot be sent in a header: it has a line break, another control "
             "character or one outside ASCII in it; correct the Secret that it comes from",
         )
     return key or None

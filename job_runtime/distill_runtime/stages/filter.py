@@ -22,12 +22,13 @@ from distill_runtime.contract import FilterContract, FilterParameters, InputFing
 from distill_runtime.filtering.answered import open_rows
 from distill_runtime.filtering.contamination import Contamination, read_benchmarks
 from distill_runtime.filtering.generations import Generations, Place
+from distill_runtime.filtering.keys import Keys
 from distill_runtime.filtering.majority import Majorities, elect
 from distill_runtime.filtering.reasons import ACCEPTED
 from distill_runtime.filtering.release import RELEASE_DIRECTORY, write_card, write_release
-from distill_runtime.filtering.selection import FATES, Keys, select
+from distill_runtime.filtering.selection import FATES, KEY, select
 from distill_runtime.filtering.shards import open_shards
-from distill_runtime.filtering.sources import chart_by_source
+from distill_runtime.filtering.sources import chart_by_source, chart_by_teacher, count_by_teacher
 from distill_runtime.filtering.summary import summarise
 from distill_runtime.filtering.verifying import Files, Verified, verify_generations
 from distill_runtime.foundation.errors import WrongInput
@@ -39,6 +40,9 @@ from distill_runtime.storage.artifact import ArtifactWriter
 from distill_runtime.storage.inputs import discard_if_changed
 from distill_runtime.storage.resumable import GrowingFile, json_line, read_lines
 from distill_runtime.verification import open_verifier
+
+_TOLD = ("uuid", "generation", "answer", "source", "teacher")
+"""What of a row a reject has."""
 
 
 def fingerprints(contract: FilterContract, context: StageContext) -> tuple[InputFingerprint, ...]:
@@ -112,10 +116,13 @@ def run(contract: FilterContract, context: StageContext) -> Result:
     }
     metrics = {"acceptanceRate": accepted / generations}
     kept = writer.directory / KEPT_NAME
-    by_source = chart_by_source(kept, files.rejects) if source.have_sources else None
-    summarise(contract.subject, counts, metrics, Keys(files.keys), files.rejects, source.length_unit, by_source).write(
-        writer.directory
-    )
+    charts = [chart_by_source(kept, files.rejects)] if source.have_sources else []
+    if len(source.teachers) > 1:
+        counts |= count_by_teacher(kept, files.rejects, source.teachers)
+        charts.append(chart_by_teacher(counts, source.teachers))
+    summarise(
+        contract.subject, counts, metrics, Keys(files.keys, KEY), files.rejects, source.length_unit, charts
+    ).write(writer.directory)
     card = write_card(contract.subject, contract.filter.license, counts, source.origin, contract.filter.to_json())
     write_release(kept, writer.directory / RELEASE_DIRECTORY, card)
     context.reporter.update(message="making the artifact complete", counts=counts, metrics=metrics)
@@ -185,12 +192,12 @@ def _select(files: Files, verified: Verified, parameters: FilterParameters, kept
 
     Started again it does the same again: the rejects grow from the size they have in the checkpoint.
     """
-    fates = select(Keys(files.keys), parameters.keep, parameters.max_per_prompt)
+    fates = select(Keys(files.keys, KEY), parameters.keep, parameters.max_per_prompt)
     with GrowingFile(kept_path, 0) as kept, GrowingFile(files.rejects, verified.rejects_size) as rejects:
         for (line, _), fate in zip(read_lines(files.accepted), fates, strict=True):
             if fate:
                 row = orjson.loads(line)
-                told = {name: row[name] for name in ("uuid", "generation", "answer", "source")}
+                told = {name: row.get(name) for name in _TOLD}  # an earlier version may have begun the file
                 rejects.append(json_line({**told, "reason": FATES[fate]}))
             else:
                 kept.append(line)

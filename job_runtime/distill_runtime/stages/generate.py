@@ -13,11 +13,13 @@ stops when too few will be accepted (see `generation.forecast`). What it has sta
 
 `notAsked` is there only when a budget ended the asking. `promptTokens` and `completionTokens` are what was paid for;
 `discardedTokens` of them are of answers that were cut off and asked for again with more tokens. `uncountedAnswers`
-are those whose tokens the endpoint has not counted, so that they are in none of these.
+are those whose tokens the endpoint has not counted, so that they are in none of these. Where there are several
+teachers, `teachers.<number>.…` has the same of each, in the order of `teacher.models`.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 
 from distill_runtime.client.adoption import adopt, earlier_journals
@@ -29,9 +31,10 @@ from distill_runtime.contract import GenerateContract, InputFingerprint, Result,
 from distill_runtime.foundation.boxes import unasked_box
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.foundation.rows import GENERATIONS_NAME, PROMPTS
-from distill_runtime.generation.asking import ask_what_is_missing, budget_is_spent, client_settings, open_forecast
+from distill_runtime.generation.asking import ask_what_is_missing, budget_is_spent, open_forecast
 from distill_runtime.generation.changed_prompts import refuse_changed_prompts
-from distill_runtime.generation.progress import count_outcomes, describe_cost, price_of_all
+from distill_runtime.generation.progress import count_outcomes, describe_costs
+from distill_runtime.generation.teachers import client_settings, teacher_of
 from distill_runtime.process import event_loop
 from distill_runtime.process.stage import StageContext
 from distill_runtime.sources.fingerprint import fingerprint_source
@@ -83,33 +86,29 @@ def run(contract: GenerateContract, context: StageContext) -> Result:
     # Rows may be added to what is asked; the teacher stays who it is.
     refuse_changes(context.volume, contract.model_copy(update={"output": output}), context.fingerprints[1:])
     writer = ArtifactWriter(context.volume, contract.model_copy(update={"output": output}), context.fingerprints)
-    answering: Sequence[str] = ()
+    answering: list[Sequence[str]] = []
     with Journal(journal_path) as journal:
         earlier = earlier_journals(contract, context.volume.resolve(contract.output), GENERATIONS_NAME)
         if earlier:
             context.reporter.update(message="taking over the answers of earlier shards")
             adopt(journal, earlier, requests())
         if journal.tally.outcomes < total:
-            missing = (request for request in requests() if request.key not in journal)
             with _served(contract, context) as check_server:
-                answering = ask_what_is_missing(contract, context, missing, journal, total, check_server)
-        counts = count(survey, journal.tally)
+                answering = ask_what_is_missing(contract, context, requests, journal, total, check_server)
+        counts = count(contract, survey, journal.tally)
         if budget_is_spent(contract, journal.tally) and journal.tally.outcomes < total:
             counts["notAsked"] = total - journal.tally.outcomes
     _check_answers(counts, total)
     metrics = _metrics(counts)
     warning = _unasked_box(contract)
-    price = price_of_all(contract)
-    settings = client_settings(contract, context)
-    # One that hangs would keep a finished shard waiting. A server beside the stage is among the inputs already.
-    known = () if contract.served is not None else answering or settings.endpoints
-    endpoints = event_loop.run(fingerprint_endpoints(replace(settings, endpoints=known)))
+    costs = describe_costs(contract, journal.tally)
+    endpoints = event_loop.run(_fingerprint_teachers(contract, context, answering))
     return Result(
         outcome="Succeeded",
         reason="Generated",
         message=f"the teacher answered {counts['answered']} of {total} generations"
         + (f"; the budget left {counts['notAsked']} unasked" if "notAsked" in counts else "")
-        + (f"; they cost {describe_cost(price, journal.tally)}" if price else "")
+        + (f"; they cost {costs}" if costs else "")
         + (f"; {warning}" if warning else ""),
         artifact=writer.finish(counts, metrics, noted=endpoints),
         counts=counts,
@@ -131,11 +130,13 @@ def check(contract: GenerateContract, context: StageContext) -> None:
         from distill_runtime.serving.teacher import check_teacher  # noqa: PLC0415 - see there
 
         check_teacher(contract.served, context)
-        return
+    elsewhere = client_settings(contract, context)[0 if contract.served is None else 1 :]
 
     async def check_endpoints() -> None:
-        async with Client(client_settings(contract, context)) as client:
-            await client.check_endpoints()
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as checks:
+            for settings in elsewhere:
+                client = await stack.enter_async_context(Client(settings))
+                checks.create_task(client.check_endpoints())
 
     event_loop.run(check_endpoints())
 
@@ -156,13 +157,27 @@ def _served(contract: GenerateContract, context: StageContext) -> Iterator[Calla
         yield check_server
 
 
+async def _fingerprint_teachers(
+    contract: GenerateContract, context: StageContext, answering: Sequence[Sequence[str]]
+) -> list[InputFingerprint]:
+    """Tell what each teacher's endpoints serve: those that answer, since one that hangs would keep a finished shard
+    waiting. A server beside the stage is among the inputs already."""
+    found = []
+    for number, each in enumerate(client_settings(contract, context)):
+        if number or contract.served is None:
+            endpoints = (answering[number] if answering else ()) or each.endpoints
+            found += await fingerprint_endpoints(replace(each, endpoints=endpoints))
+    return found
+
+
 def prompt_requests(teacher: TeacherParameters, prompt: Prompt) -> Iterator[Request]:
     """Give the requests for all generations of a prompt."""
     sampling = teacher.sampling
     longer = sampling.retry_truncated_max_tokens
     for generation in range(sampling.generations_per_prompt):
+        model = teacher.models[teacher_of(teacher, prompt.uuid, generation)].model
         body = chat_body(
-            teacher.model,
+            model,
             system_prompt=teacher.system_prompt,
             user_prompt=teacher.user_message(prompt.text),
             max_tokens=sampling.max_tokens,
@@ -183,6 +198,7 @@ def prompt_requests(teacher: TeacherParameters, prompt: Prompt) -> Iterator[Requ
                 "answer": prompt.answer,
                 "source": prompt.source,
             },
+            teacher=model if teacher.additional_models else None,
         )
 
 
@@ -193,13 +209,13 @@ def _unasked_box(contract: GenerateContract) -> str | None:
     return unasked_box(contract.filter.verifier, prompts)
 
 
-def count(survey: Survey, tally: Tally) -> dict[str, int]:
+def count(contract: GenerateContract, survey: Survey, tally: Tally) -> dict[str, int]:
     """Put together the counts of the result and the manifest."""
     return {
         "rows": survey.rows,
         "prompts": survey.prompts,
         **{f"rejected.{reason}": number for reason, number in sorted(survey.rejected.items())},
-        **count_outcomes(tally),
+        **count_outcomes(contract, tally),
     }
 
 

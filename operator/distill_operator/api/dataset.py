@@ -26,6 +26,8 @@ from distill_runtime.contract import (
     PackParameters,
     PromptSource,
     RowSource,
+    SelectParameters,
+    TeacherModel,
     TeacherParameters,
 )
 from distill_runtime.contract.identity import OPERATIONAL
@@ -102,6 +104,15 @@ class TeacherServe(Serve):
     accelerator: Accelerator = Field(description="Devices of each shard's server.")
 
 
+class AdditionalModel(TeacherModel):
+    """One of several teachers, with what only the operator needs to know."""
+
+    api_key_secret_ref: SecretKeyReference | None = Field(
+        default=None,
+        description="Secret that holds the bearer token of its endpoints. Default: none is sent, nor that of others.",
+    )
+
+
 class Teacher(TeacherParameters):
     """The teacher, with what only the operator needs to know."""
 
@@ -124,6 +135,12 @@ class Teacher(TeacherParameters):
                 "to keep answers that were cut off as they are",
                 field="sampling",
             ),
+            Rule(
+                "self.additionalModels.all(each, each.model != self.model"
+                " && self.additionalModels.exists_one(other, other.model == each.model))",
+                "additionalModels must have names of their own, by which they are told apart",
+                field="additionalModels",
+            ),
         )
     )
 
@@ -135,6 +152,9 @@ class Teacher(TeacherParameters):
     )
     serve: TeacherServe | None = Field(
         default=None, description="Serve a model on the claim beside each shard, instead of asking endpoints."
+    )
+    additional_models: tuple[AdditionalModel, ...] = Field(
+        default=(), max_length=7, description=TeacherParameters.model_fields["additional_models"].description
     )
     api_key_secret_ref: SecretKeyReference | None = Field(
         default=None, description="Secret that holds the bearer token of the endpoints."
@@ -160,6 +180,25 @@ class Filter(FilterParameters):
     )
 
 
+class Select(SelectParameters):
+    """Selection, with the rules that the schema alone cannot say."""
+
+    model_config = ConfigDict(
+        json_schema_extra=with_rules(
+            Rule(
+                "self.minPassRate <= self.maxPassRate",
+                "minPassRate must not exceed maxPassRate: no prompt would be left",
+                field="minPassRate",
+            ),
+            Rule(
+                "!has(self.length) || !has(self.length.max) || self.length.min <= self.length.max",
+                "length.min must not exceed length.max: no answer would be left",
+                field="length",
+            ),
+        )
+    )
+
+
 class Pack(PackParameters):
     """Packing, with the rule that the schema alone cannot say."""
 
@@ -179,10 +218,13 @@ class DistillDatasetSpec(RunSpec):
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
-            *immutable("DistillDataset", "source", "teacher", "filter", "pack", "credentialsSecretRef", "storage"),
+            *immutable("DistillDataset", "source", "teacher", "filter", "select", "pack"),
+            *immutable("DistillDataset", "credentialsSecretRef", "storage"),
             Rule(
-                "!has(self.teacher) || self.teacher.shards <= self.teacher.maxConcurrentRequests",
-                "teacher.shards must not exceed teacher.maxConcurrentRequests: each shard needs at least one request",
+                "!has(self.teacher) || self.teacher.shards * (1 + size(self.teacher.additionalModels))"
+                " <= self.teacher.maxConcurrentRequests",
+                "teacher.shards must not exceed teacher.maxConcurrentRequests, nor may shards times models: each shard "
+                "needs at least one request for each model",
                 field="teacher",
             ),
             Rule(
@@ -196,6 +238,38 @@ class DistillDatasetSpec(RunSpec):
                 "filter judges generations, and source.packed has none any more: leave it out, or give the rows that "
                 "were packed as source.rows",
                 field="filter",
+            ),
+            Rule(
+                "!has(self.source.packed) || !has(self.select)",
+                "select chooses among the answers that the filter accepts, and source.packed has none any more: leave "
+                "it out",
+                field="select",
+            ),
+            Rule(
+                "!has(self.select) || !has(self.filter)"
+                " || (self.filter.keep == 'all' && !has(self.filter.maxPerPrompt))",
+                "with select it is that which chooses among a prompt's right answers, after its other bounds: set keep "
+                "and maxPerPrompt there, and leave them out of filter",
+                field="filter",
+            ),
+            Rule(
+                "!has(self.select) || !has(self.select.length) || self.select.length.unit != 'tokens'"
+                " || has(self.source.prompts)",
+                "nobody has counted the tokens of source.rows: give select.length the unit characters",
+                field="select",
+            ),
+            Rule(
+                "!has(self.select) || !has(self.select.balance) || has(self.source.prompts)"
+                " || self.select.balance.column != 'teacher'",
+                "source.rows do not say which teacher answered: balance another column",
+                field="select",
+            ),
+            Rule(
+                "!has(self.select) || !has(self.select.balance) || !has(self.source.prompts)"
+                " || self.select.balance.column != 'source' || has(self.source.prompts.sourceColumn)",
+                "select.balance counts rows by where their prompts come from: name the column that says it in "
+                "source.prompts.sourceColumn",
+                field="select",
             ),
             Rule(
                 "has(self.source.packed) != has(self.pack)",
@@ -239,10 +313,26 @@ class DistillDatasetSpec(RunSpec):
         description="Rejection sampling: which generations are kept. Default: that of each of its fields; forbidden "
         "with source.packed.",
     )
+    select: Select | None = Field(
+        default=None,
+        description="Which of the answers that the filter accepts are trained on. Default: those that filter keeps; "
+        "forbidden with source.packed.",
+    )
     pack: Pack | None = Field(
         default=None, description="Tokenisation and sequence packing; required, but forbidden with source.packed."
     )
     credentials_secret_ref: Credentials = None
+
+
+class TeacherStatus(Model):
+    """What has come of one of several teachers."""
+
+    model: str = Field(description="Its name.")
+    generations: int | None = Field(default=None, description="Generations settled: answered, or failed for good.")
+    acceptance_rate: float | None = Field(default=None, description="Share of them with the right answer.")
+    teacher_tokens: int | None = Field(default=None, description="Tokens of its answers.")
+    mean_tokens: float | None = Field(default=None, description="Tokens of an answer, on average.")
+    cost: str | None = Field(default=None, description="What its tokens have cost so far, by its price.")
 
 
 class DistillDatasetStatus(Status):
@@ -269,7 +359,12 @@ class DistillDatasetStatus(Status):
         description="What the teacher's tokens have cost so far, by teacher.price, such as 12.34 USD. Absent when some "
         "answers came without usage, which stages[].counts has as uncountedAnswers.",
     )
-    kept: int | None = Field(default=None, description="Generations that passed the filter.")
+    teachers: tuple[TeacherStatus, ...] = Field(
+        default=(), description="The same by teacher, where there are several, in the order of the spec."
+    )
+    kept: int | None = Field(
+        default=None, description="Generations that passed the filter, and select where it is there and done."
+    )
     rejected: dict[str, int] = Field(default_factory=dict, description="Generations rejected, by reason.")
     acceptance_rate: float | None = Field(default=None, description="Share of the generations with the right answer.")
     rows: int | None = Field(default=None, description="Packed sequences.")

@@ -1,8 +1,11 @@
-"""The stages of a DistillDataset: generate, filter, pack, from where its source begins."""
+"""The stages of a DistillDataset: generate, filter, select, pack, from where its source begins."""
 
 from collections.abc import Mapping
+from itertools import count
+from typing import Any
 
 from distill_operator.api import DistillDataset, StageStatus
+from distill_operator.api.dataset import Teacher
 from distill_operator.observation import Dependencies, ResourceKey
 from distill_operator.plan.serving import Devices, find_devices, longest_sequence
 from distill_operator.plan.stages import (
@@ -27,11 +30,20 @@ from distill_runtime.contract import (
     PackParameters,
     PromptSource,
     RowSource,
+    SelectContract,
+    SelectParameters,
     TeacherParameters,
 )
-from distill_runtime.contract.stages import API_KEY_VARIABLE, ServedTeacher
+from distill_runtime.contract.stages import ADDITIONAL_API_KEY_VARIABLE, API_KEY_VARIABLE, ServedTeacher
 
-_REASONS = {"generate": "Generating", "filter": "Filtering", "pack": "Packing"}
+_OPERATOR_ONLY: Any = {
+    "api_key_secret_ref": True,
+    "serve": True,
+    "shards": True,
+    "additional_models": {"__all__": {"api_key_secret_ref"}},
+}
+"""What of a teacher its stages are not told."""
+_REASONS = {"generate": "Generating", "filter": "Filtering", "select": "Selecting", "pack": "Packing"}
 
 
 def stage_names(dataset: DistillDataset, settings: Settings) -> tuple[str, ...]:
@@ -39,7 +51,8 @@ def stage_names(dataset: DistillDataset, settings: Settings) -> tuple[str, ...]:
     source = dataset.spec.source
     if source.packed is not None:
         return ("pack",)
-    return ("filter", "pack") if source.rows is not None else ("generate", "filter", "pack")
+    first = () if source.rows is not None else ("generate",)
+    return (*first, "filter", *(("select",) if dataset.spec.select is not None else ()), "pack")
 
 
 def dependencies(_: DistillDataset) -> tuple[ResourceKey, ...]:
@@ -63,9 +76,11 @@ def plan_stage(
 ) -> Stage | Invalid:
     """Give the stage `name`; `finished` holds the stages before it, all Succeeded."""
     entry_point = dataset.spec.filter.entry_point if dataset.spec.filter else None
-    if name != "pack" and (refusal := refuse_verifier(entry_point, "filter.entryPoint", settings)) is not None:
-        return refusal
-    build = {"generate": _generate, "filter": _filter, "pack": _pack}[name]
+    if name in ("generate", "filter"):
+        refusal = refuse_verifier(entry_point, "filter.entryPoint", settings)
+        if refusal is not None:
+            return refusal
+    build = {"generate": _generate, "filter": _filter, "select": _select, "pack": _pack}[name]
     return build(dataset, finished, settings)
 
 
@@ -77,13 +92,12 @@ def _generate(dataset: DistillDataset, _: Mapping[str, StageStatus], settings: S
     devices = _devices(dataset, settings)
     if isinstance(devices, Invalid):
         return devices
-    secret = spec.teacher.api_key_secret_ref if spec.teacher else None
     return Stage(
         outline=outline(dataset, "generate"),
         run=dataset.spec,
         command="generate",
         contract=contract,
-        secret=SecretVariable(API_KEY_VARIABLE, secret.name, secret.key) if secret else None,
+        secrets=_keys(spec.teacher) if spec.teacher else (),
         credentials=credentials_of(dataset),
         profile=devices.profile if devices is not None else None,
         devices=devices.count if devices is not None else 0,
@@ -104,6 +118,19 @@ def _sidecar(contract: GenerateContract, devices: Devices) -> Sidecar | None:
     longest = max(teacher.sampling.max_tokens, teacher.sampling.retry_truncated_max_tokens or 0)
     at_once = max(1, teacher.max_concurrent_requests // contract.shards)
     return devices.sidecar(contract.served.uri, teacher.model, longest_sequence(longest, None), at_once)
+
+
+def _keys(teacher: Teacher) -> tuple[SecretVariable, ...]:
+    """Give the key of each model that has one, in a variable of its own: it is sent to no other's endpoints."""
+    references = [teacher.api_key_secret_ref, *(each.api_key_secret_ref for each in teacher.additional_models)]
+    variables = (
+        ADDITIONAL_API_KEY_VARIABLE.format(number=number) if number else API_KEY_VARIABLE for number in count()
+    )
+    return tuple(
+        SecretVariable(variable, reference.name, reference.key)
+        for variable, reference in zip(variables, references, strict=False)
+        if reference is not None
+    )
 
 
 def _filter(dataset: DistillDataset, _: Mapping[str, StageStatus], settings: Settings) -> Stage | Invalid:
@@ -132,6 +159,23 @@ def _filter(dataset: DistillDataset, _: Mapping[str, StageStatus], settings: Set
     )
 
 
+def _select(dataset: DistillDataset, finished: Mapping[str, StageStatus], _: Settings) -> Stage | Invalid:
+    select = dataset.spec.select
+    assert select is not None
+    contract = SelectContract(
+        owner=owner_of(dataset),
+        output=UNPLACED,
+        input=_artifact_of("filter", finished),
+        select=SelectParameters.model_validate(select.model_dump()),
+    )
+    return Stage(
+        outline=outline(dataset, "select"),
+        run=dataset.spec,
+        command="select",
+        contract=placed(contract, dataset, "select"),
+    )
+
+
 def _pack(dataset: DistillDataset, finished: Mapping[str, StageStatus], _: Settings) -> Stage | Invalid:
     spec = dataset.spec
     if spec.source.packed is not None:
@@ -139,12 +183,10 @@ def _pack(dataset: DistillDataset, finished: Mapping[str, StageStatus], _: Setti
     elif spec.pack is None:
         return Invalid("InvalidSpec", "spec.pack is missing: it says how the kept generations are packed.")
     else:
-        kept = finished["filter"].artifact
-        assert kept is not None
         contract = PackContract(
             owner=owner_of(dataset),
             output=UNPLACED,
-            input=ArtifactReference(uri=kept.uri, digest=kept.digest),
+            input=_artifact_of("select" if "select" in finished else "filter", finished),
             pack=PackParameters.model_validate(spec.pack.model_dump()),
         )
     return Stage(
@@ -156,6 +198,12 @@ def _pack(dataset: DistillDataset, finished: Mapping[str, StageStatus], _: Setti
     )
 
 
+def _artifact_of(name: str, finished: Mapping[str, StageStatus]) -> ArtifactReference:
+    artifact = finished[name].artifact
+    assert artifact is not None
+    return ArtifactReference(uri=artifact.uri, digest=artifact.digest)
+
+
 def _generation(dataset: DistillDataset, settings: Settings) -> GenerateContract | Invalid:
     prompts, teacher = dataset.spec.source.prompts, dataset.spec.teacher
     if prompts is None or teacher is None:
@@ -163,7 +211,7 @@ def _generation(dataset: DistillDataset, settings: Settings) -> GenerateContract
     devices = _devices(dataset, settings)
     if isinstance(devices, Invalid):
         return devices
-    asked = teacher.model_dump(include=set(TeacherParameters.model_fields))
+    asked = teacher.model_dump(exclude=_OPERATOR_ONLY)
     served = None
     if devices is not None and teacher.serve is not None:
         asked["endpoints"] = [devices.url]

@@ -94,7 +94,7 @@ def plan_stage(
         input=target.contract.weights,
         devices=target.contract.devices if isinstance(target, _Weights) and not preflight else 0,
         check_only=preflight,
-        secret=_api_key(run.spec.target.endpoint),
+        secrets=_api_key(run.spec.target.endpoint),
         credentials=credentials_of(run),
         sidecar=None if preflight else _sidecar(target, contract, finished.get(PREFLIGHT)),
     )
@@ -162,8 +162,8 @@ def _sidecar(target: _Endpoint | _Weights, contract: EvalContract, preflight: St
     return target.devices.sidecar(str(uri), weights.model, longest, contract.requests_at_once)
 
 
-def _api_key(endpoint: Endpoint | None) -> SecretVariable | None:
+def _api_key(endpoint: Endpoint | None) -> tuple[SecretVariable, ...]:
     if endpoint is None or endpoint.api_key_secret_ref is None:
-        return None
+        return ()
     reference = endpoint.api_key_secret_ref
-    return SecretVariable(name=API_KEY_VARIABLE, secret=reference.name, key=reference.key)
+    return (SecretVariable(name=API_KEY_VARIABLE, secret=reference.name, key=reference.key),)

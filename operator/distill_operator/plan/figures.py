@@ -1,12 +1,15 @@
 """The figures of each kind's status, from the counts and metrics that its stages reported."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from distill_operator.api import DistillDataset, EvalRun, FinetuneRun, StageState, StageStatus
+from distill_operator.api.dataset import TeacherStatus
 from distill_operator.plan.reports import LARGEST_COUNT
-from distill_runtime.contract import Price, TeacherParameters
+from distill_runtime.contract import Price, TeacherModel, TeacherParameters
 from distill_runtime.contract.comparison import Comparison
 
 _LATEST = 2**32
@@ -18,18 +21,22 @@ REJECTED = "rejected."
 def dataset_figures(dataset: DistillDataset, stages: Mapping[str, StageStatus]) -> dict[str, Any]:
     """Give a DistillDataset's figures, as far as its stages have reported them."""
     teacher = dataset.spec.teacher
-    generate, verified, pack = (_counts(stages, name) for name in ("generate", "filter", "pack"))
+    generate, verified, selected, pack = (_counts(stages, name) for name in ("generate", "filter", "select", "pack"))
+    # What select leaves out is rejected too, so that generations = kept + every rejected.
+    rejected = Counter[str]()
+    for name, count in (*verified.items(), *selected.items()):
+        if name.startswith(REJECTED):
+            rejected[name.removeprefix(REJECTED)] += count
     return {
         "prompts": generate.get("prompts", verified.get("rows")),
         "prompts_done": _prompts_done(generate, teacher) if teacher else _rows_done(stages.get("filter")),
         "generations": generate.get("generations", verified.get("generations")),
         "teacher_tokens": generate.get("completionTokens"),
         "tokens_per_second": _rounded(_speed(stages.get("generate")), 1),
-        "cost": _cost(generate, teacher.price) if teacher else None,
-        "kept": verified.get("kept"),
-        "rejected": {
-            name.removeprefix(REJECTED): count for name, count in verified.items() if name.startswith(REJECTED)
-        },
+        "cost": _cost_of_all(generate, teacher) if teacher else None,
+        "teachers": _by_teacher(generate, verified, teacher) if teacher else None,
+        "kept": selected.get("kept", verified.get("kept")),
+        "rejected": dict(rejected),
         "acceptance_rate": _rounded(_metrics(stages, "filter").get("acceptanceRate"), 4),
         "rows": pack.get("sequences"),
         "tokens": pack.get("tokens"),
@@ -144,6 +151,49 @@ def _cost(counts: Mapping[str, int], price: Price | None) -> str | None:
     if price is None or not {"promptTokens", "completionTokens"} <= counts.keys() or counts.get("uncountedAnswers"):
         return None
     return price.cost(counts["promptTokens"], counts["completionTokens"])
+
+
+def _cost_of_all(counts: Mapping[str, int], teacher: TeacherParameters) -> str | None:
+    """Give what all teachers have cost together: the same currency is added up, and of one without a price the whole
+    is not known."""
+    if not teacher.additional_models:
+        return _cost(counts, teacher.price)
+    costs = [_cost(_of_teacher(counts, number), each.price) for number, each in enumerate(teacher.models)]
+    amounts = [cost.split() for cost in costs if cost is not None]
+    currencies = {currency for _, currency in amounts}
+    if len(amounts) < len(costs) or len(currencies) > 1:
+        return None
+    return f"{sum(Decimal(amount) for amount, _ in amounts)} {currencies.pop()}"
+
+
+def _by_teacher(
+    generate: Mapping[str, int], verified: Mapping[str, int], teacher: TeacherParameters
+) -> tuple[TeacherStatus, ...] | None:
+    """Give each teacher's figures, where there are several and they have begun."""
+    if not teacher.additional_models or not generate:
+        return None
+    return tuple(
+        _teacher_status(each, _of_teacher(generate, number), _of_teacher(verified, number))
+        for number, each in enumerate(teacher.models)
+    )
+
+
+def _teacher_status(model: TeacherModel, asked: Mapping[str, int], judged: Mapping[str, int]) -> TeacherStatus:
+    tokens, counted = asked.get("completionTokens"), asked.get("answered", 0) - asked.get("uncountedAnswers", 0)
+    generations, accepted = judged.get("generations"), judged.get("accepted")
+    return TeacherStatus(
+        model=model.model,
+        generations=asked.get("generations"),
+        acceptance_rate=round(accepted / generations, 4) if generations and accepted is not None else None,
+        teacher_tokens=tokens,
+        mean_tokens=round(tokens / counted, 1) if tokens is not None and counted > 0 else None,
+        cost=_cost(asked, model.price),
+    )
+
+
+def _of_teacher(counts: Mapping[str, int], number: int) -> dict[str, int]:
+    prefix = f"teachers.{number}."
+    return {name.removeprefix(prefix): count for name, count in counts.items() if name.startswith(prefix)}
 
 
 def _counts(stages: Mapping[str, StageStatus], name: str) -> dict[str, int]:

@@ -295,9 +295,9 @@ def _environment(stage: Stage, settings: Settings) -> list[Manifest]:
     environment = [_variable(name, value) for name, value in variables.items()]
     if stage.outline.teamwork is Teamwork.TOGETHER:  # an attempt is remembered by its nodes
         environment.append({"name": NODE_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}})
-    if stage.secret is not None:
-        reference = {"name": stage.secret.secret, "key": stage.secret.key}
-        environment.append({"name": stage.secret.name, "valueFrom": {"secretKeyRef": reference}})
+    for variable in stage.secrets:
+        reference = {"name": variable.secret, "key": variable.key}
+        environment.append({"name": variable.name, "valueFrom": {"secretKeyRef": reference}})
     return environment
 
 

@@ -82,7 +82,7 @@ class Stage:
     input: ArtifactReference | None = None
     devices: int = 0
     check_only: bool = False
-    secret: SecretVariable | None = None
+    secrets: tuple[SecretVariable, ...] = ()
     credentials: str | None = None
     sidecar: Sidecar | None = None
 

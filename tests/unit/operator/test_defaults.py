@@ -18,12 +18,13 @@ from distill_runtime.contract import (
     FilterContract,
     GenerateContract,
     PackContract,
+    SelectContract,
     TrainContract,
 )
 from distill_runtime.contract.identity import OPERATIONAL, first_default
 
 GOLDEN = Path(__file__).parent / "golden" / "defaults.txt"
-CONTRACTS = (GenerateContract, FilterContract, PackContract, TrainContract, EvalContract)
+CONTRACTS = (GenerateContract, FilterContract, SelectContract, PackContract, TrainContract, EvalContract)
 
 
 def models_in(annotation: object) -> Iterator[type[BaseModel]]:

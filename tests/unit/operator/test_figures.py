@@ -94,6 +94,38 @@ def test_of_a_dataset() -> None:
     }
 
 
+def test_of_a_dataset_with_several_teachers() -> None:
+    """What each has cost is added up; where one has no price the whole is not known, and each says what it knows."""
+    price = {"promptTokensPerMillion": 1000, "completionTokensPerMillion": 2000}
+    counts = {
+        f"teachers.{number}.{name}": count
+        for number in range(2)
+        for name, count in (("generations", 50), ("answered", 40), ("promptTokens", 100), ("completionTokens", 1000))
+    }
+    judged = {"teachers.0.generations": 50, "teachers.0.accepted": 30}
+    stages = by_name(succeeded_stage("generate", counts=counts), succeeded_stage("filter", counts=judged))
+    teacher = {"endpoints": ["http://a"], "model": "r1", "price": price}
+    for others, cost in (({"price": price}, "4.20 USD"), ({}, None), ({"price": {**price, "currency": "EUR"}}, None)):
+        more = [{"endpoints": ["http://b"], "model": "qwq", **others}]
+        dataset = resource("DistillDataset", {"teacher": {**teacher, "additionalModels": more}})
+        found = known(dataset_figures(dataset, stages))
+        assert found.get("cost") == cost
+        first, second = found["teachers"]
+        assert (first.model, first.acceptance_rate, first.mean_tokens, first.cost) == ("r1", 0.6, 25.0, "2.10 USD")
+        assert (second.model, second.acceptance_rate, second.generations) == ("qwq", None, 50)
+
+
+def test_of_a_dataset_with_a_selection() -> None:
+    """What select leaves out is rejected, as what filter does, so that the counts close over both."""
+    filtered = succeeded_stage("filter", counts={"generations": 200, "kept": 120, "rejected.incorrect": 80})
+    counts = {"rows": 120, "kept": 30, "prompts": 20, "rejected.passRateTooHigh": 90}
+    selecting = stage_status("select", StageState.RUNNING, done=60)
+    running = known(dataset_figures(DATASET, by_name(filtered, selecting)))
+    done = known(dataset_figures(DATASET, by_name(filtered, succeeded_stage("select", counts=counts))))
+    assert (running["kept"], running["rejected"]) == (120, {"incorrect": 80})
+    assert (done["kept"], done["rejected"]) == (30, {"incorrect": 80, "passRateTooHigh": 90})
+
+
 class TestRows:
     """Rows that were generated before: they are the prompts, and nobody is asked or paid."""
 

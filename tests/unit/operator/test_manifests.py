@@ -108,6 +108,19 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
         {"teacher": {**TEACHER, "apiKeySecretRef": {"name": "teacher", "key": "token"}}, **CREDENTIALS},
         SETTINGS,
     ),
+    "generate-by-two-teachers": (
+        "DistillDataset",
+        "generate",
+        {
+            "teacher": {
+                **TEACHER,
+                "additionalModels": [
+                    {"model": "qwq", "endpoints": ["http://qwq/v1"], "apiKeySecretRef": {"name": "qwq", "key": "token"}}
+                ],
+            }
+        },
+        SETTINGS,
+    ),
     "generate-in-shards": (
         "DistillDataset",
         "generate",
@@ -131,6 +144,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
         SHIPPED,
     ),
     "filter": ("DistillDataset", "filter", CREDENTIALS, SETTINGS),
+    "select": ("DistillDataset", "select", {"select": {"maxPassRate": 0.9, "limit": 1000}, **CREDENTIALS}, SETTINGS),
     "pack": ("DistillDataset", "pack", CREDENTIALS, SETTINGS),
     "register": ("DistillDataset", "pack", {**PACKED, **CREDENTIALS}, SETTINGS),
     "train-in-one-pod": ("FinetuneRun", "train", None, SETTINGS),

@@ -1,5 +1,6 @@
 """Which stages each kind has, and what determines where their artifacts go."""
 
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -22,9 +23,11 @@ PACKED: dict[str, Any] = {"source": {"packed": {"uri": "math/packed"}}, "teacher
 def plan(
     kind: str, stage: str, spec: dict[str, Any] | None = None, dependency: Any = None, settings: Settings = SETTINGS
 ) -> Stage | Waiting | Invalid:
-    finished = {"generate": succeeded_stage("generate"), "filter": succeeded_stage("filter")}
+    planned = resource(kind, spec)
+    before = takewhile(lambda name: name != stage, KIND_PLANS[kind].stage_names(planned, settings))
+    finished = {name: succeeded_stage(name) for name in before}
     return KIND_PLANS[kind].plan_stage(
-        resource(kind, spec), stage, finished, known(kind, dependency) if dependency else {}, settings
+        planned, stage, finished, known(kind, dependency) if dependency else {}, settings
     )
 
 
@@ -43,6 +46,8 @@ def output(kind: str, stage: str, spec: dict[str, Any] | None = None, dependency
     [
         ("DistillDataset", None, DATASET_STAGES),
         ("DistillDataset", ROWS, ("filter", "pack")),
+        ("DistillDataset", {"select": {}}, ("generate", "filter", "select", "pack")),
+        ("DistillDataset", {**ROWS, "select": {}}, ("filter", "select", "pack")),
         ("DistillDataset", PACKED, ("pack",)),
         ("FinetuneRun", None, ("train",)),
         ("FinetuneRun", {"accelerator": NPU}, ("train-preflight", "train", "export")),
@@ -123,6 +128,7 @@ class TestGeneratePath:
             {"teacher": {**TEACHER, "model": "other"}},
             {"teacher": {**TEACHER, "systemPrompt": "Think."}},
             {"teacher": {**TEACHER, "sampling": {"temperature": 0.1}}},
+            {"teacher": {**TEACHER, "additionalModels": [{"model": "qwq", "endpoints": ["http://qwq/v1"]}]}},
             {"source": {"prompts": {**PROMPTS, "limit": 3}}},
         ],
     )
@@ -158,6 +164,22 @@ def test_pack_reads_the_artifact_of_filter_by_its_digest(spec: dict[str, Any] | 
     planned = plan("DistillDataset", "pack", spec)
     assert isinstance(planned, Stage)
     assert planned.contract.to_json()["input"] == {"uri": "npu-distill/filter", "digest": DIGEST}
+
+
+def test_a_selection_is_made_of_what_filter_kept_and_packed() -> None:
+    spec: dict[str, Any] = {"select": {"maxPassRate": 0.9}}
+    planned, packed = plan("DistillDataset", "select", spec), plan("DistillDataset", "pack", spec)
+    assert isinstance(planned, Stage)
+    assert isinstance(packed, Stage)
+    assert planned.contract.to_json()["input"] == {"uri": "npu-distill/filter", "digest": DIGEST}
+    assert packed.contract.to_json()["input"] == {"uri": "npu-distill/select", "digest": DIGEST}
+
+
+def test_another_selection_generates_and_filters_nothing_anew() -> None:
+    specs: list[dict[str, Any]] = [{"select": {"limit": limit}} for limit in (10, 20)]
+    for stage, directories in (("generate", 1), ("filter", 1), ("select", 2)):
+        assert len({output("DistillDataset", stage, spec) for spec in specs}) == directories
+    assert output("DistillDataset", "filter", specs[0]) == output("DistillDataset", "filter")
 
 
 def test_filter_reads_the_rows_of_the_source() -> None:

@@ -11,12 +11,13 @@ from distill_runtime.contract.parameters.fields import (
     EntryPoint,
     Uri,
 )
-from distill_runtime.contract.parameters.filtering import Decontamination, FilterParameters, ProblemSet
+from distill_runtime.contract.parameters.filtering import Decontamination, FilterParameters, Keep, ProblemSet
 from distill_runtime.contract.parameters.packing import PackedSource, PackParameters, TokenizerSource
 from distill_runtime.contract.parameters.problems import CHOICES, LETTERS, ChoiceOrder, ProblemColumns
 from distill_runtime.contract.parameters.prompting import Example, Prompting
+from distill_runtime.contract.parameters.selecting import Balance, LengthBand, SelectParameters
 from distill_runtime.contract.parameters.sources import PromptSource, RowSource
-from distill_runtime.contract.parameters.teacher import Price, Sampling, TeacherParameters
+from distill_runtime.contract.parameters.teacher import Price, Sampling, TeacherModel, TeacherParameters
 from distill_runtime.contract.parameters.training import (
     Checkpoint,
     Lora,
@@ -40,6 +41,7 @@ __all__ = [
     "MAX_ATTEMPTS",
     "UNAVAILABLE_TIMEOUT_SECONDS",
     "URL_SCHEMES",
+    "Balance",
     "Benchmark",
     "Checkpoint",
     "ChoiceOrder",
@@ -50,6 +52,8 @@ __all__ = [
     "Example",
     "FilterParameters",
     "Gate",
+    "Keep",
+    "LengthBand",
     "Lora",
     "MindFormersOverrides",
     "ModelSource",
@@ -66,6 +70,8 @@ __all__ = [
     "Recompute",
     "RowSource",
     "Sampling",
+    "SelectParameters",
+    "TeacherModel",
     "TeacherParameters",
     "TokenizerSource",
     "Tolerance",

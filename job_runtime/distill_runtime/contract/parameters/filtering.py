@@ -8,6 +8,9 @@ from distill_runtime.contract.base import Parameters
 from distill_runtime.contract.parameters.fields import Column, Fraction, Split, Subset, Uri
 from distill_runtime.contract.parameters.verification import COMPARING_VERIFIERS, FilterVerifier, Verification
 
+Keep = Literal["all", "first", "shortest", "longest"]
+"""Which of a prompt's right answers are preferred."""
+
 
 class ProblemSet(Parameters):
     """Problems that training data must not contain."""
@@ -47,7 +50,7 @@ class FilterParameters(Verification):
         description="What becomes of a generation cut off by maxTokens (finish_reason length): "
         "drop counts it as rejected, keep verifies it like any other.",
     )
-    keep: Literal["all", "first", "shortest", "longest"] = Field(
+    keep: Keep = Field(
         default="all",
         description="Which of a prompt's correct generations are kept, or with maxPerPrompt: are preferred. Of "
         "generations with the same text only one counts.",

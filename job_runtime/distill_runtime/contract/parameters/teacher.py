@@ -60,6 +60,21 @@ class Price(Parameters):
         return f"{(millions / 1_000_000).quantize(Decimal('0.01'))} {self.currency}"
 
 
+class TeacherModel(Parameters):
+    """One of several teachers: a model, where it is served, and how much of the work is its."""
+
+    model: str = Field(min_length=1, max_length=256, description="Model name to send; it must be one the server knows.")
+    endpoints: Annotated[tuple[Endpoint, ...], OPERATIONAL] = Field(
+        min_length=1, max_length=64, description="Base URLs of OpenAI-compatible servers that serve it."
+    )
+    weight: int = Field(
+        default=1, ge=1, le=100, description="Its share of the generations, and of the requests, beside the others'."
+    )
+    price: Annotated[Price | None, OPERATIONAL] = Field(
+        default=None, description="Price of its tokens. Default: what it costs is not shown."
+    )
+
+
 class TeacherParameters(Prompting):
     """The teacher: OpenAI-compatible endpoints that answer the prompts."""
 
@@ -70,6 +85,14 @@ class TeacherParameters(Prompting):
         "Requests go to <endpoint>/chat/completions, to the least busy endpoint first.",
     )
     model: str = Field(min_length=1, max_length=256, description="Model name to send; it must be one the server knows.")
+    weight: int = Field(default=1, ge=1, le=100, description="With additionalModels, this model's share; see there.")
+    additional_models: tuple[TeacherModel, ...] = Field(
+        default=(),
+        max_length=7,
+        description="Other models that answer as well. Each prompt's generations are dealt to model and these by "
+        "weight: with two models of weight 1 and generationsPerPrompt 4, each answers twice. Which one answers which "
+        "is fixed. Template and sampling are the same for all.",
+    )
     system_prompt: str = Field(
         default="", max_length=65536, description="System message sent before each prompt; empty for none."
     )
@@ -117,3 +140,15 @@ class TeacherParameters(Prompting):
     price: Annotated[Price | None, OPERATIONAL] = Field(
         default=None, description="Price of its tokens, from which status.cost follows. Default: no cost is shown."
     )
+
+    @property
+    def models(self) -> tuple[TeacherModel, ...]:
+        """All who answer, the first one first."""
+        first = TeacherModel(model=self.model, endpoints=self.endpoints, weight=self.weight, price=self.price)
+        return (first, *self.additional_models)
+
+    @model_validator(mode="after")
+    def _check_models(self) -> Self:
+        if len({self.model, *(each.model for each in self.additional_models)}) <= len(self.additional_models):
+            raise ValueError("additionalModels must have names of their own, by which they are told apart")
+        return self

@@ -119,6 +119,8 @@ def test_a_kept_row_is_a_conversation_with_its_reasoning(filtered: Filtered) -> 
         "prompt": "the problem p",
         "answer": "0.5",
         "source": None,
+        "tokens": 20,
+        "teacher": "teacher",
         "messages": [
             {"role": "user", "content": "the problem p"},
             {"role": "assistant", "content": "<think>\nHalf of one.\n</think>\n\n" + RIGHT},
@@ -204,6 +206,30 @@ def test_prompts_that_have_a_source_show_the_acceptance_of_each(tmp_path: Path) 
     assert {row["source"] for row in read(tmp_path / "filter" / "rejects.jsonl")} == {"olympiads", "cn_contest"}
     released = pq.read_table(tmp_path / "filter" / "dataset" / "data" / "train-00000.parquet")
     assert released.column("source").to_pylist() == ["olympiads", None]
+
+
+def test_of_several_teachers_each_has_its_acceptance(tmp_path: Path) -> None:
+    generations = [
+        Generation("p", 0, "2", "\\boxed{2}", teacher="teacher"),
+        Generation("p", 1, "2", "\\boxed{2}", teacher="qwq"),
+        Generation("q", 0, "2", "\\boxed{3}", teacher="qwq"),
+        Generation("q", 1, "2", failure="badRequest", teacher="qwq"),
+    ]
+    write_generate_artifacts(tmp_path, [generations], additional_models=["qwq"])
+    counts = filter_stage.run(contract(1), StageContext(Volume(tmp_path), Reporter("filter", "generations"))).counts
+    # The second answer to p repeats the first, and is right all the same.
+    assert {name: count for name, count in counts.items() if name.startswith("teachers.")} == {
+        "teachers.0.generations": 1,
+        "teachers.0.accepted": 1,
+        "teachers.1.generations": 3,
+        "teachers.1.accepted": 1,
+    }
+    by_teacher = json.loads((tmp_path / "filter" / "report.json").read_text())["charts"][-1]
+    assert {bar["label"]: bar["parts"] for bar in by_teacher["bars"]} == {"teacher": [1, 0], "qwq": [1, 2]}
+    card = (tmp_path / "filter" / "dataset" / "README.md").read_text()
+    assert "of the teachers `teacher`, `qwq`" in card
+    assert "http://teacher/v1" not in card
+    assert "promptTokensPerMillion" not in card
 
 
 def test_the_kept_rows_leave_as_a_data_set_for_others(filtered: Filtered, tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_runtime.filtering import selection
-from distill_runtime.filtering.selection import FATES, Keep, Keys, key_of, select
+from distill_runtime.contract.parameters import Keep
+from distill_runtime.filtering import keys
+from distill_runtime.filtering.keys import Keys
+from distill_runtime.filtering.selection import FATES, KEY, key_of, select
 
 Row = tuple[str, int, str]
 
@@ -24,7 +26,7 @@ def kept(chosen: list[Row], keep: Keep, most: int | None) -> list[Row]:
     with NamedTemporaryFile() as file:
         file.write(b"".join(key_of(*row, None) for row in chosen))
         file.flush()
-        fates = select(Keys(Path(file.name)), keep, most)
+        fates = select(Keys(Path(file.name), KEY), keep, most)
     return [row for row, fate in zip(chosen, fates, strict=True) if FATES[fate] == "kept"]
 
 
@@ -59,6 +61,6 @@ def test_select(chosen: list[Row], keep: Keep, most: int | None) -> None:
 @given(chosen=rows, keep=keeps, most=limits, size=st.integers(1, 5))
 def test_parts_make_no_difference(chosen: list[Row], keep: Keep, most: int | None, size: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(selection, "_ROWS_AT_ONCE", size)
+        patch.setattr(keys, "_ROWS_AT_ONCE", size)
         if chosen:
             assert kept(chosen, keep, most) == expected(chosen, keep, most)

@@ -107,6 +107,63 @@ def test_with_a_price_it_says_what_the_answers_cost(volume: Path) -> None:
     assert context.reporter.snapshot().counts["prompts"] == PROMPTS
 
 
+def other_teacher(url: str, **more: Any) -> dict[str, Any]:
+    return {"additionalModels": [{"model": "other", "endpoints": [url], **more}]}
+
+
+def test_several_teachers_share_the_generations_of_each_prompt(volume: Path) -> None:
+    with teacher() as first, teacher() as second:
+        second.served = ["other"]
+        work = contract(first.url, **other_teacher(second.url), sampling={"generationsPerPrompt": 4})
+        context = StageContext(Volume(volume), Reporter("generate", UNITS["generate"]), api_key="of the first")
+        result = run_stage(generate, work, context)
+        first_again = run(work, volume)
+    assert first_again.reason == "AlreadyComplete"
+    assert (first.requests, second.requests) == (60, 60)
+    assert {body["model"] for body in second.bodies} == {"other"}
+    assert "of the first" not in str(second.headers)  # a key is for whom it belongs to
+    told = Counter((record["uuid"], record["teacher"]) for record in records(volume))
+    assert set(told.values()) == {2}
+    for number in range(2):
+        counts = {"generations": 60, "answered": 60, "promptTokens": 180, "completionTokens": 420}
+        assert {name: result.counts[f"teachers.{number}.{name}"] for name in counts} == counts
+    assert result.counts["answered"] == 120
+
+
+def test_a_teacher_that_is_away_keeps_no_other_from_its_share(volume: Path) -> None:
+    """It gives up when the others are done, and what it has yet to answer is asked by the next Pod."""
+    dead = f"http://127.0.0.1:{unused_port()}/v1"
+    work = contract(dead, **other_teacher(dead), unavailableTimeoutSeconds=1)
+    with teacher() as first:
+        reached = work.teacher.model_copy(update={"endpoints": (first.url,)})
+        with pytest.raises(Retryable, match=dead) as away:
+            run(work.model_copy(update={"teacher": reached}), volume)
+        assert away.value.reason == "EndpointUnreachable"
+        assert first.requests == 30
+        with teacher() as second:
+            second.served = ["other"]
+            others = tuple(
+                each.model_copy(update={"endpoints": (second.url,)}) for each in work.teacher.additional_models
+            )
+            both = reached.model_copy(update={"additional_models": others})
+            result = run(work.model_copy(update={"teacher": both}), volume)
+        assert (first.requests, second.requests) == (30, 30)
+    assert result.counts["answered"] == 60
+
+
+def test_it_gives_up_when_all_teachers_are_away(volume: Path) -> None:
+    dead, as_dead = (f"http://127.0.0.1:{unused_port()}/v1" for _ in range(2))
+    with pytest.raises(Retryable) as away:
+        run(contract(dead, **other_teacher(as_dead), unavailableTimeoutSeconds=1), volume)
+    assert away.value.reason == "EndpointUnreachable"
+
+
+def test_a_teacher_that_serves_another_model_is_wrong_input_at_once(volume: Path) -> None:
+    with teacher() as first, teacher() as second, pytest.raises(WrongInput) as refused:
+        run(contract(first.url, **other_teacher(second.url)), volume)
+    assert refused.value.reason == "ModelNotServed"
+
+
 def test_of_answers_without_usage_the_cost_is_unknown(volume: Path) -> None:
     price = {"promptTokensPerMillion": 1000, "completionTokensPerMillion": 2000}
     uncounted = lambda question, _: Reaction(usage=None) if question.endswith("7") else Reaction()  # noqa: E731

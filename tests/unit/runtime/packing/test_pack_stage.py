@@ -42,7 +42,9 @@ def filter_artifact(volume: Volume, texts: list[str]) -> ArtifactReference:
     writer = ArtifactWriter(volume, FilterContract(output="filter", input="generate", filter=FilterParameters()))
     with (writer.directory / KEPT_NAME).open("w") as file:
         for number, text in enumerate(texts):
-            file.write(json.dumps(kept_row(f"u{number}", 0, f"{number} + 1?", str(number + 1), text, None)) + "\n")
+            prompt, answer = f"{number} + 1?", str(number + 1)
+            row = kept_row(f"u{number}", 0, prompt, answer, text, source=None, tokens=None, teacher=None)
+            file.write(json.dumps(row) + "\n")
     return writer.finish({"kept": len(texts)}, {})
 
 

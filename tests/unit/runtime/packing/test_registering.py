@@ -340,5 +340,5 @@ def test_ended_before_its_artifact_is_complete_it_checks_nothing_again(context: 
     ],
 )
 def test_how_to_pack_is_said_of_what_is_not_packed(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="pack must be set for an artifact of the filter stage"):
+    with pytest.raises(ValidationError, match="pack must be set for an artifact of filter or select"):
         PackContract.model_validate({"output": "out", **changes})

@@ -184,14 +184,14 @@ def test_the_api_key_is_not_shown() -> None:
     ("value", "key"), [("sk-a", "sk-a"), ("sk-a\n", "sk-a"), (" sk-a\r\n", "sk-a"), ("sk-a b", "sk-a b"), ("\n", None)]
 )
 def test_the_api_key_is_what_stands_between_white_space(value: str, key: str | None) -> None:
-    assert stage.read_api_key({API_KEY_VARIABLE: value}) == key
-    assert stage.read_api_key({}) is None
+    assert stage.read_api_key({API_KEY_VARIABLE: value}, API_KEY_VARIABLE) == key
+    assert stage.read_api_key({}, API_KEY_VARIABLE) is None
 
 
 @pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\x00b", "a\x7fb", "a\x85b", "\ufeffa", "a\u2026", "a\udcff"])
 def test_an_api_key_that_no_header_can_carry_is_wrong_input(value: str) -> None:
     with pytest.raises(WrongInput, match=API_KEY_VARIABLE) as refused:
-        stage.read_api_key({API_KEY_VARIABLE: value})
+        stage.read_api_key({API_KEY_VARIABLE: value}, API_KEY_VARIABLE)
     assert refused.value.reason == "EndpointMisconfigured"
 
 

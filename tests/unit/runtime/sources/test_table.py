@@ -197,6 +197,11 @@ def test_a_server_that_does_not_answer_may_answer_later(tmp_path: Path, uri: str
     assert error.value.reason == "SourceUnreachable"
 
 
+# Without a time in them: each process that tests must know a test by the same name.
+CUT_OFF_CSV = gzip.compress(b"problem,answer\np,1\n", mtime=0)[:-9]
+CUT_OFF_JSON = gzip.compress(json_lines(ROWS), mtime=0)[:900]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason", "message"),
     [
@@ -209,9 +214,9 @@ def test_a_server_that_does_not_answer_may_answer_later(tmp_path: Path, uri: str
         ("rows.csv", b"problem,answer\np,1\np\n", "MalformedRow", "line 3 .* ends a row of 1 values, the header has 2"),
         ("rows.csv", b'problem,answer\n"p,1\n', "MalformedRow", "line 2 of .* is not CSV"),
         ("rows.csv", b"problem,answer\n\xff,1\n", "MalformedFile", r"rows\.csv cannot be read"),
-        ("rows.csv.gz", gzip.compress(b"problem,answer\np,1\n")[:-9], "MalformedFile", r"rows\.csv\.gz cannot be read"),
+        ("rows.csv.gz", CUT_OFF_CSV, "MalformedFile", r"rows\.csv\.gz cannot be read"),
         ("rows.parquet", b"PAR0 nothing of the kind", "MalformedFile", r"rows\.parquet cannot be read"),
-        ("rows.jsonl.gz", gzip.compress(json_lines(ROWS))[:900], "MalformedFile", r"rows\.jsonl\.gz cannot be read"),
+        ("rows.jsonl.gz", CUT_OFF_JSON, "MalformedFile", r"rows\.jsonl\.gz cannot be read"),
         ("rows.jsonl.gz", b"nothing of the kind", "MalformedFile", r"rows\.jsonl\.gz cannot be read"),
         ("rows.jsonl.bz2", b"nothing of the kind", "MalformedFile", r"rows\.jsonl\.bz2 cannot be read"),
         ("rows.jsonl.zst", b"nothing of the kind", "MalformedFile", r"rows\.jsonl\.zst cannot be read"),

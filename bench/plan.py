@@ -104,7 +104,9 @@ def _settings() -> Settings:
 
 def _body(nodes: int, parallelism: Mapping[str, Any]) -> dict[str, Any]:
     """Give a FinetuneRun as the API server does, of which the data set is Ready."""
-    body: dict[str, Any] = yaml.safe_load((ROOT / "examples" / "openr1-qwen-7b" / "form-a.yaml").read_text())
+    body: dict[str, Any] = yaml.safe_load(
+        (ROOT / "examples" / "openr1-qwen-7b" / "form-a" / "finetune.yaml").read_text()
+    )
     body["metadata"] |= {"namespace": "team-a", "uid": UID, "generation": 1, "resourceVersion": "1"}
     body["spec"]["accelerator"]["nodes"] = nodes
     body["spec"]["parallelism"] = dict(parallelism)

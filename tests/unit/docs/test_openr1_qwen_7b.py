@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from support.architectures import QWEN_2_5_7B
-from unit.operator.builders import CHART_VALUES, SETTINGS, ready
+from unit.operator.builders import CHART_VALUES, SETTINGS, as_found, ready
 
 from distill_operator.api import KINDS, FinetuneRun
 from distill_operator.plan.finetune import dependencies, plan_stage
@@ -30,6 +30,7 @@ EXAMPLE = ROOT / "examples" / "openr1-qwen-7b"
 PAGE = (ROOT / "docs" / "openr1-qwen-7b.md").read_text()
 RECIPE: Mapping[str, Mapping[str, Any]] = yaml.safe_load((Path(__file__).parent / "openr1_qwen_7b.yaml").read_text())
 FORMS = {"A": "form-a", "B": "form-b"}
+MANIFESTS = {"A": EXAMPLE / "form-a" / "finetune.yaml", "B": EXAMPLE / "finetune.yaml"}
 
 ARCHITECTURE = QWEN_2_5_7B.model_copy(update={"rope_theta": 300000.0})
 """Of the config.json that the example's README asks for."""
@@ -85,7 +86,8 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 @cache
 def contract_of(form: str) -> TrainContract:
     """Give the contract that the operator makes of the form's manifest with the chart's profile."""
-    run = manifest(FORMS[form])
+    run = as_found(yaml.safe_load(MANIFESTS[form].read_text()))
+    assert isinstance(run, FinetuneRun)
     dataset = ready("DistillDataset", metadata={"name": run.spec.dataset_ref.name})
     profile = Profile.model_validate(CHART_VALUES["profiles"]["ascend-910b"])
     (key,) = dependencies(run)
@@ -95,12 +97,6 @@ def contract_of(form: str) -> TrainContract:
     assert isinstance(planned, Stage)
     assert isinstance(planned.contract, TrainContract)
     return planned.contract
-
-
-def manifest(name: str) -> FinetuneRun:
-    document = yaml.safe_load((EXAMPLE / f"{name}.yaml").read_text())
-    document["metadata"] |= {"namespace": "team-a", "uid": "11111111-2222-3333-4444-555555555555", "generation": 1}
-    return FinetuneRun.model_validate(document)
 
 
 @cache
@@ -113,7 +109,7 @@ def written(form: str) -> dict[str, Any]:
     return build_configuration(contract, ARCHITECTURE, schedule, DATA, start, output, cpus=1)
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLE.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(EXAMPLE.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_manifests_are_valid(path: Path) -> None:
     document = yaml.safe_load(path.read_text())
     spec_model = KINDS[document["kind"]].model_fields["spec"].annotation
@@ -125,7 +121,7 @@ def test_manifests_are_valid(path: Path) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_a_form_trains_on_the_dataset_beside_it(form: str) -> None:
     dataset = yaml.safe_load((EXAMPLE / "dataset.yaml").read_text())
-    run = yaml.safe_load((EXAMPLE / f"{FORMS[form]}.yaml").read_text())
+    run = yaml.safe_load(MANIFESTS[form].read_text())
     assert run["spec"]["datasetRef"]["name"] == dataset["metadata"]["name"]
     assert run["spec"]["storage"] == dataset["spec"]["storage"]
     assert run["spec"]["model"]["uri"] == dataset["spec"]["pack"]["tokenizer"]["uri"]

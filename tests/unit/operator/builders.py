@@ -83,6 +83,12 @@ def resource(kind: str, spec: dict[str, Any] | None = None, **more: Any) -> AnyR
     return parse(KIND_PLANS[kind], body(kind, spec, **more))
 
 
+def as_found(manifest: dict[str, Any]) -> AnyResource:
+    """A manifest's object as the operator finds it."""
+    metadata = {**manifest["metadata"], "namespace": NAMESPACE, "uid": UID, "generation": 1}
+    return KINDS[manifest["kind"]].from_api({**manifest, "metadata": metadata})
+
+
 def ready(kind: str, **more: Any) -> dict[str, Any]:
     """An object of `kind` that is Ready, with an artifact."""
     condition = {"status": "True", "reason": "Packed", "message": "", "lastTransitionTime": NOW.isoformat()}

@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.operator.builders import CHART_VALUES, SETTINGS, UID, key, known, resource, succeeded_stage
+import yaml
+from unit.operator.builders import CHART_VALUES, SETTINGS, UID, as_found, key, known, ready, resource, succeeded_stage
 
+from distill_operator.api import StageStatus
 from distill_operator.api.common import NAME_LIMIT
 from distill_operator.plan.kinds import KIND_PLANS
 from distill_operator.plan.manifests import CONTRACT_ANNOTATION, attempt_manifests
-from distill_operator.plan.stages import Stage, job_name
+from distill_operator.plan.stages import Stage, job_name, key_of
 from distill_operator.settings import Settings
 from distill_runtime.contract import Contract, EvalContract, identity, parse_contract
 from distill_runtime.contract.stages import CONTRACT_OF, WeightsTarget
@@ -64,6 +67,7 @@ SHIPPED = Settings.model_validate(
     }
 )
 """What the chart ships."""
+RECIPE = Path(__file__).parents[3] / "examples" / "openr1-qwen-7b"
 ENDPOINT = {"endpoint": {"url": "http://served/v1", "model": "qwen"}}
 
 
@@ -94,6 +98,22 @@ def test_512_nodes_are_as_many_objects_as_two() -> None:
     assert (job["completions"], job["parallelism"]) == (512, 512)
     digits = 4 * len("12")  # of completions, parallelism, minDomains, and of nodes in the contract
     assert len(json.dumps(many)) - len(json.dumps(two)) == digits
+
+
+def test_every_pod_of_the_recipe_from_its_data_to_its_score(equals_golden: Golden) -> None:
+    """Three objects with what the chart ships, each planned as if what it waits for were there."""
+    children: list[Manifest] = []
+    for name in ("dataset", "finetune", "eval"):
+        run = as_found(yaml.safe_load((RECIPE / f"{name}.yaml").read_text()))
+        plan = KIND_PLANS[type(run).__name__]
+        known = {needed: ready(needed.kind, metadata={"name": needed.name}) for needed in plan.dependencies(run)}
+        finished: dict[str, StageStatus] = {}
+        for stage_name in plan.stage_names(run, SHIPPED):
+            stage = plan.plan_stage(run, stage_name, finished, known, SHIPPED)
+            assert isinstance(stage, Stage), stage
+            children += attempt_manifests(key_of(run), UID, stage, 1, (), SHIPPED)
+            finished[stage_name] = succeeded_stage(stage_name)
+    equals_golden("openr1-qwen-7b", children)
 
 
 TEACHER = {"endpoints": ["http://teacher/v1"], "model": "deepseek-r1"}

@@ -10,6 +10,7 @@ from tests.e2e.workspace import Workspace, open_workspace
 from tests.harness.installation import Installation
 
 KINDS = ("distilldataset", "finetunerun", "evalrun")
+BASELINE = {"name": "guesses", "score": 1.0, "problems": 250}
 FAULTS = {"wrong": 0.15, "truncated": 0.05, "too_many_requests": 0.02, "unavailable": 0.02}
 
 
@@ -45,5 +46,6 @@ def open_example(installation: Installation) -> Iterator[Example]:
         dataset = workspace.dataset(**whole, filter={"minAcceptanceRate": 0.7})
         training = {"training": {"maxSteps": None, "batchSize": 16}, "checkpoint": {"everySteps": 100}}
         benchmark = {"benchmark": {"limit": None}, "protocol": {"maxTokens": 96}}
-        workspace.apply(workspace.evaluation(**benchmark), workspace.finetune(**training), dataset)
+        judged = {"compareWith": [BASELINE], "gate": {"minScore": 90, "maxTruncatedRate": 5}}
+        workspace.apply(workspace.evaluation(**benchmark, **judged), workspace.finetune(**training), dataset)
         yield Example(workspace, versions)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import PROGRESS_SECONDS
-from tests.e2e.example import KINDS, Example, open_example
+from tests.e2e.example import BASELINE, KINDS, Example, open_example
 from tests.e2e.workspace import STAGES, Workspace
 from tests.harness.installation import Installation
 from tests.harness.kubectl import condition, eventually
@@ -42,7 +42,8 @@ def test_the_operator_killed_in_each_stage_goes_on_without_a_second_job(example:
             eventually(lambda: event in workspace.event_reasons(), f"Event {event}")
         _kill_operator(workspace.installation)
     example.wait()
-    assert {job["metadata"]["name"] for job in workspace.jobs()} == {f"sums-{stage}-a1" for stage in STAGES}
+    jobs = {job["metadata"]["name"] for job in workspace.jobs()}
+    assert jobs == {f"sums-{stage}-a1" for stage in (*STAGES, "compare")}
 
 
 def test_the_student_learns_two_digit_addition(done: Workspace) -> None:
@@ -53,6 +54,16 @@ def test_the_student_learns_two_digit_addition(done: Workspace) -> None:
     printed = done.kubectl("get", "evalrun", "-n", done.namespace)
     assert f"{status['score']:g}" in printed.replace(".0 ", " ")
     assert status["interval"] in printed
+
+
+def test_the_score_is_held_against_a_published_one_and_its_gate(done: Workspace) -> None:
+    status = done.status("evalrun")
+    (comparison,) = status["comparison"]
+    assert (comparison["name"], comparison["method"]) == (BASELINE["name"], "unpaired")
+    assert comparison["difference"] == pytest.approx(status["score"] - BASELINE["score"], abs=0.11)
+    assert comparison["differenceLow"] > 0
+    assert status["gate"]["held"]
+    assert BASELINE["name"] in done.read(f"{status['artifact']['uri']}/report.md")
 
 
 def test_counts_add_up_and_equal_what_the_teacher_injected(done: Workspace) -> None:

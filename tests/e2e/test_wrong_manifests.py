@@ -1,6 +1,7 @@
 """Wrong manifests: refused by the API server in words that name field and remedy, or Stalled within seconds."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.e2e.workspace import Manifest, Workspace
 from tests.harness.kubectl import CommandError, condition, eventually
 
+RECIPE = Path(__file__).parents[2] / "examples" / "openr1-qwen-7b"
 DATASET, FINETUNE, EVALUATION = "dataset", "finetune", "evaluation"
 
 ROWS = {"prompts": None, "rows": {"uri": "arithmetic/prompts.jsonl"}}
@@ -357,6 +359,11 @@ def test_the_api_server_refuses_and_says_what_to_do(workspace: Workspace) -> Non
         case: (words, workspace.refused(_manifest(workspace, kind, changes))) for case, kind, changes, words in REFUSED
     }
     assert {case: message for case, (words, message) in said.items() if words not in message} == {}
+
+
+def test_the_recipe_is_taken(workspace: Workspace) -> None:
+    taken = workspace.kubectl("apply", "--dry-run=server", "-n", workspace.namespace, "-f", str(RECIPE))
+    assert taken.count("created (server dry run)") == 3
 
 
 def test_a_name_that_children_could_not_have_is_refused(workspace: Workspace) -> None:

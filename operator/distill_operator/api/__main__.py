@@ -13,12 +13,19 @@ from distill_operator.api.reference import reference_page
 _NOTICE = "# Generated from operator/distill_operator/api by `make generate`. Do not edit.\n"
 
 
+class _WithoutAliases(yaml.SafeDumper):
+    """Writes a value out wherever it stands: an alias in a definition sends its reader looking."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
 def generated_files() -> dict[str, str]:
     """Give the content of every generated file by its path from the repository's root."""
     files = {"docs/reference.md": reference_page(list(KINDS.values()))}
     for kind in KINDS.values():
         definition = custom_resource_definition(kind)
-        text = _NOTICE + yaml.safe_dump(definition, sort_keys=False, width=120, allow_unicode=True)
+        text = _NOTICE + yaml.dump(definition, Dumper=_WithoutAliases, sort_keys=False, width=120, allow_unicode=True)
         name = f"{definition['metadata']['name']}.yaml"
         files |= {f"crds/{name}": text, f"helm/npu-distill/crds/{name}": text}
     return files

@@ -1,4 +1,4 @@
-"""A Pod of any stage that is deleted is replaced, and nothing is lost."""
+"""A Pod of any stage that is deleted is replaced, a server that is killed is started again, and nothing is lost."""
 
 from tests.e2e.workspace import STAGES, Workspace
 from tests.harness.kubectl import eventually
@@ -8,9 +8,16 @@ BRIEF = ("filter", "pack")
 its teacher."""
 
 
-def _others(workspace: Workspace, stage: str, name: str) -> list[str]:
+def _another(workspace: Workspace, stage: str, name: str) -> str | None:
     names = [pod["metadata"]["name"] for pod in workspace.pods(stage)]
-    return [other for other in names if other != name]
+    return next((other for other in names if other != name), None)
+
+
+def _kill_server(workspace: Workspace, pod: str) -> None:
+    """Kill all that runs in the server's container but its first process, which takes note of it and ends."""
+    running = ("--for=jsonpath={.status.phase}=Running", "--timeout=300s")
+    workspace.kubectl("wait", f"pod/{pod}", "-n", workspace.namespace, *running, timeout=330)
+    workspace.kubectl("exec", pod, "-n", workspace.namespace, "-c", "server", "--", "sh", "-c", "kill -9 -1")
 
 
 def test_a_pod_deleted_in_each_stage_is_replaced_and_nothing_is_lost(workspace: Workspace) -> None:
@@ -24,8 +31,11 @@ def test_a_pod_deleted_in_each_stage_is_replaced_and_nothing_is_lost(workspace: 
         workspace.kubectl("delete", "pod", pod, "-n", workspace.namespace, "--wait=false")
         if stage in BRIEF:
             workspace.unlimit_cpu()  # in time for the next Pod, before which there is a pause of 10 s
-        eventually(lambda: _others(workspace, stage, pod), f"another Pod of stage {stage}")  # noqa: B023
+        another = eventually(lambda: _another(workspace, stage, pod), f"another Pod of stage {stage}")  # noqa: B023
+    _kill_server(workspace, another)
     workspace.wait_for("evalrun")
+    (evaluated,) = (each for each in workspace.pods("eval") if each["metadata"]["name"] == another)
+    assert evaluated["status"]["initContainerStatuses"][0]["restartCount"] == 1
     status = workspace.status("distilldataset")
     assert status["kept"] + sum(status["rejected"].values()) == 2 * status["prompts"] == status["generations"]
     failed = {job["metadata"]["name"]: job["status"].get("failed", 0) for job in workspace.jobs()}

@@ -18,7 +18,14 @@ from distill_operator.observation import (
     UID_LABEL,
     ResourceKey,
 )
-from distill_operator.plan.serving import OUTPUT_MOUNT, TERMINATION_PATH, VOLUMES, server_container, server_settings
+from distill_operator.plan.serving import (
+    OUTPUT_MOUNT,
+    RESTRICTED,
+    TERMINATION_PATH,
+    VOLUMES,
+    server_container,
+    server_settings,
+)
 from distill_operator.plan.stages import Outline, Sidecar, Stage, Teamwork, job_name
 from distill_operator.settings import PodSettings, Settings, VariableSource
 from distill_runtime.contract import (
@@ -272,11 +279,7 @@ def _container(stage: Stage, settings: Settings) -> Manifest:
         "resources": {},
         "terminationMessagePath": TERMINATION_PATH,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": dict(RESTRICTED),
         "volumeMounts": [
             {"name": "contract", "mountPath": CONTRACT_PATH.rsplit("/", 1)[0], "readOnly": True},
             {"name": "volume", "mountPath": VOLUME_PATH},

@@ -29,6 +29,12 @@ PROMPT_ROOM = 4096
 """Tokens that a prompt may have beside an answer of protocol.maxTokens."""
 WRITABLE = "/tmp"  # noqa: S108 - the emptyDir mounted there
 TERMINATION_PATH = "/dev/termination-log"
+RESTRICTED: Manifest = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+"""Security context of every container, before what is configured: it meets Pod Security restricted."""
 SCRIPT = f"""\
 output=$1; shift
 touch "$output/log"
@@ -155,11 +161,7 @@ def server_container(name: str, beside: Sidecar, image: str, pull_policy: str, e
         "resources": {},
         "terminationMessagePath": TERMINATION_PATH,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": dict(RESTRICTED),
         "volumeMounts": [
             {"name": "volume", "mountPath": VOLUME_PATH, "readOnly": True},
             {"name": "server-tmp", "mountPath": WRITABLE},

@@ -27,6 +27,11 @@ class Difference:
     p_value: float
 
 
+def describe_p(p_value: float) -> str:
+    """Give a p-value as it is read; what is as small as this says no more by its digits."""
+    return "< 0.001" if p_value < 0.001 else f"= {p_value:.2g}"  # noqa: PLR2004 - as it says
+
+
 def mcnemar(better: int, worse: int, problems: int) -> Difference:
     """Compare one answer each to the same problems.
 

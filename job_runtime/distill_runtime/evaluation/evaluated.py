@@ -46,8 +46,10 @@ def model_of(target: Mapping[str, Any]) -> str:
     Args:
         target: of an eval contract, as JSON.
     """
+    if "deviceTarget" not in target:
+        return str(target["model"])
     weights = target.get("weights") or {}
-    return str(target.get("model") or weights.get("uri") or target.get("uri"))
+    return str(weights.get("uri") or target["uri"])
 
 
 def verdict_of(sample: Sample) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 from distill_runtime.contract import Protocol
 from distill_runtime.contract.comparison import Comparison
 from distill_runtime.contract.identity import OPERATIONAL
+from distill_runtime.evaluation.differences import describe_p
 from distill_runtime.evaluation.interval import wilson_interval
 from distill_runtime.evaluation.summary import Group, Summary
 from distill_runtime.reporting.evaluation import (
@@ -108,7 +109,11 @@ def _comparison(found: Comparison) -> tuple[str, ...]:
         return found.name, f"none: {found.reason}", "–", "–", "–", found.method, differs
     flipped = "–" if found.better is None else f"{found.better} / {found.worse}"
     interval = f"{found.difference_low:+.1f} to {found.difference_high:+.1f}"
-    return found.name, f"{found.difference:+.1f}", interval, f"{found.p_value:g}", flipped, found.method, differs
+    return found.name, f"{found.difference:+.1f}", interval, _p(found), flipped, found.method, differs
+
+
+def _p(found: Comparison) -> str:
+    return "–" if found.p_value is None else describe_p(found.p_value).removeprefix("= ")
 
 
 def _gate(summary: Summary) -> Table:

@@ -22,6 +22,7 @@ from distill_runtime.evaluation.comparing import (
     flipped_lines,
     read_evaluation,
 )
+from distill_runtime.evaluation.differences import describe_p
 from distill_runtime.evaluation.evaluated import model_of
 from distill_runtime.evaluation.flips import show_flips
 from distill_runtime.evaluation.gate import judge
@@ -140,10 +141,12 @@ def _describe(summary: Summary, judgement: Judgement) -> str:
 def _said(found: Comparison) -> str:
     if found.difference is None:
         return f"not compared with {found.name}: {found.reason}".rstrip(".")
+    assert found.p_value is not None  # where there is a difference
     text = (
         f"{found.difference:+.1f} points to {found.name} (95 % interval {found.difference_low:+.1f} to "
-        f"{found.difference_high:+.1f}, p = {found.p_value:g}{', unpaired' if found.method == 'unpaired' else ''})"
+        f"{found.difference_high:+.1f}, p {describe_p(found.p_value)}"
+        f"{', unpaired' if found.method == 'unpaired' else ''})"
     )
-    if found.p_value is not None and found.p_value > _SIGNIFICANT:
+    if found.p_value > _SIGNIFICANT:
         text += f", which shows no difference; one of {found.smallest_difference:.1f} points would have shown"
     return text

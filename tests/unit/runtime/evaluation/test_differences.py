@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from distill_runtime.evaluation.differences import mcnemar, paired_bootstrap, unpaired
+from distill_runtime.evaluation.differences import describe_p, mcnemar, paired_bootstrap, unpaired
 from distill_runtime.evaluation.interval import wilson_interval
 
 
@@ -97,3 +97,8 @@ def test_an_unpaired_difference_has_newcombes_interval() -> None:
     """Newcombe, Statistics in Medicine 17 (1998) 873-890, table II, method 10: 56/70 and 48/80."""
     found = unpaired(56 / 70, wilson_interval(56 / 70, 70), 48 / 80, 80)
     assert (found.low, found.high) == pytest.approx((0.0524, 0.3339), abs=1e-4)
+
+
+@pytest.mark.parametrize(("p_value", "said"), [(1.0, "= 1"), (0.0312, "= 0.031"), (0.001, "= 0.001"), (0.0, "< 0.001")])
+def test_a_p_value_is_never_zero(p_value: float, said: str) -> None:
+    assert describe_p(p_value) == said

@@ -3,7 +3,6 @@
 So the memory of a choice among rows does not grow with their texts; a memory map would stay in memory as it is read.
 """
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,8 +49,3 @@ class Keys:
                 rows.append(start + chosen)
                 found.append(chunk[chosen])
             yield np.concatenate(rows), np.concatenate(found)
-
-
-def text_fingerprint(text: str) -> int:
-    """Shorten a text to 64 bits; two of ten million collide with a probability of 3 in a million."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_runtime.contract.parameters import Keep
-from distill_runtime.filtering.keys import Keys, text_fingerprint
+from distill_runtime.filtering.keys import Keys
+from distill_runtime.foundation.texts import text_fingerprint
 
 NOT_KEPT = "notKept"
 DUPLICATE = "duplicate"

@@ -14,11 +14,12 @@ import numpy as np
 import orjson
 
 from distill_runtime.contract import SelectParameters
-from distill_runtime.filtering.keys import Keys, text_fingerprint
+from distill_runtime.filtering.keys import Keys
 from distill_runtime.filtering.reasons import UNJUDGED
 from distill_runtime.filtering.selection import UNSELECTED
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.foundation.rows import KEPT_NAME, REJECTS_NAME
+from distill_runtime.foundation.texts import text_fingerprint
 from distill_runtime.storage.resumable import GrowingFile, read_lines
 
 CANDIDATE = np.dtype(

@@ -9,6 +9,7 @@ from itertools import islice
 
 from distill_runtime.contract import PromptSource
 from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.foundation.texts import text_fingerprint
 from distill_runtime.sources.formats import Row
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.problems import REFUSALS, ProblemReader
@@ -78,7 +79,7 @@ class Prompts:
         for position, outcome in self._outcomes():
             rows += position % shards == index
             if isinstance(outcome, Prompt):
-                fingerprints.append(_fingerprint(outcome.uuid))
+                fingerprints.append(text_fingerprint(outcome.uuid))
             elif position % shards == index:
                 rejected[outcome] += 1
         if not fingerprints:
@@ -104,7 +105,7 @@ class Prompts:
         for _, outcome in self._outcomes():
             if not isinstance(outcome, Prompt):
                 continue
-            fingerprint = _fingerprint(outcome.uuid) if repeated else 0
+            fingerprint = text_fingerprint(outcome.uuid) if repeated else 0
             yield outcome, fingerprint not in seen
             if fingerprint in repeated:
                 seen.add(fingerprint)
@@ -154,11 +155,6 @@ def open_prompts(source: PromptSource, volume: Volume) -> Prompts:
 def text_uuid(text: str) -> str:
     """Give what identifies a problem that has no uuid."""
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _fingerprint(uuid: str) -> int:
-    """Shorten a uuid to 64 bits; two of ten million collide with a probability of 3 in a million."""
-    return int.from_bytes(hashlib.blake2b(uuid.encode(), digest_size=8).digest(), "little")
 
 
 def _repeated(fingerprints: "array[int]") -> frozenset[int]:

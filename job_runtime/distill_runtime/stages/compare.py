@@ -9,13 +9,13 @@ asks nobody anything again. A gate that does not hold is a result like any other
 """
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from distill_runtime.contract import ArtifactReference, CompareContract, InputFingerprint, Manifest, Result
 from distill_runtime.contract.comparison import Comparison, Judgement
+from distill_runtime.contract.stages import Baseline
 from distill_runtime.evaluation.comparing import (
+    Compared,
     Evaluation,
     compare_evaluations,
     compare_published,
@@ -60,30 +60,31 @@ def run(contract: CompareContract, context: StageContext) -> Result:
     Raises:
         WrongInput: as `open_artifact` and `read_evaluation`; NoSummary.
     """
-    ours = _read_own(contract, context)
+    ours, manifest = _read_own(contract, context)
     context.reporter.update(done=0, total=len(contract.baselines) + len(contract.published), unit="comparisons")
-    evaluated = [(each.name, *_read(each.artifact, context)) for each in contract.baselines]
-    compared = [compare_evaluations(name, ours, theirs, manifest) for name, theirs, manifest in evaluated]
+    compared = [_compare(each, ours, context) for each in contract.baselines]
+    baselines = [(found.comparison.name, theirs, found.flipped) for theirs, found in compared if theirs is not None]
     published = [compare_published(ours.summary, each) for each in contract.published]
-    comparisons = (*(each.comparison for each in compared), *published)
+    comparisons = (*(found.comparison for _, found in compared), *published)
     context.reporter.update(done=len(comparisons))
     gate = judge(contract.gate, ours.summary, comparisons) if contract.gate is not None else None
     summary = ours.summary.model_copy(update={"comparisons": comparisons, "gate": gate})
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
     (writer.directory / SUMMARY_NAME).write_text(summary.model_dump_json(by_alias=True, indent=2), encoding="utf-8")
     with (writer.directory / FLIPPED_NAME).open("w", encoding="utf-8") as file:
-        for (name, theirs, _), each in zip(evaluated, compared, strict=True):
-            lines = flipped_lines(name, ours, theirs, each.flipped) if theirs is not None else ()
+        for name, theirs, flipped in baselines:
+            lines = flipped_lines(name, ours, theirs, flipped)
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    counts = {"comparisons": len(comparisons), "flipped": sum(len(each.flipped) for each in compared)}
+    counts = {"comparisons": len(comparisons), "flipped": sum(len(found.flipped) for _, found in compared)}
     judgement = Judgement(comparisons=comparisons, gate=gate)
     message = _describe(summary, judgement)
-    baselines = [
-        (name, theirs, each.flipped)
-        for (name, theirs, _), each in zip(evaluated, compared, strict=True)
-        if theirs is not None
-    ]
-    _write_report(contract, context, ours, baselines, summary, message, writer.directory)
+    context.reporter.update(message="writing the report")
+    scores = [score_of(name, theirs.summary) for name, theirs, _ in baselines]
+    scores += [published_score(each.name, each.score, each.problems) for each in contract.published]
+    flips = [show_flips(name, ours, theirs, flipped) for name, theirs, flipped in baselines]
+    target = manifest.parameters.get("target")
+    model = model_of(target) if isinstance(target, dict) else contract.evaluation.uri
+    write_report(report_of(model, summary, message, scores, (), (), flips), writer.directory)
     inputs = (contract.evaluation, *(each.artifact for each in contract.baselines))
     artifact = writer.finish(counts, {}, inputs, judgement=judgement)
     return Result(
@@ -96,24 +97,9 @@ def run(contract: CompareContract, context: StageContext) -> Result:
     )
 
 
-def _write_report(
-    contract: CompareContract,
-    context: StageContext,
-    ours: Evaluation,
-    baselines: Sequence[tuple[str, Evaluation, Sequence[str]]],
-    summary: Summary,
-    message: str,
-    directory: Path,
-) -> None:
-    """Write the report again, now with the baselines and with what was answered otherwise."""
-    context.reporter.update(message="writing the report")
-    _, manifest = open_artifact(context.volume, contract.evaluation)
-    flips = [show_flips(name, ours, theirs, flipped) for name, theirs, flipped in baselines]
-    scores = [score_of(name, theirs.summary) for name, theirs, _ in baselines]
-    scores += [published_score(each.name, each.score, each.problems) for each in contract.published]
-    target = manifest.parameters.get("target")
-    model = model_of(target) if isinstance(target, dict) else contract.evaluation.uri
-    write_report(report_of(model, summary, message, scores, (), (), flips), directory)
+def _compare(baseline: Baseline, ours: Evaluation, context: StageContext) -> tuple[Evaluation | None, Compared]:
+    theirs, manifest = _read(baseline.artifact, context)
+    return theirs, compare_evaluations(baseline.name, ours, theirs, manifest)
 
 
 def _read(reference: ArtifactReference, context: StageContext) -> tuple[Evaluation | None, Manifest]:
@@ -121,14 +107,14 @@ def _read(reference: ArtifactReference, context: StageContext) -> tuple[Evaluati
     return read_evaluation(directory), manifest
 
 
-def _read_own(contract: CompareContract, context: StageContext) -> Evaluation:
-    ours, _manifest = _read(contract.evaluation, context)
+def _read_own(contract: CompareContract, context: StageContext) -> tuple[Evaluation, Manifest]:
+    ours, manifest = _read(contract.evaluation, context)
     if ours is None:
         raise WrongInput(
             "NoSummary",
             f"{contract.evaluation.uri} was made by a version that wrote no summary.json; remove it and evaluate again",
         )
-    return ours
+    return ours, manifest
 
 
 def _describe(summary: Summary, judgement: Judgement) -> str:

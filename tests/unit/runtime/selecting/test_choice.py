@@ -14,9 +14,9 @@ from support.filter_artifact import RIGHT, Verified, write_filter_artifact
 from distill_runtime.contract import SelectParameters
 from distill_runtime.contract.parameters import LengthBand
 from distill_runtime.filtering import keys
-from distill_runtime.filtering.keys import text_fingerprint
 from distill_runtime.filtering.reasons import UNJUDGED
 from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.foundation.texts import text_fingerprint
 from distill_runtime.selecting.candidates import read_candidates
 from distill_runtime.selecting.choice import FATES, choose
 

@@ -12,23 +12,24 @@ import os
 import random
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.e2e.conftest import VALUES
+from tests.e2e.recovery import Watch
 from tests.e2e.workspace import Manifest, Workspace, open_workspace
 from tests.harness.kubectl import eventually
 from tests.harness.sharing import share_installation
 
-STEPS, EVERY_STEPS = 120, 10
+STEPS, EVERY_STEPS = 90, 10
 SECONDS, DEAD_NODE_SECONDS = 60, 180
 """Within which the next attempt has to train."""
 EARLIEST_STEP = 22
 """From then on a worker that stops is noticed after 30 s: the time of a step is known."""
-LONGEST_SECONDS = 420
+LATEST_STEP = 60
+LONGEST_SECONDS = 600
 WORKER = "distill_runtime.training.worker"
 
 
@@ -142,29 +143,21 @@ def suffer(workspace: Workspace, name: str, what: str, step: int) -> dict[str, A
     )
     selector = f"npu-distill.io/stage=train,npu-distill.io/name={name}"
     pod = random.choice(workspace.kubectl.list("pods", workspace.namespace, selector))
-    began = time.monotonic()
+    watch = Watch(workspace, name, attempt=1)
     struck = fault.strike(workspace, pod)
     next(struck)
-
-    def trains_again() -> bool:
-        latest = workspace.stage("finetunerun", "train", name).get("attempts", [{}])[-1]
-        return latest.get("attempt", 1) > 1 and latest.get("toStep", 0) > latest.get("resumedFromStep", STEPS)
-
     try:
-        eventually(
-            lambda: workspace.stage("finetunerun", "train", name)["attempt"] > 1, "the next attempt", LONGEST_SECONDS
-        )
+        eventually(watch.next_attempt, "the next attempt", LONGEST_SECONDS)
     finally:
         next(struck, None)  # of two nodes the run needs both: it trains once the lost one is back
-    eventually(trains_again, "it trains", LONGEST_SECONDS)
-    seconds = round(time.monotonic() - began, 1)
+    recovery = eventually(watch.trains, "it trains", LONGEST_SECONDS)
     digest = weights(workspace, name)
     return {
         "fault": what,
         "step": step,
         "pod": pod["metadata"]["name"],
-        "seconds": seconds,
-        "inTime": seconds <= fault.seconds,
+        **asdict(recovery),
+        "inTime": recovery.seconds <= fault.seconds,
         "lostSteps": (lost := workspace.status("finetunerun", name)["lostSteps"]),
         "lostFew": lost <= fault.lost_steps,
         "weights": digest,
@@ -193,7 +186,7 @@ def main() -> int:
         train(workspace, "calm")
         undisturbed = weights(workspace, "calm")
         for number in range(arguments.faults):
-            step = random.randrange(EARLIEST_STEP, STEPS // 2)
+            step = random.randrange(EARLIEST_STEP, LATEST_STEP)
             found = suffer(workspace, f"fault-{number}", kinds[number % len(kinds)], step)
             found["equal"] = found.pop("weights") == undisturbed
             failures += not (found["equal"] and found["inTime"] and found["lostFew"])

@@ -191,7 +191,7 @@ def _start(
     if obstruction := in_the_way(children, stage, name, now):
         return _blocked(held, obstruction, until_overdue(children.pods, now))
     failed = [one.job for one in buckets.ended if one.job.failed] if buckets is not None else []
-    pause = pause_left(failed, following.disrupted, following.reason, now)
+    pause = pause_left(failed, following, now)
     message = waiting_for_pods(name)
     if said:
         when = f" after a pause, at {now + pause:%H:%M:%S} UTC" if pause else ""

@@ -353,6 +353,15 @@ class TestFailed:
         found = step("FinetuneRun", jobs=tuple(jobs), pods=(failed_pod(jobs[-1]),), now=later(at), spec=spec)
         assert (created(found), found.look_again_after) == ([], timedelta(seconds=pause))
 
+    @pytest.mark.parametrize(("reason", "pause"), [("TrainingStalled", None), ("DevicesStillHeld", 30)])
+    def test_what_has_worked_goes_on_at_once(self, reason: str, pause: int | None) -> None:
+        said = Result(outcome="Failed", reason=reason, message="m")
+        before = stage_status("train", StageState.RUNNING, job=TRAIN.name, done=1200, done_before=400)
+        spec = {"checkpoint": {"everySteps": 500}}
+        found = step("FinetuneRun", before, (failed_job(),), (failed_pod(TRAIN, said=said),), ENDED, spec)
+        assert created(found) == ([] if pause else ["student-train-a2"])
+        assert found.look_again_after == (timedelta(seconds=pause) if pause else None)
+
     def test_devices_that_are_still_held_are_waited_for(self) -> None:
         said = Result(outcome="Failed", reason="DevicesStillHeld", message="EJ0001", failure_class="infrastructure")
         jobs, pods = (failed_job(),), (failed_pod(TRAIN, said=said),)

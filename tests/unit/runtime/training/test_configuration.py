@@ -17,8 +17,8 @@ from distill_runtime.training.configuration import (
     TrainingData,
     build_configuration,
     compresses_mask,
-    merge,
 )
+from distill_runtime.training.overrides import merge
 from distill_runtime.training.qwen3 import OTHER_NAMES, qwen3_config
 from distill_runtime.training.schedule import plan_schedule
 

@@ -170,10 +170,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.faults", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of the faults and their moments")
     parser.add_argument("--faults", type=int, default=20, help="how many")
-    parser.add_argument("--only", choices=sorted(FAULTS), help="this one alone")
+    parser.add_argument("--only", nargs="+", choices=sorted(FAULTS), default=list(FAULTS), help="these, in turn")
     arguments = parser.parse_args()
     random.seed(arguments.seed)
-    kinds = [arguments.only] if arguments.only else list(FAULTS)
     failures = 0
     with (
         share_installation(VALUES, lambda line: print(line, file=sys.stderr)) as installation,
@@ -187,7 +186,7 @@ def main() -> int:
         undisturbed = weights(workspace, "calm")
         for number in range(arguments.faults):
             step = random.randrange(EARLIEST_STEP, LATEST_STEP)
-            found = suffer(workspace, f"fault-{number}", kinds[number % len(kinds)], step)
+            found = suffer(workspace, f"fault-{number}", arguments.only[number % len(arguments.only)], step)
             found["equal"] = found.pop("weights") == undisturbed
             failures += not (found["equal"] and found["inTime"] and found["lostFew"])
             print(json.dumps(found), flush=True)

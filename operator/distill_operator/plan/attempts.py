@@ -4,10 +4,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from distill_operator.api import StageState, StageStatus
-from distill_operator.observation import ResourceKey
 from distill_operator.plan import attempt_records
 from distill_operator.plan.buckets import Attempt, Buckets, Children
-from distill_operator.plan.ends import HEARD_AFTER, cause_of, cause_of_giving_up, heard, succeeded, with_failure
+from distill_operator.plan.ends import cause_of, cause_of_giving_up, succeeded, with_failure
 from distill_operator.plan.failures import (
     FAULTS_OF_A_NODE,
     Failure,
@@ -21,6 +20,9 @@ from distill_operator.plan.obstacles import cannot_be_ended, stuck_terminating, 
 from distill_operator.plan.restarts import may_go_on, next_attempt, pause_left, retried
 from distill_operator.plan.stages import Blocked, Invalid, Outline, Stage, Waiting, job_name
 from distill_operator.plan.steps import Step
+
+HEARD_AFTER = timedelta(seconds=10)
+"""A Job's end and its Pods' last words arrive by two watches: silence means something only after this."""
 
 
 def step_stage(
@@ -49,7 +51,7 @@ def step_stage(
             return _while_active(planned, attempt, before, children, now)
         case Buckets(complete=[*_, attempt]):
             before = _continued(stage, current, attempt, buckets, now)
-            return _take_result(children.key, stage, attempt, before, retry, now)
+            return _take_result(children, stage, attempt, before, retry, now)
         case Buckets(failed=[*_, attempt]):
             before = _continued(stage, current, attempt, buckets, now)
             return _after_failure(planned, attempt, before, buckets, children, retry, now)
@@ -67,6 +69,7 @@ def _continued(stage: Outline, current: StageStatus, attempt: Attempt, buckets: 
         update={
             "attempt": attempt.job.attempt,
             "job": attempt.job.name,
+            "output": attempt.job.output or status.output,
             "started_at": status.started_at or attempt.job.created_at or now,
         }
     )
@@ -122,8 +125,9 @@ def _after_failure(
     """Go on with the next attempt from what a failed one has left, or say why there is none."""
     stage, job, pods = planned.outline, attempt.job, attempt.pods
     told = all(pod.finished for pod in pods) and any(pod.phase == "Failed" for pod in pods)
-    if not told and not heard(attempt, now):
-        return Step(before, stage.reason, f"Job {job.name} has failed; reading why.", look_again_after=HEARD_AFTER)
+    unheard = _unheard(stage, before, attempt, f"Job {job.name} has failed; reading why.", children, now)
+    if not told and unheard is not None:
+        return unheard
     cause = cause_of(stage, attempt)
     if cause.final and cause.reason in FAULTS_OF_A_NODE and not attempt_records.has_met(before, cause.reason):
         cause = replace(cause, final=False)  # another node may be better; if not, it is no node's fault
@@ -205,22 +209,31 @@ def _standing_still(status: StageStatus) -> StageStatus:
 
 
 def _take_result(
-    key: ResourceKey, stage: Outline, attempt: Attempt, before: StageStatus, retry: int, now: datetime
+    children: Children, stage: Outline, attempt: Attempt, before: StageStatus, retry: int, now: datetime
 ) -> Step:
     job, pods = attempt.job, attempt.pods
     result = merge_results(pods, stage.pods, stage.teamwork)
     if result is not None:
         return Step(succeeded(stage, before, attempt, result))
-    if not heard(attempt, now):
-        return Step(
-            before, stage.reason, f"Job {job.name} is complete; reading its result.", look_again_after=HEARD_AFTER
-        )
+    if unheard := _unheard(stage, before, attempt, f"Job {job.name} is complete; reading its result.", children, now):
+        return unheard
     if cause := unreadable_result(pods):
-        return _failed(with_failure(key, attempt, before, retry, cause))
+        return _failed(with_failure(children.key, attempt, before, retry, cause))
     message = f"The result of Job {job.name} was lost with its Pods; running it again, which picks up what is complete."
     return Step(
         before.model_copy(update={"message": message}), stage.reason, message, delete=() if job.deleting else (job,)
     )
+
+
+def _unheard(
+    stage: Outline, before: StageStatus, attempt: Attempt, message: str, children: Children, now: datetime
+) -> Step | None:
+    """Wait for the last words of an ended Job's Pods, and have these read anew; None once no more will be heard."""
+    ended_at = attempt.job.finished_at
+    due = ended_at is None or now - ended_at > HEARD_AFTER
+    if due and children.confirmed and all(pod.finished for pod in attempt.pods):
+        return None
+    return Step(before, stage.reason, message, look_again_after=HEARD_AFTER, confirm=due and not children.confirmed)
 
 
 def _failed(status: StageStatus) -> Step:

@@ -1,7 +1,5 @@
 """How an attempt has ended, by what is there to be seen, and what the status says of it then."""
 
-from datetime import datetime, timedelta
-
 from distill_operator.api import StageState, StageStatus
 from distill_operator.api.common import Artifact, StageInput
 from distill_operator.observation import ResourceKey
@@ -11,9 +9,6 @@ from distill_operator.plan.failures import Failure, disruption, failure, given_u
 from distill_operator.plan.merging import readable
 from distill_operator.plan.stages import Outline
 from distill_runtime.contract import Result
-
-HEARD_AFTER = timedelta(seconds=10)
-"""A Job's end and its Pods' last words arrive by two watches: silence means something only after this."""
 
 
 def cause_of(stage: Outline, attempt: Attempt) -> Failure:
@@ -26,13 +21,6 @@ def cause_of_giving_up(attempt: Attempt) -> Failure | None:
     """Say why an attempt is given up, if a Pod of it is still there that cannot be ended."""
     held = next((pod for pod in attempt.pods if not pod.finished), None)
     return given_up(held) if held is not None else None
-
-
-def heard(attempt: Attempt, now: datetime) -> bool:
-    """Whether all that the Pods of an ended Job had to say must have arrived."""
-    if any(not pod.finished for pod in attempt.pods):
-        return False
-    return attempt.job.finished_at is None or now - attempt.job.finished_at > HEARD_AFTER
 
 
 def succeeded(stage: Outline, before: StageStatus, attempt: Attempt, result: Result) -> StageStatus:

@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.conftest import VALUES
-from tests.e2e.recovery import Watch
+from tests.e2e.recovery import RunFiles, Watch
 from tests.e2e.workspace import Manifest, Workspace, open_workspace
 from tests.harness.kubectl import eventually
 from tests.harness.sharing import share_installation
 
-STEPS, EVERY_STEPS = 90, 10
+STEPS, EVERY_STEPS = 80, 10
 SECONDS, DEAD_NODE_SECONDS = 60, 180
 """Within which the next attempt has to train."""
 EARLIEST_STEP = 22
 """From then on a worker that stops is noticed after 30 s: the time of a step is known."""
-LATEST_STEP = 60
+LATEST_STEP = 50
 LONGEST_SECONDS = 600
 WORKER = "distill_runtime.training.worker"
 
@@ -138,12 +138,11 @@ def suffer(workspace: Workspace, name: str, what: str, step: int) -> dict[str, A
     """Have a run suffer a fault at a step, and say what came of it."""
     fault = FAULTS[what]
     train(workspace, name)
-    eventually(
-        lambda: (workspace.status("finetunerun", name).get("step") or 0) >= step, f"step {step}", LONGEST_SECONDS
-    )
+    run = RunFiles(workspace, name)
+    eventually(lambda: run.step() >= step, f"step {step}", LONGEST_SECONDS)  # a status is seconds behind
     selector = f"npu-distill.io/stage=train,npu-distill.io/name={name}"
     pod = random.choice(workspace.kubectl.list("pods", workspace.namespace, selector))
-    watch = Watch(workspace, name, attempt=1)
+    watch = Watch(workspace, run, attempt=1)
     struck = fault.strike(workspace, pod)
     next(struck)
     try:

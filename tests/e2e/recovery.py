@@ -40,13 +40,37 @@ class Recovery:
     busy_cores: float
 
 
+class RunFiles:
+    """What a run has on the claim, which is a directory of this machine."""
+
+    def __init__(self, workspace: Workspace, name: str) -> None:
+        self.name = name
+        self._directory = _claim(workspace) / "npu-distill" / workspace.namespace / name
+
+    def step(self) -> int:
+        """Give the last step that the training log has, 0 while there is none."""
+        step: int = _last_line(self._file("training-log.jsonl")).get("step", 0)
+        return step
+
+    def stepped_at(self) -> datetime:
+        """Give when that was written."""
+        return datetime.fromtimestamp(self._file("training-log.jsonl").stat().st_mtime, UTC)
+
+    def attempt(self) -> dict[str, Any]:
+        """Give the latest attempt's line; empty while there is none."""
+        return _last_line(self._file("attempts.jsonl"))
+
+    def _file(self, name: str) -> Path:
+        return next((path / name for path in self._directory.glob("train-*.partial")), Path("/nowhere"))
+
+
 class Watch:
     """Follows a run over two attempts from the moment of a fault on."""
 
-    def __init__(self, workspace: Workspace, name: str, attempt: int) -> None:
+    def __init__(self, workspace: Workspace, run: RunFiles, attempt: int) -> None:
         self._workspace = workspace
-        self._selector = f"npu-distill.io/stage=train,npu-distill.io/name={name}"
-        self._directory = _claim(workspace) / "npu-distill" / workspace.namespace / name
+        self._run = run
+        self._selector = f"npu-distill.io/stage=train,npu-distill.io/name={run.name}"
         self._attempt = attempt
         self._idle = _idle_seconds()
         self._struck = datetime.now(UTC)
@@ -91,15 +115,11 @@ class Watch:
         following = [pod for pod in pods if _attempt_of(pod) > self._attempt]
         self._last("placed", [list(_conditions(pod, "PodScheduled")) for pod in following])
         self._last("started", [list(_containers(pod, "running", "startedAt")) for pod in following])
-        self._read_claim()
-
-    def _read_claim(self) -> None:
-        for directory in self._directory.glob("train-*.partial"):
-            attempt, log = _last_line(directory / "attempts.jsonl"), directory / "training-log.jsonl"
-            if attempt.get("attempt", 0) > self._attempt:
-                self._first("begun", [_time(attempt["beganAt"])])
-                if _last_line(log).get("step", 0) > attempt["resumedFromStep"]:
-                    self._first("trained", [datetime.fromtimestamp(log.stat().st_mtime, UTC)])
+        attempt = self._run.attempt()
+        if attempt.get("attempt", 0) > self._attempt:
+            self._first("begun", [_time(attempt["beganAt"])])
+            if self._run.step() > attempt["resumedFromStep"]:
+                self._first("trained", [self._run.stepped_at()])
 
     def _first(self, part: str, times: list[datetime]) -> None:
         known = [*times, *([self._marks[part]] if part in self._marks else [])]
@@ -146,8 +166,11 @@ def _time(text: str) -> datetime:
 
 
 def _last_line(path: Path) -> dict[str, Any]:
-    """Read the last whole line of a file of JSON lines; an empty one if there is none."""
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    """Read the last whole line of a file of JSON lines; empty if there is none."""
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return {}
     last: dict[str, Any] = json.loads(lines[-1]) if lines else {}
     return last
 

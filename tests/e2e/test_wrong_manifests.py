@@ -166,6 +166,18 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         "set teacher.sampling.generationsPerPrompt to 2",
     ),
     ("a tolerance of letters", DATASET, {"filter": {"tolerance": {"absolute": 1}}}, "tolerance says how far"),
+    (
+        "a judge of everything",
+        DATASET,
+        {"filter": {"verifier": "none", "judge": {"endpoint": {"url": "http://judge/v1", "model": "judge"}}}},
+        "the verifier none accepts everything",
+    ),
+    (
+        "a judge that sees no answer",
+        DATASET,
+        {"filter": {"judge": {"endpoint": {"url": "http://judge/v1", "model": "judge"}, "promptTemplate": "Yes?"}}},
+        "judge.promptTemplate must have {reference} and {answer} in it",
+    ),
     ("regex without a pattern", DATASET, {"filter": {"verifier": "regex"}}, "answerPattern says what the verifier"),
     (
         "a function that no verifier calls",

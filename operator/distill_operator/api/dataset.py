@@ -16,6 +16,7 @@ from distill_operator.api.common import (
     message_columns,
     ready_columns,
 )
+from distill_operator.api.judge import JudgeSpec, JudgeStatus
 from distill_operator.api.problems import PROBLEM_RULES
 from distill_operator.api.rules import NO_SOURCE, Rule, exactly_one_of, immutable, is_source, with_rules
 from distill_operator.api.verification import VERIFICATION_RULES
@@ -176,8 +177,16 @@ class Filter(FilterParameters):
                 f"decontamination.benchmarks: {NO_SOURCE}",
                 field="decontamination",
             ),
+            Rule(
+                "!has(self.judge) || self.verifier != 'none'",
+                "judge is asked about what the verifier does not accept, and the verifier none accepts everything: "
+                "leave judge out, or choose another verifier",
+                field="judge",
+            ),
         )
     )
+
+    judge: JudgeSpec | None = Field(default=None, description=FilterParameters.model_fields["judge"].description)
 
 
 class Select(SelectParameters):
@@ -367,6 +376,7 @@ class DistillDatasetStatus(Status):
     )
     rejected: dict[str, int] = Field(default_factory=dict, description="Generations rejected, by reason.")
     acceptance_rate: float | None = Field(default=None, description="Share of the generations with the right answer.")
+    judge: JudgeStatus | None = Field(default=None, description="What filter.judge has said; absent without one.")
     rows: int | None = Field(default=None, description="Packed sequences.")
     tokens: int | None = Field(default=None, description="Tokens in the packed sequences, without padding.")
 

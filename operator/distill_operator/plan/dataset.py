@@ -6,6 +6,7 @@ from typing import Any
 
 from distill_operator.api import DistillDataset, StageStatus
 from distill_operator.api.dataset import Teacher
+from distill_operator.api.judge import JUDGE_KEY_REFERENCE
 from distill_operator.observation import Dependencies, ResourceKey
 from distill_operator.plan.serving import Devices, find_devices, longest_sequence
 from distill_operator.plan.stages import (
@@ -19,7 +20,7 @@ from distill_operator.plan.stages import (
     owner_of,
     placed,
 )
-from distill_operator.plan.verifiers import refuse_verifier
+from distill_operator.plan.verifiers import judge_key, refuse_verifier
 from distill_operator.settings import Settings
 from distill_runtime.contract import (
     ArtifactReference,
@@ -155,6 +156,7 @@ def _filter(dataset: DistillDataset, _: Mapping[str, StageStatus], settings: Set
         run=dataset.spec,
         command="filter",
         contract=placed(contract, dataset, "filter"),
+        secrets=judge_key(spec.filter.judge if spec.filter else None),
         credentials=credentials_of(dataset),
     )
 
@@ -235,4 +237,4 @@ def _generation(dataset: DistillDataset, settings: Settings) -> GenerateContract
 
 def _filtering(dataset: DistillDataset) -> FilterParameters:
     filtering = dataset.spec.filter
-    return FilterParameters.model_validate(filtering.model_dump() if filtering else {})
+    return FilterParameters.model_validate(filtering.model_dump(exclude=JUDGE_KEY_REFERENCE) if filtering else {})

@@ -117,6 +117,7 @@ def test_every_pod_of_the_recipe_from_its_data_to_its_score(equals_golden: Golde
 
 
 TEACHER = {"endpoints": ["http://teacher/v1"], "model": "deepseek-r1"}
+JUDGE = {"url": "http://judge/v1", "model": "qwen2.5-72b"}
 CREDENTIALS = {"credentialsSecretRef": {"name": "hub"}}
 TWO_NODES = {"accelerator": {"profile": "cpu", "nodes": 2}}
 NPUS = {"accelerator": {"profile": "ascend-910b", "nodes": 2, "devicesPerNode": 8}}
@@ -164,6 +165,12 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
         SHIPPED,
     ),
     "filter": ("DistillDataset", "filter", CREDENTIALS, SETTINGS),
+    "filter-with-a-judge": (
+        "DistillDataset",
+        "filter",
+        {"filter": {"judge": {"endpoint": {**JUDGE, "apiKeySecretRef": {"name": "judge", "key": "token"}}}}},
+        SETTINGS,
+    ),
     "select": ("DistillDataset", "select", {"select": {"maxPassRate": 0.9, "limit": 1000}, **CREDENTIALS}, SETTINGS),
     "pack": ("DistillDataset", "pack", CREDENTIALS, SETTINGS),
     "register": ("DistillDataset", "pack", {**PACKED, **CREDENTIALS}, SETTINGS),
@@ -205,6 +212,16 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
     "eval-of-weights": ("EvalRun", "eval", None, SETTINGS),
     "compare": ("EvalRun", "compare", {"compareWith": [{"name": "paper", "score": 91.6, "problems": 500}]}, SHIPPED),
     "eval-of-an-endpoint": ("EvalRun", "eval", {"target": ENDPOINT, "accelerator": None, **CREDENTIALS}, SETTINGS),
+    "eval-with-a-judge": (
+        "EvalRun",
+        "eval",
+        {
+            "target": {"endpoint": {**ENDPOINT["endpoint"], "apiKeySecretRef": {"name": "served", "key": "token"}}},
+            "accelerator": None,
+            "protocol": {"judge": {"endpoint": {**JUDGE, "apiKeySecretRef": {"name": "judge", "key": "token"}}}},
+        },
+        SETTINGS,
+    ),
     "eval-of-an-endpoint-that-belongs-to-a-run": (
         "EvalRun",
         "eval",

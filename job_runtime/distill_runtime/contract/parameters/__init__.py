@@ -12,6 +12,7 @@ from distill_runtime.contract.parameters.fields import (
     Uri,
 )
 from distill_runtime.contract.parameters.filtering import Decontamination, FilterParameters, Keep, ProblemSet
+from distill_runtime.contract.parameters.judge import Judge, JudgeEndpoint
 from distill_runtime.contract.parameters.packing import PackedSource, PackParameters, TokenizerSource
 from distill_runtime.contract.parameters.problems import CHOICES, LETTERS, ChoiceOrder, ProblemColumns
 from distill_runtime.contract.parameters.prompting import Example, Prompting
@@ -52,6 +53,8 @@ __all__ = [
     "Example",
     "FilterParameters",
     "Gate",
+    "Judge",
+    "JudgeEndpoint",
     "Keep",
     "LengthBand",
     "Lora",

@@ -121,6 +121,7 @@ def test_a_kept_row_is_a_conversation_with_its_reasoning(filtered: Filtered) -> 
         "source": None,
         "tokens": 20,
         "teacher": "teacher",
+        "decided_by": "rules",
         "messages": [
             {"role": "user", "content": "the problem p"},
             {"role": "assistant", "content": "<think>\nHalf of one.\n</think>\n\n" + RIGHT},

@@ -21,7 +21,7 @@ _FILE_GROUPS = 256
 _UNKNOWN_LICENSE = "unknown"
 _PRIVATE = ("endpoints", "price", "url")
 """Where a model was served, and for how much, concerns nobody else."""
-_MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 _SCHEMA = pa.schema(
     [
         ("uuid", pa.string()),
@@ -32,7 +32,7 @@ _SCHEMA = pa.schema(
         ("tokens", pa.int64()),
         ("teacher", pa.string()),
         ("decided_by", pa.string()),
-        ("messages", pa.list_(_MESSAGE)),
+        ("messages", pa.list_(MESSAGE)),
     ]
 )
 

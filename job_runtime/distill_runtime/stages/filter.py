@@ -8,6 +8,7 @@ The generations are those of the generate stage, or those that a table of rows h
 * `judged.jsonl`, `judgements.jsonl`: with a judge, what it and the verifier say of each answer that it was asked about,
   and its whole replies (see `filtering.judged`).
 * `dataset/`: the kept rows as parquet, with a card, for others (see `filtering.release`).
+* `preferences/`: with `preferencePairs`, pairs of a kept and a wrong answer (see `filtering.preferences`).
 * `report.html`, `report.json`: the same for people (see `filtering.summary`).
 
 Accepted rows before the selection, what a judge is yet to be asked about, and the checkpoint, are in `<output>.work`
@@ -28,6 +29,7 @@ from distill_runtime.filtering.generations import Generations, Place
 from distill_runtime.filtering.judged import judge_doubts
 from distill_runtime.filtering.keys import Keys
 from distill_runtime.filtering.majority import Majorities, elect
+from distill_runtime.filtering.preferences import PREFERENCES_DIRECTORY, write_preferences
 from distill_runtime.filtering.reasons import ACCEPTED
 from distill_runtime.filtering.release import RELEASE_DIRECTORY, write_card, write_release
 from distill_runtime.filtering.selection import FATES, KEY, select
@@ -129,6 +131,16 @@ def run(contract: FilterContract, context: StageContext) -> Result:
         **{f"rejected.{reason}": number for reason, number in sorted(rejected.items()) if number},
         **(agreement.counts if agreement else {}),
     }
+    if contract.filter.preference_pairs is not None:
+        context.reporter.update(message="pairing right and wrong answers")
+        counts["preferencePairs"] = write_preferences(
+            source,
+            writer.directory / KEPT_NAME,
+            files.rejects,
+            contract.filter.preference_pairs.max_per_prompt,
+            writer.work,
+            writer.directory / PREFERENCES_DIRECTORY,
+        )
     metrics = {"acceptanceRate": accepted / generations, **(agreement.metrics if agreement else {})}
     kept = writer.directory / KEPT_NAME
     charts = [chart_by_source(kept, files.rejects)] if source.have_sources else []

@@ -11,7 +11,13 @@ from distill_runtime.contract.parameters.fields import (
     EntryPoint,
     Uri,
 )
-from distill_runtime.contract.parameters.filtering import Decontamination, FilterParameters, Keep, ProblemSet
+from distill_runtime.contract.parameters.filtering import (
+    Decontamination,
+    FilterParameters,
+    Keep,
+    PreferencePairs,
+    ProblemSet,
+)
 from distill_runtime.contract.parameters.judge import Judge, JudgeEndpoint
 from distill_runtime.contract.parameters.packing import PackedSource, PackParameters, TokenizerSource
 from distill_runtime.contract.parameters.problems import CHOICES, LETTERS, ChoiceOrder, ProblemColumns
@@ -63,6 +69,7 @@ __all__ = [
     "PackParameters",
     "PackedSource",
     "Parallelism",
+    "PreferencePairs",
     "Price",
     "ProblemColumns",
     "ProblemSet",

@@ -178,6 +178,21 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         {"filter": {"judge": {"endpoint": {"url": "http://judge/v1", "model": "judge"}, "promptTemplate": "Yes?"}}},
         "judge.promptTemplate must have {reference} and {answer} in it",
     ),
+    (
+        "a probe that nothing is chosen by",
+        DATASET,
+        {"select": {"probe": {"endpoint": {"url": "http://probe/v1", "model": "probe"}}}},
+        "set one of them",
+    ),
+    (
+        "a probe without reference answers",
+        DATASET,
+        {
+            "filter": {"verifier": "none"},
+            "select": {"maxPassRate": 0.9, "probe": {"endpoint": {"url": "http://probe/v1", "model": "probe"}}},
+        },
+        "the pass rate of select.probe is told by the reference answers",
+    ),
     ("regex without a pattern", DATASET, {"filter": {"verifier": "regex"}}, "answerPattern says what the verifier"),
     (
         "a function that no verifier calls",

@@ -158,6 +158,11 @@ class FilterContract(StageContract):
         default=1, ge=1, description="Shards that generate was run with; all must be complete."
     )
     filter: FilterParameters
+    purpose: Literal["training", "passRates"] = Field(
+        default="training",
+        description="What the verdicts are for. training: rows are kept, and without any there is no use in going on. "
+        "passRates: to tell which prompts a model solves, which may be none.",
+    )
 
     @model_validator(mode="after")
     def _check_verifier(self) -> Self:
@@ -173,6 +178,11 @@ class SelectContract(StageContract):
     stage: Literal["select"] = "select"
     input: ArtifactReference = Field(description="The filter stage's artifact.")
     select: SelectParameters
+    probe: ArtifactReference | None = Field(
+        default=None,
+        description="The artifact of a filter that has judged another model's answers to the same prompts, whose pass "
+        "rates count instead. Default: those of the answers that are selected from.",
+    )
 
 
 class PackContract(StageContract):

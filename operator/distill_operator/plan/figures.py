@@ -9,6 +9,7 @@ from typing import Any
 from distill_operator.api import DistillDataset, EvalRun, FinetuneRun, StageState, StageStatus
 from distill_operator.api.dataset import TeacherStatus
 from distill_operator.api.judge import JudgeStatus
+from distill_operator.api.probe import ProbeStatus
 from distill_operator.plan.reports import LARGEST_COUNT
 from distill_runtime.contract import Price, TeacherModel, TeacherParameters
 from distill_runtime.contract.comparison import Comparison
@@ -40,6 +41,7 @@ def dataset_figures(dataset: DistillDataset, stages: Mapping[str, StageStatus]) 
         "rejected": dict(rejected),
         "acceptance_rate": _rounded(_metrics(stages, "filter").get("acceptanceRate"), 4),
         "judge": _judge(stages.get("filter")),
+        "probe": _probe(stages),
         "rows": pack.get("sequences"),
         "tokens": pack.get("tokens"),
     }
@@ -126,6 +128,18 @@ def _by_samples(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
         for name, value in metrics.items()
         if name.startswith(prefix) and name.removeprefix(prefix).isdecimal()
     }
+
+
+def _probe(stages: Mapping[str, StageStatus]) -> ProbeStatus | None:
+    """Give what has come of a probe, once it has reported."""
+    counts = _counts(stages, "probe")
+    if not counts:
+        return None
+    return ProbeStatus(
+        generations=counts.get("generations"),
+        tokens=counts.get("completionTokens"),
+        pass_rate=_rounded(_metrics(stages, "probe-verify").get("acceptanceRate"), 4),
+    )
 
 
 def _judge(stage: StageStatus | None) -> JudgeStatus | None:

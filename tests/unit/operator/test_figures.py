@@ -72,6 +72,21 @@ class TestGenerating:
         assert "tokens_per_second" not in self.figures(StageState.PENDING)
 
 
+def test_of_a_probe() -> None:
+    counts = {"prompts": 10, "generations": 40, "completionTokens": 4_000}
+    probing = by_name(stage_status("probe", StageState.RUNNING, counts=counts))
+    probed = by_name(
+        succeeded_stage("probe", counts=counts), succeeded_stage("probe-verify", metrics={"acceptanceRate": 0.25})
+    )
+    assert dataset_figures(DATASET, probing)["probe"].model_dump() == {
+        "generations": 40,
+        "tokens": 4_000,
+        "pass_rate": None,
+    }
+    assert dataset_figures(DATASET, probed)["probe"].pass_rate == 0.25
+    assert dataset_figures(DATASET, probed)["generations"] is None  # those are the teacher's
+
+
 def test_of_a_judge() -> None:
     said = {"judge.asked": 50, "judge.accepted": 12, "judge.incorrect.noVerdict": 3, "judge.timeout.failed": 1}
     counts = {"kept": 132, "judge.correct.noVerdict": 7, "judge.incorrect.rejected": 34, **said}

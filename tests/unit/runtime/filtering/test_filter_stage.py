@@ -277,6 +277,15 @@ def test_nothing_right_is_wrong_input(tmp_path: Path) -> None:
     assert refusal.value.reason == "NothingAccepted"
 
 
+def test_a_probe_may_solve_nothing(tmp_path: Path) -> None:
+    """That is a pass rate too, and what is to be trained on comes from elsewhere."""
+    write_generate_artifacts(tmp_path, [[Generation("p", 0, "1", "\\boxed{2}")]])
+    probed = contract(1).model_copy(update={"purpose": "passRates"})
+    result = filter_stage.run(probed, StageContext(Volume(tmp_path), Reporter("filter", "generations")))
+    assert result.counts == {"generations": 1, "kept": 0, "rejected.incorrect": 1}
+    assert result.metrics == {"acceptanceRate": 0.0}
+
+
 def test_answers_that_are_corrected_are_asked_for_anew_and_judged_anew(context: StageContext, tmp_path: Path) -> None:
     instruction = r"reference answers.*: give the corrected source another uri, .*, remove generate from the claim"
     with pytest.raises(WrongInput, match=instruction):

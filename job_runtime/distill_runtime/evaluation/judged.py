@@ -6,6 +6,7 @@ not judged, nor is what holds nothing but reasoning.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -64,12 +65,12 @@ def judge_samples(
     context.reporter.update(total=done + len(wanted))
     ask_judge(judge, (request for _, request in requests()), journal, context, report)
     agreement = Agreement()
-    for (uuid, number), judgement in read_judgements(
-        judge, ((place, request.key) for place, request in requests()), journal
-    ):
-        sample = samples[uuid][number]
-        agreement.add(str(sample.reason), judgement.decision)
-        samples[uuid][number] = _judged(sample, judgement)
+    asked = ((place, request.key) for place, request in requests())
+    with closing(read_judgements(judge, asked, journal)) as judgements:
+        for (uuid, number), judgement in judgements:
+            sample = samples[uuid][number]
+            agreement.add(str(sample.reason), judgement.decision)
+            samples[uuid][number] = _judged(sample, judgement)
     return agreement
 
 

@@ -8,8 +8,8 @@ second and third step begin again behind what the first has saved: the journal h
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,12 +74,13 @@ def judge_doubts(
 
 
 def _write(
-    judgements: Iterator[tuple[Doubt | Row, Judgement]], files: Files, verified: Verified, artifact: Path
+    judgements: Generator[tuple[Doubt | Row, Judgement], None, None], files: Files, verified: Verified, artifact: Path
 ) -> tuple[Verified, Agreement]:
     counts = Counter(verified.counts)
     del counts[TO_BE_JUDGED]
     agreement = Agreement()
     with ExitStack() as stack:
+        stack.enter_context(closing(judgements))
         accepted = stack.enter_context(GrowingFile(files.accepted, verified.accepted_size))
         keys = stack.enter_context(GrowingFile(files.keys, counts[ACCEPTED] * KEY.itemsize))
         rejects = stack.enter_context(GrowingFile(files.rejects, verified.rejects_size))

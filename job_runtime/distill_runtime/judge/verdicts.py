@@ -6,6 +6,7 @@ matched where verifying happens: in a process that may take too long, and be end
 """
 
 from collections.abc import Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -83,6 +84,8 @@ def read_judgements(
 ) -> Generator[tuple[Item, Judgement], None, None]:
     """Give what the judge says of answers, in their order.
 
+    Closing the iterator ends the processes that look for verdicts.
+
     Args:
         asked: the answers, each with the key of what was asked about it.
         journal: file with an outcome for each of the keys.
@@ -106,15 +109,15 @@ def read_judgements(
                 told = Judgement("noVerdict" if record["failure"] is None else "failed", _why(record))
                 yield Question((item, told), judge.accepted_verdict, _reply(record))
 
-        for (item, told), verdict in verify_all(
-            open_verdicts(judge), questions(), _TIMEOUT_SECONDS, verifier_workers()
-        ):
-            if verdict.reason == "correct":
-                yield item, Judgement("accepted", told.why)
-            elif verdict.reason == "incorrect":
-                yield item, Judgement("rejected", told.why)
-            else:
-                yield item, told
+        results = verify_all(open_verdicts(judge), questions(), _TIMEOUT_SECONDS, verifier_workers())
+        with closing(results):
+            for (item, told), verdict in results:
+                if verdict.reason == "correct":
+                    yield item, Judgement("accepted", told.why)
+                elif verdict.reason == "incorrect":
+                    yield item, Judgement("rejected", told.why)
+                else:
+                    yield item, told
 
 
 def _reply(record: dict[str, Any]) -> str | None:

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from distill_runtime.contract import Judge
+from distill_runtime.contract import FilterParameters, GenerateContract, Judge
 from distill_runtime.judge.questions import Case, is_answered, judge_request
 
 ENDPOINT = {"url": "http://judge/v1", "model": "judge"}
@@ -54,3 +54,18 @@ def test_only_what_follows_the_reasoning_can_be_judged(text: str, answered: bool
 def test_a_template_without_answer_or_reference_is_refused(template: str) -> None:
     with pytest.raises(ValidationError, match="promptTemplate must have"):
         judge(prompt_template=template)
+
+
+def test_where_everything_is_accepted_there_is_nothing_to_judge() -> None:
+    with pytest.raises(ValidationError, match="judge must not be set with the verifier none"):
+        FilterParameters(verifier="none", judge=judge())
+
+
+@pytest.mark.parametrize(("asked", "forecast"), [(None, True), (judge(), False)])
+def test_rules_alone_forecast_nothing_where_a_judge_has_the_last_word(asked: Judge | None, forecast: bool) -> None:
+    teacher = {"endpoints": ["http://teacher/v1"], "model": "r1"}
+    filtering = FilterParameters(min_acceptance_rate=0.3, judge=asked)
+    contract = GenerateContract.model_validate(
+        {"output": "out", "prompts": {"uri": "p.jsonl"}, "teacher": teacher, "filter": filtering}
+    )
+    assert (contract.forecast is not None) is forecast

@@ -141,7 +141,7 @@ def _read_wrong(source: Generations, rejects: Path, work: Path) -> _Answers:
     offsets = array("q")
     with GrowingFile(work / "wrong.jsonl", 0) as texts, GrowingFile(work / "wrong.keys", 0) as keys:
         for each in source.read(Place()):
-            if _fingerprint(each.uuid, each.number, each.position) in wanted:
+            if not each.truncated and _fingerprint(each.uuid, each.number, each.position) in wanted:
                 offsets.append(texts.size)
                 texts.append(json_line({"generation": each.number, "text": each.text}))
                 keys.append(key_of(each.uuid, each.number, each.text, each.tokens))

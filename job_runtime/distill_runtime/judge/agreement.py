@@ -57,12 +57,15 @@ class Agreement:
         judgeFalseAcceptRate: share of what the verifier finds wrong that the judge accepts, of what it decides.
         judgeFalseRejectRate: share of what the verifier finds right that the judge rejects.
         """
-        rates = {"judgeFalseAcceptRate": (WRONG, "accepted"), "judgeFalseRejectRate": (RIGHT, "rejected")}
+        rates: dict[str, tuple[str, Decision]] = {
+            "judgeFalseAcceptRate": (WRONG, "accepted"),
+            "judgeFalseRejectRate": (RIGHT, "rejected"),
+        }
         decided = {
             reason: self._counts[reason, "accepted"] + self._counts[reason, "rejected"] for reason in (RIGHT, WRONG)
         }
         return {
-            name: self._counts[reason, decision] / decided[reason]  # type: ignore[index]
+            name: self._counts[reason, decision] / decided[reason]
             for name, (reason, decision) in rates.items()
             if decided[reason]
         }

@@ -72,7 +72,12 @@ def test_they_are_what_trainers_of_preferences_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("parameters", "pairs"),
-    [({"preferencePairs": {}}, 1), ({"preferencePairs": {}, "keep": "shortest"}, 1), ({}, None)],
+    [
+        ({"preferencePairs": {}}, 1),
+        ({"preferencePairs": {}, "keep": "shortest"}, 1),
+        ({"preferencePairs": {}, "onTruncated": "keep"}, 1),
+        ({}, None),
+    ],
 )
 def test_there_are_no_more_than_are_asked_for(tmp_path: Path, parameters: dict[str, Any], pairs: int | None) -> None:
     write_generate_artifacts(tmp_path, [GENERATIONS])

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from support.scripted_teacher import MODEL, Reaction, ScriptedTeacher, teacher
 from distill_runtime.contract import FilterContract, Result
 from distill_runtime.foundation.errors import Terminated, WrongInput
 from distill_runtime.process.progress import Reporter
-from distill_runtime.process.stage import StageContext, run_stage
+from distill_runtime.process.stage import StageContext
 from distill_runtime.stages import filter as filter_stage
 from distill_runtime.storage.volume import Volume
 
@@ -53,6 +55,18 @@ def contract(judge: ScriptedTeacher, asked: dict[str, Any] | None = None, **fiel
     return FilterContract.model_validate({"output": "filter", "input": "generate", "filter": chosen, **fields})
 
 
+def run_as_in_a_pod(root: Path, contract: FilterContract, environment: dict[str, str]) -> Result:
+    file = root / "contract.json"
+    file.write_text(contract.model_dump_json(by_alias=True))
+    ended = subprocess.run(
+        [sys.executable, "-m", "distill_runtime", "filter", f"--contract={file}", f"--volume={root}"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+        check=True,
+        capture_output=True,
+    )
+    return Result.model_validate_json(ended.stdout)
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -60,7 +74,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 @pytest.fixture
 def context(tmp_path: Path) -> StageContext:
     write_generate_artifacts(tmp_path, [GENERATIONS])
-    return StageContext(Volume(tmp_path), Reporter("filter", "generations"), judge_api_key="sk-of-the-judge")
+    return StageContext(Volume(tmp_path), Reporter("filter", "generations"))
 
 
 def check_outcome(root: Path, result: Result) -> None:
@@ -107,9 +121,11 @@ def check_outcome(root: Path, result: Result) -> None:
     assert judged["unsure"]["why"] == "Who knows?"
 
 
-def test_what_the_verifier_does_not_accept_is_judged(context: StageContext, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("context")
+def test_what_the_verifier_does_not_accept_is_judged(tmp_path: Path) -> None:
     with teacher(opinion) as judge:
-        result = run_stage(filter_stage, contract(judge), context)
+        keys = {"DISTILL_JUDGE_API_KEY": "sk-of-the-judge\n", "DISTILL_API_KEY": "sk-of-the-teacher"}
+        result = run_as_in_a_pod(tmp_path, contract(judge), keys)
         # Two wrong answers are the same, and so are two right ones.
         assert sorted(judge.asked.values()) == [1] * 5
         assert {headers["Authorization"] for headers in judge.headers} == {"Bearer sk-of-the-judge"}

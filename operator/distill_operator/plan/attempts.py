@@ -228,9 +228,12 @@ def _take_result(
 def _unheard(
     stage: Outline, before: StageStatus, attempt: Attempt, message: str, children: Children, now: datetime
 ) -> Step | None:
-    """Wait for the last words of an ended Job's Pods, and have these read anew; None once no more will be heard."""
+    """Wait for the last words of an ended Job's Pods, and have these read anew; None once no more will be heard.
+
+    Of Pods that are gone, as those that somebody has deleted, there is nothing to wait for.
+    """
     ended_at = attempt.job.finished_at
-    due = ended_at is None or now - ended_at > HEARD_AFTER
+    due = ended_at is None or now - ended_at > HEARD_AFTER or not attempt.pods
     if due and children.confirmed and all(pod.finished for pod in attempt.pods):
         return None
     return Step(before, stage.reason, message, look_again_after=HEARD_AFTER, confirm=due and not children.confirmed)

@@ -6,7 +6,7 @@ What needs Helm itself, rendering and validation, is in tests/e2e/test_chart.py.
 import json
 import re
 import tomllib
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +14,15 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
+from distill_operator.allowed import Endpoints, PodTemplateAllowed, PriorityClasses
 from distill_operator.api import EvalRunStatus, FinetuneRunStatus, StageState, StageStatus
+from distill_operator.api.pod_template import PodTemplate
+from distill_operator.api.quantities import QUANTITY
 from distill_operator.metrics import Metrics
 from distill_operator.observation import ResourceKey
-from distill_operator.settings import QUANTITY, PodSettings, Profile, Server, Settings, Verifiers
+from distill_operator.settings import PodSettings, Profile, Server, Settings, Verifiers
 from distill_runtime.contract import Model
 from distill_runtime.contract.parameters import EntryPoint
 
@@ -295,3 +299,29 @@ def test_chart_and_package_have_one_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     package = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert chart["version"] == chart["appVersion"] == package["version"]
+
+
+def test_what_objects_may_set_has_the_fields_of_the_operator_s_settings() -> None:
+    allowed = SCHEMA["properties"]["podTemplate"]["properties"]["allowed"]["properties"]
+    assert set(allowed) == json_names(PodTemplateAllowed)
+    assert PodTemplateAllowed.model_validate(VALUES["podTemplate"]["allowed"]).service_account_name == ()
+    assert allowed.keys() | {"volumeMounts"} == json_names(PodTemplate)
+    assert PriorityClasses.model_validate(VALUES["priorityClasses"]) == PriorityClasses()
+    assert Endpoints.model_validate(VALUES["endpoints"]) == Endpoints()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("*", True),
+        ("http://*.teachers.svc/*", True),
+        ("http://[fd00::*]:80", True),
+        ("h/v1", False),
+        ("http://a@b", False),
+    ],
+)
+def test_patterns_of_endpoints_are_the_same_in_the_schema(text: str, expected: bool) -> None:
+    pattern = SCHEMA["properties"]["endpoints"]["properties"]["allowed"]["items"]["pattern"]
+    assert (re.search(pattern, text) is not None) is expected
+    with nullcontext() if expected else pytest.raises(ValidationError):
+        Endpoints(allowed=(text,))

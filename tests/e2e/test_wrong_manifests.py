@@ -464,7 +464,7 @@ def test_a_missing_secret_is_named_and_the_stage_goes_on_when_it_is_there(worksp
     eventually(lambda: workspace.reason("distilldataset") == "CreateContainerConfigError", "the Secret is missed")
     message = condition(workspace.get("distilldataset"), "Ready")["message"]
     assert 'secret "hub" not found. Create it, and the Pod starts.' in message
-    metadata = {"name": "hub", "namespace": workspace.namespace}
+    metadata = {"name": "hub", "namespace": workspace.namespace, "labels": {"npu-distill.io/allow": "true"}}
     workspace.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"HF_TOKEN": "hf_x"}})
     workspace.wait_for("distilldataset")
     (pod,) = workspace.pods("filter")

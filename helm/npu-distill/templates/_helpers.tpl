@@ -1,14 +1,16 @@
-{{/* Name of everything in the release: the release's own if it names the chart already. */}}
-{{- define "npu-distill.fullname" -}}
-{{- if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- define "npu-distill.name" -}}
+{{- .Values.nameOverride | default .Chart.Name -}}
 {{- end -}}
+
+{{/* Name of everything in the release, with room for what is added: the release's own if it names the chart already. */}}
+{{- define "npu-distill.fullname" -}}
+{{- $name := include "npu-distill.name" . -}}
+{{- $own := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- .Values.fullnameOverride | default $own | trunc 53 | trimSuffix "-" -}}
 {{- end -}}
 
 {{- define "npu-distill.selectorLabels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: {{ include "npu-distill.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end -}}
@@ -18,6 +20,9 @@ app.kubernetes.io/component: operator
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "npu-distill.serviceAccountName" -}}
@@ -67,4 +72,50 @@ into the stage Pod by the kubelet's hand.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+{{- end -}}
+
+{{/* CEL: whether the metadata that is named are those of a child of an object of ours. */}}
+{{- define "npu-distill.celOwned" -}}
+has({{ . }}.labels) && 'app.kubernetes.io/managed-by' in {{ . }}.labels
+&& {{ . }}.labels['app.kubernetes.io/managed-by'] == 'npu-distill' && has({{ . }}.ownerReferences)
+&& {{ . }}.ownerReferences.exists_one(owner, has(owner.controller) && owner.controller
+&& owner.apiVersion.startsWith('npu-distill.io/'))
+{{- end -}}
+
+{{/* CEL: a string of the regular expression that a list of patterns is, in which * is any text. */}}
+{{- define "npu-distill.celPattern" -}}
+{{- $parts := list -}}
+{{- range . -}}
+{{- $parts = append $parts (regexQuoteMeta . | replace "\\*" ".*") -}}
+{{- end -}}
+{{- printf "^(%s)$" (join "|" $parts) | toJson -}}
+{{- end -}}
+
+{{/* What the configuration gives some stage Pod of its node: its host paths, its network, its privileges. */}}
+{{- define "npu-distill.configuredPods" -}}
+{{- $hostPaths := list -}}
+{{- $hostNetwork := false -}}
+{{- $privileged := false -}}
+{{- range $settings := concat (values .Values.stages) (values .Values.profiles) (values .Values.servers) -}}
+{{- if $settings -}}
+{{- range $settings.volumes -}}
+{{- with .hostPath -}}
+{{- $hostPaths = append $hostPaths .path -}}
+{{- end -}}
+{{- end -}}
+{{- $hostNetwork = or $hostNetwork $settings.hostNetwork -}}
+{{- $privileged = or $privileged (dig "privileged" false ($settings.containerSecurityContext | default dict)) -}}
+{{- end -}}
+{{- end -}}
+hostPaths: {{ $hostPaths | uniq | sortAlpha | toJson }}
+hostNetwork: {{ $hostNetwork | default false }}
+privileged: {{ $privileged | default false }}
+{{- end -}}
+
+{{/* metadata.annotations of everything in the release. */}}
+{{- define "npu-distill.annotations" -}}
+{{- with .Values.commonAnnotations -}}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
 {{- end -}}

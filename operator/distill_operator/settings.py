@@ -189,6 +189,13 @@ class Jobs(Model):
     )
 
 
+class CaBundle(Model):
+    """Certificates of authorities that stage Pods believe, instead of those of their image."""
+
+    config_map_name: str = Field(default="", description="ConfigMap of each namespace that has them; empty for none.")
+    key: str = Field(default="ca.crt", min_length=1, description="Key in its data.")
+
+
 class Verifiers(Model):
     """What filtering may run."""
 
@@ -213,6 +220,7 @@ class Settings(Model):
     pod_template: PodTemplateBounds = PodTemplateBounds()
     priority_classes: PriorityClasses = PriorityClasses()
     endpoints: Endpoints = Endpoints()
+    ca_bundle: CaBundle = CaBundle()
     servers: dict[str, Server] = Field(default_factory=dict)
     profiles: dict[str, Profile] = Field(min_length=1)
 

@@ -27,6 +27,22 @@ VALUES: dict[str, list[str]] = {
     "customised": [
         "image.repository=registry.local/operator",
         "image.tag=v2",
+        f"runtimeImage.digest=sha256:{'ab' * 32}",
+        "global.imageRegistry=mirror.local:5000",
+        "fullnameOverride=distill",
+        "commonLabels.owner=ml",
+        "commonAnnotations.contact=ml@example",
+        "extraEnv[0].name=TZ",
+        "extraEnv[0].value=UTC",
+        "extraVolumes[0].name=more",
+        "extraVolumes[0].emptyDir.sizeLimit=1Mi",
+        "extraVolumeMounts[0].name=more",
+        "extraVolumeMounts[0].mountPath=/more",
+        "caBundle.configMapName=trust",
+        "networkPolicies.operator.enabled=true",
+        "networkPolicies.stages.enabled=true",
+        "networkPolicies.stages.egress[0].to[0].namespaceSelector.matchLabels.teachers=yes",
+        "podMonitor.enabled=true",
         "imagePullSecrets={key}",
         "watchNamespaces={team-a,team-b}",
         "podSecurityContext.runAsUser=null",
@@ -142,6 +158,86 @@ def test_another_configuration_is_another_pod() -> None:
 
     assert checksum([]) == checksum([])
     assert checksum([]) != checksum(["progressIntervalSeconds=30"])
+
+
+def images(text: str, folder: Path) -> dict[str, str]:
+    settings = operator_settings(text, folder)
+    (container,) = only("Deployment", text)["spec"]["template"]["spec"]["containers"]
+    served = {name: server.image for name, server in settings.servers.items() if server.image}
+    profiles = {name: profile.image for name, profile in settings.profiles.items() if profile.image}
+    return {"operator": container["image"], "runtime": settings.images.runtime, **served, **profiles}
+
+
+DIGEST = f"sha256:{'ab' * 32}"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], {"operator": "localhost/npu-distill/operator:0.1.0", "mindie": "mindie:2.3.0"}),
+        (
+            [f"image.digest={DIGEST}", f"runtimeImage.digest={DIGEST}", "runtimeImage.tag=v9"],
+            {
+                "operator": f"localhost/npu-distill/operator@{DIGEST}",
+                "runtime": f"localhost/npu-distill/runtime@{DIGEST}",
+            },
+        ),
+        (
+            [
+                "global.imageRegistry=mirror.local:5000/all/",
+                "runtimeImage.repository=team/runtime",
+                f"profiles.cpu.image=registry:5000/cpu@{DIGEST}",
+            ],
+            {
+                "operator": "mirror.local:5000/all/npu-distill/operator:0.1.0",
+                "runtime": "mirror.local:5000/all/team/runtime:0.1.0",
+                "vllm-ascend": "mirror.local:5000/all/ascend/vllm-ascend:v0.13.0",
+                "mindie": "mirror.local:5000/all/mindie:2.3.0",
+                "cpu": f"mirror.local:5000/all/cpu@{DIGEST}",
+            },
+        ),
+    ],
+    ids=["as named", "by digest", "from a mirror"],
+)
+def test_images_are_those_that_are_named(values: list[str], expected: dict[str, str], tmp_path: Path) -> None:
+    found = images(render(values), tmp_path)
+    assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ([], "npu-distill"),
+        (["nameOverride=npu"], "npu-distill"),
+        (["nameOverride=other"], "npu-distill-other"),
+        (["fullnameOverride=mine"], "mine"),
+        ([f"fullnameOverride={'x' * 53}"], "x" * 53),
+    ],
+)
+def test_names_may_be_others(values: list[str], name: str) -> None:
+    text = render([*values, "grafanaDashboard.enabled=true", "podMonitor.enabled=true"])
+    assert only("Deployment", text)["metadata"]["name"] == name
+    assert all(each["metadata"]["name"].startswith(name) for each in objects(text))
+    assert max(len(each["metadata"]["name"]) for each in objects(text)) <= 63
+
+
+def test_common_labels_and_annotations_are_on_everything_and_no_selector() -> None:
+    values = ["commonLabels.owner=ml", "commonAnnotations.contact=ml@example"]
+    optional = ["serviceMonitor", "podMonitor", "prometheusRule", "grafanaDashboard"]
+    text = render([*values, *(f"{name}.enabled=true" for name in optional), "networkPolicies.operator.enabled=true"])
+    for each in objects(text):
+        metadata = each["metadata"]
+        assert metadata["labels"]["owner"] == "ml", each["kind"]
+        assert metadata["annotations"]["contact"] == "ml@example", each["kind"]
+    assert "owner" not in only("Deployment", text)["spec"]["selector"]["matchLabels"]
+    assert "owner" in only("Deployment", text)["spec"]["template"]["metadata"]["labels"]
+
+
+def test_stages_have_network_policies_where_they_may_run() -> None:
+    result = helm("template", "x", str(CHART), "--set", "networkPolicies.stages.enabled=true")
+    assert "needs watchNamespaces" in result.stderr
+    found = [each for each in objects(render(VALUES["customised"])) if each["kind"] == "NetworkPolicy"]
+    assert [each["metadata"]["namespace"] for each in found] == ["npu-distill-system", "team-a", "team-b"]
 
 
 KINDS = ("distilldatasets", "finetuneruns", "evalruns")
@@ -265,6 +361,8 @@ def test_policies_are_bound_and_may_be_left_out() -> None:
         ("podTemplate.allowed.volumes={hostPath}", "/podTemplate/allowed/volumes/0"),
         ("podTemplate.allowed.image={x}", "'image' not allowed"),
         ("replicas=2", "'replicas' not allowed"),
+        ("image.digest=abc", "/image/digest"),
+        ("networkPolicies.operator.apiServerPorts={0}", "/networkPolicies/operator/apiServerPorts/0"),
         ("resources.limits.memory=1GB", "/resources/limits/memory': '1GB' does not match pattern"),
         ("stages.filter.resources.requests.cpu=500 m", "/stages/filter/resources/requests/cpu"),
         ("profiles.cpu.sharedMemory=64GB", "/profiles/cpu/sharedMemory"),

@@ -29,11 +29,35 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- .Values.serviceAccount.name | default (include "npu-distill.fullname" .) -}}
 {{- end -}}
 
-{{/* image reference: (list <image values> <root>) */}}
+{{/* image reference: (list <image values> <root>). A digest is what counts where there is one. */}}
 {{- define "npu-distill.image" -}}
 {{- $image := index . 0 -}}
 {{- $root := index . 1 -}}
-{{- printf "%s:%s" $image.repository ($image.tag | default $root.Chart.AppVersion) -}}
+{{- $version := ternary (printf "@%s" $image.digest) (printf ":%s" ($image.tag | default $root.Chart.AppVersion)) (not (empty $image.digest)) -}}
+{{- include "npu-distill.fromRegistry" (list (printf "%s%s" $image.repository $version) $root) -}}
+{{- end -}}
+
+{{/*
+An image reference, from the registry for all images if there is one: (list <reference> <root>). What comes before the
+first slash is a registry if it has a dot or a port, or is localhost, as everywhere.
+*/}}
+{{- define "npu-distill.fromRegistry" -}}
+{{- $reference := index . 0 -}}
+{{- $registry := (index . 1).Values.global.imageRegistry -}}
+{{- if and $registry $reference -}}
+{{- printf "%s/%s" (trimSuffix "/" $registry) (regexReplaceAll "^(localhost|[^/]*[.:][^/]*)/" $reference "") -}}
+{{- else -}}
+{{- $reference -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Settings with an image from that registry: (list <settings> <root>) */}}
+{{- define "npu-distill.withImage" -}}
+{{- $settings := index . 0 -}}
+{{- if $settings.image -}}
+{{- $settings = merge (dict "image" (include "npu-distill.fromRegistry" (list $settings.image (index . 1)))) $settings -}}
+{{- end -}}
+{{- toYaml $settings -}}
 {{- end -}}
 
 {{/* securityContext of the operator's container at Pod Security restricted; its Pod's is a value. */}}
@@ -118,4 +142,17 @@ privileged: {{ $privileged | default false }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end -}}
+{{- end -}}
+
+{{/* Labels by which NetworkPolicies find stage Pods. */}}
+{{- define "npu-distill.stageLabels" -}}
+app.kubernetes.io/name: npu-distill-stage
+app.kubernetes.io/managed-by: npu-distill
+{{- end -}}
+
+{{/* egress rule of a NetworkPolicy: names, wherever the cluster's DNS is. */}}
+{{- define "npu-distill.toDns" -}}
+- ports:
+    - {port: 53, protocol: UDP}
+    - {port: 53, protocol: TCP}
 {{- end -}}

@@ -18,6 +18,7 @@ from distill_operator.observation import (
     UID_LABEL,
     ResourceKey,
 )
+from distill_operator.plan.certificates import add_ca_bundle
 from distill_operator.plan.pod_templates import add_pod_template, pod_settings
 from distill_operator.plan.serving import (
     OUTPUT_MOUNT,
@@ -68,8 +69,9 @@ def attempt_manifests(
     metadata = _metadata(key, uid, stage, name, attempt)
     job = _job(metadata, stage, name, _contract_of_attempt(stage, name, attempt), settings)
     _apply(job, stage, settings)
-    add_pod_template(job["spec"]["template"], stage)
     pod = job["spec"]["template"]["spec"]
+    add_ca_bundle(pod, settings.ca_bundle)
+    add_pod_template(job["spec"]["template"], stage)
     if avoid:
         pod["affinity"] = _rather_elsewhere(pod.get("affinity", {}), avoid)
     if stage.outline.fenced:

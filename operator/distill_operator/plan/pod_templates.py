@@ -12,13 +12,17 @@ from distill_operator.allowed import PodTemplateAllowed, allows
 from distill_operator.api import RunSpec
 from distill_operator.api.pod_template import NodeAffinity, PodAffinity, PodTemplate, Toleration, is_reserved
 from distill_operator.observation import CONTAINER, SERVER_CONTAINER
+from distill_operator.plan.certificates import CA_VOLUME
 from distill_operator.plan.stages import Invalid, Stage
 from distill_operator.settings import PodSettings, Settings
 
 Manifest = dict[str, Any]
 
 NOT_ALLOWED = "PodTemplateNotAllowed"
-POD_VOLUMES = ("contract", "volume", "tmp", "server-tmp", "server-output", "shared-memory", "server-shared-memory")
+POD_VOLUMES = (
+    *("contract", "volume", "tmp", "shared-memory", CA_VOLUME),
+    *("server-tmp", "server-output", "server-shared-memory"),
+)
 """Names of volumes that the operator itself adds."""
 
 

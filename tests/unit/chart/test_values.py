@@ -6,6 +6,7 @@ What needs Helm itself, rendering and validation, is in tests/e2e/test_chart.py.
 import json
 import re
 import tomllib
+from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from distill_operator.api.pod_template import PodTemplate
 from distill_operator.api.quantities import QUANTITY
 from distill_operator.metrics import Metrics
 from distill_operator.observation import ResourceKey
-from distill_operator.settings import PodSettings, Profile, Server, Settings, Verifiers
+from distill_operator.settings import CaBundle, PodSettings, Profile, Server, Settings, Verifiers
 from distill_runtime.contract import Model
 from distill_runtime.contract.parameters import EntryPoint
 
@@ -133,8 +134,26 @@ def settings() -> Settings:
 
 
 def test_schema_knows_every_value_and_no_other() -> None:
-    # `global` is Helm's own: a parent chart may set it.
-    assert set(SCHEMA["properties"]) - {"global"} == set(VALUES)
+    assert set(SCHEMA["properties"]) == set(VALUES)
+
+
+def undescribed(schema: dict[str, Any], path: str) -> Iterator[str]:
+    for name, field in schema.get("properties", {}).items():
+        if not field.get("description"):
+            yield f"{path}.{name}"
+        yield from undescribed(field, f"{path}.{name}")
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from undescribed(schema["additionalProperties"], f"{path}.*")
+
+
+def test_the_schema_describes_every_value() -> None:
+    """Editors show it, and Rancher's form."""
+    assert [*undescribed(SCHEMA, "values")] == []
+
+
+def test_the_bundle_of_certificates_has_the_fields_of_the_operator_s_settings() -> None:
+    assert set(SCHEMA["properties"]["caBundle"]["properties"]) == json_names(CaBundle)
+    assert CaBundle.model_validate(VALUES["caBundle"]) == CaBundle()
 
 
 def test_profiles_have_the_fields_of_the_operator_s_settings() -> None:

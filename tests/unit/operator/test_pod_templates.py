@@ -225,6 +225,25 @@ def test_the_volumes_that_a_pod_has_are_all_known() -> None:
     assert {volume["name"] for volume in manifest["spec"]["template"]["spec"]["volumes"]} <= set(POD_VOLUMES)
 
 
+def test_certificates_of_one_s_own_are_in_every_container_unless_it_has_others() -> None:
+    configured = settings(
+        caBundle={"configMapName": "trust", "key": "bundle.pem"},
+        profiles={"cpu": {"deviceTarget": "CPU", "env": {"SSL_CERT_FILE": "/data/ca.pem"}}},
+    )
+    stage = planned("EvalRun", "eval", {}, configured)
+    (manifest,) = attempt_manifests(key("EvalRun"), UID, stage, 1, (), configured)
+    pod = manifest["spec"]["template"]["spec"]
+    (volume,) = (volume for volume in pod["volumes"] if volume["name"] == "ca-bundle")
+    assert volume["configMap"] == {"name": "trust", "items": [{"key": "bundle.pem", "path": "ca.crt"}]}
+    found = {}
+    for container in (*pod["containers"], *pod["initContainers"]):
+        assert {"name": "ca-bundle", "mountPath": "/etc/npu-distill-ca", "readOnly": True} in container["volumeMounts"]
+        variables = {each["name"]: each["value"] for each in container["env"] if "value" in each}
+        assert variables["REQUESTS_CA_BUNDLE"] == variables["AWS_CA_BUNDLE"] == "/etc/npu-distill-ca/ca.crt"
+        found[container["name"]] = variables["SSL_CERT_FILE"]
+    assert found == {"stage": "/etc/npu-distill-ca/ca.crt", "server": "/data/ca.pem"}
+
+
 def decided(spec: dict[str, Any], configured: Settings, **observed: Any) -> tuple[str, str, int]:
     """Reason and message of Ready, and how many children are created."""
     dataset = body("DistillDataset", spec, metadata={"labels": {"cost-center": "7", "other": "x"}})

@@ -10,7 +10,7 @@ from distill_runtime.contract import Model
 
 ANY: Final = ("*",)
 _AUTHORITY: Final = r"(?P<host>\[[0-9A-Fa-f:.*]+\]|[A-Za-z0-9.*_-]+)(:(?P<port>[0-9]+|\*))?"
-_URL: Final = re.compile(rf"(?P<scheme>[a-z][a-z0-9*]*)://{_AUTHORITY}(?P<path>(/[A-Za-z0-9._~%+=,@*-]*)*)")
+_URL: Final = re.compile(rf"(?P<scheme>[a-z][a-z0-9*]*)://{_AUTHORITY}(?P<path>(/[A-Za-z0-9._~%+=,*-]*)*)")
 """As plain as any endpoint is: what two parsers might read differently, such as a user before the host or a backslash,
 is no URL here."""
 _CLIMBING: Final = re.compile(r"(^|/)(\.|%2[eE]){1,2}(/|$)")

@@ -31,7 +31,7 @@ FEW, MANY = 250, 1_250
 SAMPLES = 8
 ALLOWED = 0.1
 """Of memory, for each byte more of answers."""
-TIMES = 3
+TIMES = 2.2
 """How often the client's CPU-seconds the stage may take in all."""
 
 

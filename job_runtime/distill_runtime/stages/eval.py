@@ -3,6 +3,7 @@
     answers.jsonl   a line a sample, as the student gave it (see `client.journal`); what a restarted stage goes on from
     results.jsonl   a line a problem: its samples' final answers and verdicts
     summary.json    score, interval, errors, breakdowns, protocol; see `evaluation.summary`
+    overlap.jsonl   a line a problem that shares words with a prompt of the training data, where that is known
 
 and what `evaluation.outputs` makes of these two.
 
@@ -22,7 +23,6 @@ from distill_runtime.client.journal import Journal
 from distill_runtime.client.served_model import fingerprint_endpoint
 from distill_runtime.client.values import Request
 from distill_runtime.contract import (
-    ArtifactReference,
     EvalContract,
     InputFingerprint,
     PromptSource,
@@ -42,6 +42,7 @@ from distill_runtime.evaluation.fingerprint import fingerprint_of
 from distill_runtime.evaluation.grouping import read_columns
 from distill_runtime.evaluation.judging import Judging
 from distill_runtime.evaluation.outputs import write_outputs
+from distill_runtime.evaluation.overlap import measure_overlap
 from distill_runtime.evaluation.score import ANSWERS_NAME, RESULTS_NAME, ProblemResult, Sample, count_samples
 from distill_runtime.evaluation.summarising import describe, metrics_of, summarise
 from distill_runtime.evaluation.summary import SUMMARY_NAME
@@ -149,16 +150,23 @@ def run(contract: EvalContract, context: StageContext) -> Result:
             "NothingAnswered",
             f"none of {total} samples was answered; why, is in {answers.relative_to(context.volume.root)}",
         )
+    context.reporter.update(message="holding the problems against the training data")
+    samples_per_problem = contract.protocol.samples_per_problem
+    overlap, rows = measure_overlap(
+        contract.target.weights, results, samples_per_problem, context.volume, writer.directory
+    )
     versions = {name: importlib.metadata.version(name) for name in _packages(contract)}
     fingerprint = fingerprint_of(contract, context.fingerprints, versions)
-    summary = summarise(contract.benchmark.name, contract.protocol, fingerprint, results, counts, columns)
+    summary = summarise(contract.benchmark.name, contract.protocol, fingerprint, results, counts, columns, overlap)
     (writer.directory / SUMMARY_NAME).write_text(summary.model_dump_json(by_alias=True, indent=2), encoding="utf-8")
     metrics = metrics_of(summary)
     context.reporter.update(message="writing the reports")
     evaluated = Evaluated(contract, results, summary, versions | _judge(), started, datetime.now(UTC))
     message = "; ".join([describe(summary), *_warnings(contract, context)])
     write_outputs(evaluated, message, answers, writer.directory)
-    artifact = writer.finish(counts, metrics, _inputs(contract), _packages(contract))
+    read = [reference for reference in (contract.target.weights, rows) if reference is not None]
+    noted = (fingerprint_artifact("trainingData", rows),) if rows is not None else ()
+    artifact = writer.finish(counts, metrics, read, _packages(contract), noted)
     return Result(
         outcome="Succeeded",
         reason="Scored",
@@ -166,13 +174,8 @@ def run(contract: EvalContract, context: StageContext) -> Result:
         artifact=artifact,
         counts=counts,
         metrics=metrics,
+        inputs=noted,
     )
-
-
-def _inputs(contract: EvalContract) -> list[ArtifactReference]:
-    """Name the artifacts that are read."""
-    weights = contract.target.weights
-    return [weights] if weights is not None else []
 
 
 def _packages(contract: EvalContract) -> tuple[str, ...]:

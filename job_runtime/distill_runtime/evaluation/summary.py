@@ -78,7 +78,10 @@ class ProtocolFingerprint(Model):
     verifier: str | None = Field(default=None, description="Verifier and its version.")
     server: str | None = Field(default=None, description="What answered: server and versions, or an endpoint.")
     weights: str | None = Field(default=None, description="Digest of the weights, or what a server says of them.")
-    tokenizer: str | None = Field(default=None, description="Digest of the tokenizer, where it is known apart.")
+    tokenizer: str | None = Field(
+        default=None,
+        description="Digest of the tokenizer's files, chat template included, where weights are served here.",
+    )
 
 
 class Summary(Model):

@@ -157,4 +157,9 @@ def _protocol(summary: Summary) -> dict[str, str]:
         for name, value in summary.fingerprint.to_json().items()
         if name not in ("systemPrompt", "maxTokens")
     }
-    return worded | {f"{name} (fingerprint)" if name in worded else name: text for name, text in fingerprint.items()}
+    unknown = {} if summary.fingerprint.tokenizer is not None else {"tokenizer": "not known"}
+    return (
+        worded
+        | unknown
+        | {f"{name} (fingerprint)" if name in worded else name: text for name, text in fingerprint.items()}
+    )

@@ -38,7 +38,7 @@ from distill_runtime.evaluation.asking import (
     sample_requests,
 )
 from distill_runtime.evaluation.evaluated import Evaluated
-from distill_runtime.evaluation.fingerprint import fingerprint_of
+from distill_runtime.evaluation.fingerprint import fingerprint_of, fingerprint_tokenizer
 from distill_runtime.evaluation.grouping import read_columns
 from distill_runtime.evaluation.judging import Judging
 from distill_runtime.evaluation.outputs import write_outputs
@@ -156,7 +156,8 @@ def run(contract: EvalContract, context: StageContext) -> Result:
         contract.target.weights, results, samples_per_problem, context.volume, writer.directory
     )
     versions = {name: importlib.metadata.version(name) for name in _packages(contract)}
-    fingerprint = fingerprint_of(contract, context.fingerprints, versions)
+    tokenizer = fingerprint_tokenizer(contract.target, context.volume)
+    fingerprint = fingerprint_of(contract, context.fingerprints, versions, tokenizer)
     summary = summarise(contract.benchmark.name, contract.protocol, fingerprint, results, counts, columns, overlap)
     (writer.directory / SUMMARY_NAME).write_text(summary.model_dump_json(by_alias=True, indent=2), encoding="utf-8")
     metrics = metrics_of(summary)

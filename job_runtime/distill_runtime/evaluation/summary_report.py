@@ -115,7 +115,7 @@ def _comparison(found: Comparison) -> tuple[str, ...]:
 
 
 def _p(found: Comparison) -> str:
-    return "–" if found.p_value is None else describe_p(found.p_value).removeprefix("= ")
+    return "–" if found.p_value is None else describe_p(found.p_value)
 
 
 def _gate(summary: Summary) -> Table:

@@ -10,7 +10,6 @@ and what `evaluation.outputs` makes of these two.
 A problem that could not be answered is wrong, and counted as unanswered: a score must not rise by an outage.
 """
 
-import importlib.metadata
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -58,7 +57,7 @@ from distill_runtime.serving.limits import LARGEST_BATCH, check_servable
 from distill_runtime.sources.fingerprint import fingerprint_source
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.prompts import Prompt, open_prompts
-from distill_runtime.storage.artifact import ArtifactWriter, open_artifact, own_version
+from distill_runtime.storage.artifact import ArtifactWriter, open_artifact, own_version, versions_of
 from distill_runtime.storage.fingerprints import fingerprint_artifact
 from distill_runtime.storage.inputs import refuse_changes
 from distill_runtime.training.architecture import read_architecture, read_positions
@@ -129,6 +128,8 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     started = datetime.now(UTC)
     problems = _read_problems(contract, context)
     verifier = open_verifier(contract.protocol)
+    versions = versions_of(_packages(contract))
+    judge = {**{name: versions[name] for name in _PACKAGES}, "npu-distill": own_version()}
     columns = read_columns(contract.benchmark, problems.prompts, context.volume)
     refuse_changes(context.volume, contract, context.fingerprints)
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
@@ -136,7 +137,7 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     total = len(problems.prompts) * contract.protocol.samples_per_problem
     with Journal(answers) as journal:
         requests = sample_requests(contract.protocol, contract.target.model, problems.prompts)
-        with _open_judging(contract, verifier, problems.prompts, answers, writer.work) as judging:
+        with _open_judging(contract, verifier, judge, problems.prompts, answers, writer.work) as judging:
             context.reporter.update(done=judging.judged, total=total, unit="samples", counts=judging.counts)
             if journal.tally.outcomes < total:
                 missing = (request for request in requests if request.key not in journal)
@@ -155,19 +156,18 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     overlap, rows = measure_overlap(
         contract.target.weights, results, samples_per_problem, context.volume, writer.directory
     )
-    versions = {name: importlib.metadata.version(name) for name in _packages(contract)}
     tokenizer = fingerprint_tokenizer(contract.target, context.volume)
     fingerprint = fingerprint_of(contract, context.fingerprints, versions, tokenizer)
     summary = summarise(contract.benchmark.name, contract.protocol, fingerprint, results, counts, columns, overlap)
     (writer.directory / SUMMARY_NAME).write_text(summary.model_dump_json(by_alias=True, indent=2), encoding="utf-8")
     metrics = metrics_of(summary)
     context.reporter.update(message="writing the reports")
-    evaluated = Evaluated(contract, results, summary, versions | _judge(), started, datetime.now(UTC))
+    evaluated = Evaluated(contract, results, summary, versions | judge, started, datetime.now(UTC))
     message = "; ".join([describe(summary), *_warnings(contract, context)])
     write_outputs(evaluated, message, answers, writer.directory)
     read = [reference for reference in (contract.target.weights, rows) if reference is not None]
     noted = (fingerprint_artifact("trainingData", rows),) if rows is not None else ()
-    artifact = writer.finish(counts, metrics, read, _packages(contract), noted)
+    artifact = writer.finish(counts, metrics, read, versions, noted)
     return Result(
         outcome="Succeeded",
         reason="Scored",
@@ -257,15 +257,15 @@ def _ask(
 
 
 def _open_judging(
-    contract: EvalContract, verifier: Verifier, prompts: list[Prompt], answers: Path, directory: Path
+    contract: EvalContract,
+    verifier: Verifier,
+    judge: Mapping[str, str],
+    prompts: list[Prompt],
+    answers: Path,
+    directory: Path,
 ) -> Judging:
     references = {prompt.uuid: prompt.answer for prompt in prompts}
-    return Judging(verifier, contract.protocol.verify_timeout_seconds, _judge(), references, answers, directory)
-
-
-def _judge() -> dict[str, str]:
-    """Name what judges, with its versions."""
-    return {name: importlib.metadata.version(name) for name in _PACKAGES} | {"npu-distill": own_version()}
+    return Judging(verifier, contract.protocol.verify_timeout_seconds, judge, references, answers, directory)
 
 
 def _results(

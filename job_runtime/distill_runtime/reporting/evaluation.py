@@ -75,12 +75,9 @@ class EvaluationReport:
 
 def render_page(report: EvaluationReport) -> str:
     """Write the page."""
-    figures = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in report.figures.items()
-    )
     body = [
         f'<p class="state">{escape(report.sentence)}</p>',
-        f"<dl>{figures}</dl>",
+        page.tiles(report.figures),
         f"<h2>Score, with its 95 % interval</h2>\n{forest_plot.draw(report.own, report.baselines)}",
         *(page.table(table.model_dump()) for table in report.tables if table.rows),
         *(

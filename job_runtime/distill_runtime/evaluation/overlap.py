@@ -84,6 +84,7 @@ def measure_overlap(
     Returns:
         What was found, and the artifact that was read.
     """
+    (directory / OVERLAP_NAME).unlink(missing_ok=True)  # of a Pod that was killed, whose data may be gone since
     rows = training_rows(weights, volume)
     if isinstance(rows, str):
         return Overlap(unknown=rows), None

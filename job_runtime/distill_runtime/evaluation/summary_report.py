@@ -137,15 +137,9 @@ def _overlap(summary: Summary) -> Table:
 
 def _overlap_of(found: OverlapOf) -> tuple[str, ...]:
     score, interval = found.clean_score, found.clean_interval
-    clean = (
-        ("–", "–")
-        if score is None or interval is None
-        else (
-            f"{score:.1f} %",
-            f"{interval.low:.1f} to {interval.high:.1f}",
-        )
-    )
-    return str(found.words), f"{found.problems:,}", f"{found.rate:.1f} %", *clean, f"{found.clean_problems:,}"
+    clean = "–" if score is None else f"{score:.1f} %"
+    span = "–" if interval is None else f"{interval.low:.1f} to {interval.high:.1f}"
+    return str(found.words), f"{found.problems:,}", f"{found.rate:.1f} %", clean, span, f"{found.clean_problems:,}"
 
 
 def _protocol(summary: Summary) -> dict[str, str]:
@@ -158,8 +152,5 @@ def _protocol(summary: Summary) -> dict[str, str]:
         if name not in ("systemPrompt", "maxTokens")
     }
     unknown = {} if summary.fingerprint.tokenizer is not None else {"tokenizer": "not known"}
-    return (
-        worded
-        | unknown
-        | {f"{name} (fingerprint)" if name in worded else name: text for name, text in fingerprint.items()}
-    )
+    named = {f"{name} (fingerprint)" if name in worded else name: text for name, text in fingerprint.items()}
+    return worded | named | unknown

@@ -313,6 +313,13 @@ class EvalRunStatus(Status):
         default=None, description="Percent of the samples that the endpoint never answered; they count as wrong."
     )
     judge: JudgeStatus | None = Field(default=None, description="What protocol.judge has said; absent without one.")
+    overlap_rate: float | None = Field(
+        default=None,
+        description="Percent of the problems that share 8 words in a row with a prompt of the training data; absent "
+        "where that is not known.",
+    )
+    clean_score: float | None = Field(default=None, description="Score in percent without these problems.")
+    clean_interval: str | None = Field(default=None, description="95 % interval of cleanScore as text.")
     comparison: tuple[Comparison, ...] = Field(default=(), description="The score beside each baseline.")
     difference: str | None = Field(
         default=None, description="The difference to the first baseline, in points, with its 95 % interval, as text."

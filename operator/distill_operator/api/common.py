@@ -168,6 +168,11 @@ class StageStatus(Model):
     done_before: int | None = Field(
         default=None, description="Units that the attempts before this one had finished; more is progress."
     )
+    given_back: int = Field(
+        default=0,
+        description="Times in a row that its Pods gave their devices back, since some of them fitted on no node.",
+    )
+    next_try_at: datetime | None = Field(default=None, description="When they are tried again.")
     retry: int = Field(default=0, description="spec.retry when it failed; once that is raised, it starts again.")
     attempts: tuple[AttemptStatus, ...] = Field(
         default=(),

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from distill_operator.api import StageState, StageStatus
 from distill_operator.api.common import Artifact, StageInput
 from distill_operator.observation import ResourceKey
-from distill_operator.plan import attempt_records
+from distill_operator.plan import attempt_records, placement
 from distill_operator.plan.buckets import Attempt, Buckets, Children
 from distill_operator.plan.failures import (
     FAULTS_OF_A_NODE,
@@ -112,7 +112,8 @@ def _while_ending(
     stage = planned.outline
     cause = _cause_of_giving_up(attempt) if stage.fenced and cannot_be_ended(attempt.pods, now) else None
     if cause is None:
-        return wait_for_end(stage, before, attempt, now)
+        step = wait_for_end(stage, before, attempt, now)
+        return placement.while_ending(step, now)
     return _go_on(planned, attempt, before, buckets, children, retry, now, cause)
 
 
@@ -122,7 +123,9 @@ def _while_active(
     """Follow a Job that runs, or end it where its Pods work together and one of them cannot be ended."""
     stuck = stuck_terminating(attempt.pods, now) if planned.outline.fenced else None
     if stuck is None:
-        return follow(planned, attempt, before, children.progress, now)
+        before = placement.settled(planned.outline, before, attempt.pods, now)
+        given_back = placement.give_back(planned, attempt, before, now)
+        return given_back or follow(planned, attempt, before, children.progress, now)
     message = f"{stuck.message} Attempt {attempt.job.attempt} is given up."
     status = _standing_still(before).model_copy(update={"message": message})
     return Step(status, stuck.reason, message, delete=(attempt.job,))
@@ -187,6 +190,8 @@ def _start(
     stage = planned.outline
     if isinstance(planned, Blocked):
         return _blocked(held, planned.by)
+    if (paused := placement.pause(held, now)) is not None:
+        return paused
     name = job_name(children.key.name, stage.name, following.attempt)
     if obstruction := in_the_way(children, stage, name, now):
         return _blocked(held, obstruction, until_overdue(children.pods, now))

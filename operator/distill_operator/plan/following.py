@@ -9,6 +9,7 @@ from distill_operator.plan import attempt_records
 from distill_operator.plan.buckets import Attempt
 from distill_operator.plan.merging import merge_progress, readable
 from distill_operator.plan.obstacles import obstacle, stuck_terminating, until_overdue, until_pods_are_due
+from distill_operator.plan.placement import given_back_at
 from distill_operator.plan.stages import Blocked, Outline, Stage, Teamwork
 from distill_operator.plan.steps import Step
 from distill_runtime.contract import Progress
@@ -57,7 +58,9 @@ def follow(
     if hindrance is not None:
         reason, message = hindrance.reason, hindrance.message
     update = {"state": StageState.PENDING, "message": message, "rate": None, "eta_seconds": None}
-    look_again_after = until_overdue(pods, now) if pods else until_pods_are_due(job, now)
+    due = given_back_at(stage, job, pods)
+    times = (until_overdue(pods, now) if pods else until_pods_are_due(job, now), due - now if due is not None else None)
+    look_again_after = min((time for time in times if time is not None), default=None)
     return Step(before.model_copy(update=update), reason, message, look_again_after=look_again_after)
 
 

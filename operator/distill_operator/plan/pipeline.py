@@ -185,4 +185,5 @@ def _paused(stage: StageStatus, recorded: StageStatus | None) -> StageStatus:
         stage = recorded or StageStatus(name=stage.name, state=StageState.PENDING)
         if stage.state is StageState.FAILED:  # it is to be tried again, which waits like everything else
             return stage
-    return stage.model_copy(update={"state": StageState.PENDING, "rate": None, "eta_seconds": None, "message": None})
+    update = {"state": StageState.PENDING, "rate": None, "eta_seconds": None, "message": None, "next_try_at": None}
+    return stage.model_copy(update=update)

@@ -27,6 +27,7 @@ from distill_operator.server import PORT, build_server
 from distill_operator.settings import Settings, SettingsError, load_settings
 from distill_operator.store import WatchedStore
 from distill_operator.work_queue import WorkQueue
+from distill_operator.workloads import WorkloadReader
 
 WORKERS = 16
 NEW_OBJECTS_BEFORE_COLLECTION = 50_000
@@ -52,8 +53,9 @@ async def run(settings: Settings, port: int) -> None:
         _serving(build_server(metrics, queue.longest_busy_seconds, listed.is_set), port),
     ):
         announcer = Announcer(cluster.emit, _now)
+        workloads = WorkloadReader(cluster, _now, allowed=settings.queues.kueue)
         reconciler = Reconciler(
-            store, cluster, poller, settings, metrics, _now, concern=queue.add, announce=announcer.announce
+            store, cluster, poller, workloads, settings, metrics, _now, concern=queue.add, announce=announcer.announce
         )
         metrics.watch_queue(queue.__len__)
         await cluster.require_kinds()  # kopf would run on without what is missing, and never look again

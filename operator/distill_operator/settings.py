@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, Self
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
+from distill_operator.api.queues import SYSTEMS, Queue
 from distill_runtime.contract import Model
 from distill_runtime.contract.parameters import EntryPoint
 from distill_runtime.contract.stages import DeviceTarget
@@ -204,6 +205,21 @@ class Verifiers(Model):
     )
 
 
+class Queues(Model):
+    """What Jobs may wait in."""
+
+    default: Queue | None = Field(default=None, description="That of objects without spec.queue.")
+    kueue: bool = Field(default=False, description="Whether the operator may read Kueue's Workloads.")
+    native: bool = Field(default=False, description="Whether the operator may create PodGroups of scheduling.k8s.io.")
+
+    @field_validator("default")
+    @classmethod
+    def _is_one_system(cls, default: Queue | None) -> Queue | None:
+        if default is not None and sum(getattr(default, name) is not None for name in SYSTEMS) != 1:
+            raise ValueError(f"set exactly one of {', '.join(SYSTEMS)}")
+        return default
+
+
 class Settings(Model):
     """The whole configuration."""
 
@@ -214,6 +230,7 @@ class Settings(Model):
     jobs: Jobs = Jobs()
     stages: dict[str, PodSettings] = Field(default_factory=dict)
     verifiers: Verifiers = Verifiers()
+    queues: Queues = Queues()
     servers: dict[str, Server] = Field(default_factory=dict)
     profiles: dict[str, Profile] = Field(min_length=1)
 

@@ -29,6 +29,9 @@ VALUES: dict[str, list[str]] = {
         "image.tag=v2",
         "imagePullSecrets={key}",
         "watchNamespaces={team-a,team-b}",
+        "queues.default.kueue=everybody",
+        "queues.kueue=true",
+        "queues.native=true",
         "podSecurityContext.runAsUser=null",
         "podSecurityContext.runAsGroup=null",
         "stagePodSecurityContext.runAsUser=2000",
@@ -125,7 +128,7 @@ def test_a_user_of_ten_digits_stays_a_whole_number(tmp_path: Path) -> None:
 
 def test_a_profile_set_to_null_is_gone(tmp_path: Path) -> None:
     settings = operator_settings(render(["profiles.ascend-910b=null"]), tmp_path)
-    assert set(settings.profiles) == {"cpu", "ascend-a3"}
+    assert set(settings.profiles) == {"cpu", "ascend-910b-volcano", "ascend-a3"}
 
 
 def test_a_profile_of_one_s_own_is_added(tmp_path: Path) -> None:
@@ -176,6 +179,8 @@ def test_with_namespaces_it_has_no_right_in_the_cluster() -> None:
         ("stagePodSecurityContext.fsGroup=-1", "/stagePodSecurityContext/fsGroup"),
         ("profiles.ascend-a3.podSecurityContext.runAsUser=me", "/profiles/ascend-a3/podSecurityContext/runAsUser"),
         ("verifiers.python={timeit}", "does not match pattern"),
+        ("queues.default.kueue=Team A", "/queues/default/kueue"),
+        ("queues.default.workloadPriorityClass=high", "/queues/default"),
         ("replicas=2", "'replicas' not allowed"),
         ("resources.limits.memory=1GB", "/resources/limits/memory': '1GB' does not match pattern"),
         ("stages.filter.resources.requests.cpu=500 m", "/stages/filter/resources/requests/cpu"),

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import ConfigDict, Field
 
+from distill_operator.api.queues import Queue
 from distill_operator.api.rules import Rule, with_rules
 from distill_runtime.contract import Model
 from distill_runtime.contract.comparison import Judgement
@@ -61,6 +62,10 @@ class RunSpec(Model):
     storage: Storage = Field(description="Where inputs are read and artifacts are written.")
     suspend: bool = Field(default=False, description="Stop and free all Pods; false again goes on where it was.")
     priority_class_name: DnsName | None = Field(default=None, description="PriorityClass of Pods started from now on.")
+    queue: Queue | None = Field(
+        default=None,
+        description="What Jobs created from now on wait in before they get devices; absent for the chart's default.",
+    )
     retry: int = Field(
         default=0,
         ge=0,

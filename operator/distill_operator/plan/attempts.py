@@ -20,6 +20,7 @@ from distill_operator.plan.following import follow, wait_for_end, waiting_for_po
 from distill_operator.plan.leftovers import in_the_way
 from distill_operator.plan.merging import merge_results, readable
 from distill_operator.plan.obstacles import cannot_be_ended, stuck_terminating, until_overdue
+from distill_operator.plan.queues import elsewhere
 from distill_operator.plan.restarts import may_go_on, next_attempt, pause_left, retried
 from distill_operator.plan.stages import Blocked, Invalid, Outline, Stage, Waiting, job_name
 from distill_operator.plan.steps import Step
@@ -124,6 +125,8 @@ def _while_active(
     stuck = stuck_terminating(attempt.pods, now) if planned.outline.fenced else None
     if stuck is None:
         before = placement.settled(planned.outline, before, attempt.pods, now)
+        if (moved := elsewhere(attempt.job, planned)) is not None:
+            return Step(_standing_still(before), moved.reason, moved.message, delete=(attempt.job,))
         given_back = placement.give_back(planned, attempt, before, now)
         return given_back or follow(planned, attempt, before, children.progress, now)
     message = f"{stuck.message} Attempt {attempt.job.attempt} is given up."

@@ -14,6 +14,7 @@ from distill_operator.plan.kinds import KIND_PLANS, KindPlan
 from distill_operator.plan.manifests import attempt_manifests
 from distill_operator.plan.obstacles import APPLY_FAILED
 from distill_operator.plan.pipeline import Phase, Start, Verdict, has_begun, plan_resource
+from distill_operator.plan.queues.kueue import UNAVAILABLE
 from distill_operator.plan.status import conditions, summarize
 from distill_operator.settings import Settings
 
@@ -58,6 +59,15 @@ def with_apply_error(
     """Give the decision again, its status saying that the API server has not taken a child."""
     said = f"The API server has not taken it: {message.rstrip('.')}. Trying again."
     verdict = Verdict(Phase.PROGRESSING, APPLY_FAILED, said)
+    return _with_verdict(key, observation, decision, verdict, now)
+
+
+def with_queue_unavailable(
+    key: ResourceKey, observation: Observation, decision: Decision, message: str, now: datetime
+) -> Decision:
+    """Give the decision again, its status saying that the cluster has not what the object is to be queued with."""
+    said = f"{message.rstrip('.')}. Nothing is started without it; trying again."
+    verdict = Verdict(Phase.PROGRESSING, UNAVAILABLE, said)
     return _with_verdict(key, observation, decision, verdict, now)
 
 

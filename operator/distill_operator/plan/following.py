@@ -14,6 +14,9 @@ from distill_operator.plan.stages import Blocked, Outline, Stage, Teamwork
 from distill_operator.plan.steps import Step
 from distill_runtime.contract import Progress
 
+ASK_QUEUE_EVERY = timedelta(seconds=30)
+"""How often a queue is asked why a Job waits in it."""
+
 
 def waiting_for_pods(job: str) -> str:
     """Say that a Job has been asked for and does not run yet: the same from before it is there until its Pods start.
@@ -37,7 +40,7 @@ def follow(
 ) -> Step:
     """Say how the Pods of an active Job are doing."""
     stage, job, pods = planned.outline, attempt.job, attempt.pods
-    hindrance = obstacle(planned, job, pods, now)
+    hindrance = obstacle(planned, attempt, now)
     if any(pod.running for pod in pods) and (hindrance is None or stage.teamwork is Teamwork.SHARDS):
         said = merge_progress(pods, progress, stage.pods, stage.teamwork)
         update = {"state": StageState.RUNNING, "message": None, **_reported(said)}
@@ -59,7 +62,11 @@ def follow(
         reason, message = hindrance.reason, hindrance.message
     update = {"state": StageState.PENDING, "message": message, "rate": None, "eta_seconds": None}
     due = given_back_at(stage, job, pods)
-    times = (until_overdue(pods, now) if pods else until_pods_are_due(job, now), due - now if due is not None else None)
+    times = (
+        until_overdue(pods, now) if pods else until_pods_are_due(job, now),
+        due - now if due is not None else None,
+        ASK_QUEUE_EVERY if job.suspended and job.local_queue else None,
+    )
     look_again_after = min((time for time in times if time is not None), default=None)
     return Step(before.model_copy(update=update), reason, message, look_again_after=look_again_after)
 

@@ -18,6 +18,7 @@ from distill_operator.observation import (
     UID_LABEL,
     ResourceKey,
 )
+from distill_operator.plan.queues import add_queue
 from distill_operator.plan.serving import (
     OUTPUT_MOUNT,
     RESTRICTED,
@@ -72,7 +73,8 @@ def attempt_manifests(
         pod["affinity"] = _rather_elsewhere(avoid)
     if stage.outline.fenced:
         pod["tolerations"] = _leaving_a_dead_node(pod.get("tolerations", []))
-    return [_headless_service(metadata, name), job] if _must_meet(stage) else [job]
+    before = add_queue(job, stage, settings)
+    return [*before, _headless_service(metadata, name), job] if _must_meet(stage) else [*before, job]
 
 
 def _must_meet(stage: Stage) -> bool:

@@ -10,6 +10,7 @@ from distill_operator.plan.attempts import step_stage
 from distill_operator.plan.buckets import Children, sort_children
 from distill_operator.plan.kinds import KindPlan
 from distill_operator.plan.obstacles import stuck_terminating, until_overdue
+from distill_operator.plan.queues import unavailable
 from distill_operator.plan.stages import Blocked, Invalid, Stage, key_of
 from distill_operator.plan.steps import Step
 from distill_operator.settings import Settings
@@ -92,6 +93,8 @@ def _walk(
             continue
         planned = kind.plan_stage(resource, name, statuses, known, settings)
         fitting = _unless_changed(planned, recorded) if isinstance(planned, Stage) else planned
+        if isinstance(fitting, Stage):
+            fitting = unavailable(fitting, settings) or fitting
         stage = fitting if isinstance(fitting, Stage) else Blocked(kind.outline(resource, name), fitting)
         step = step_stage(stage, recorded, children, resource.spec.retry, now)
         statuses[name] = step.status

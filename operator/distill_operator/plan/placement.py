@@ -55,6 +55,8 @@ def given_back_at(stage: Outline, job: JobView, pods: Sequence[PodView]) -> date
     """Give when Pods that have a node give it back since others have none; None where all have, or none has."""
     if stage.start_timeout is None or stage.teamwork is not Teamwork.TOGETHER or job.suspended:
         return None
+    if job.local_queue or job.placed_together:
+        return None  # Kueue gives devices back itself (waitForPodsReady), and a scheduler of groups places no part
     if job.ended_pods or any(pod.finished or pod.deleting for pod in pods):
         return None  # the attempt is about to end by itself
     placed = [pod.scheduled_at for pod in pods if pod.scheduled_at is not None]

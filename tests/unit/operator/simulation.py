@@ -21,8 +21,10 @@ from distill_operator.observation import (
     DISRUPTION,
     INDEX_ANNOTATION,
     STAGE_LABEL,
+    JobView,
     PodView,
     ResourceKey,
+    WorkloadView,
 )
 from distill_operator.plan.events import Notice
 from distill_operator.reconcile import Reconciler
@@ -148,7 +150,7 @@ class SimulatedJob:
 
 
 class SimulatedCluster:
-    """The truth, and what the operator knows of it. Implements what the Reconciler takes as its cluster and poller."""
+    """The truth, and what the operator knows of it. Stands for all that the Reconciler asks but its store."""
 
     def __init__(self, key: ResourceKey, resource: dict[str, Any], dependency: dict[str, Any] | None = None) -> None:
         self.key = key
@@ -340,6 +342,9 @@ class SimulatedCluster:
         self._publish("jobs", name, job.body())
         return self._published["jobs"][name]
 
+    async def read(self, _: ResourceKey, __: Iterable[JobView]) -> Mapping[str, WorkloadView]:
+        return {}  # nothing queues here
+
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         self._write()
         job = self.jobs_by_name.get(name)
@@ -444,6 +449,7 @@ class SimulatedOperator:
         self.reconciler = Reconciler(
             self.cluster.store,
             self.cluster,  # the model stands for the API server and for the Pods
+            self.cluster,
             self.cluster,
             SETTINGS,
             Metrics(),

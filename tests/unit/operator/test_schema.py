@@ -183,7 +183,7 @@ def test_names_are_those_that_a_service_and_a_host_can_have(kind: str, name: str
     assert bool(re.search(pattern, name)) is allowed
 
 
-MUTABLE = {"suspend", "priorityClassName", "retry", "restarts", "startTimeoutSeconds"}
+MUTABLE = {"suspend", "priorityClassName", "queue", "retry", "restarts", "startTimeoutSeconds"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

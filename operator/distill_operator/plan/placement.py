@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from distill_operator.api import StageState, StageStatus
 from distill_operator.observation import JobView, PodView
-from distill_operator.plan.buckets import Attempt
+from distill_operator.plan.buckets import Attempt, Children
 from distill_operator.plan.obstacles import STUCK_TERMINATING
 from distill_operator.plan.stages import Blocked, Outline, Stage, Teamwork
 from distill_operator.plan.steps import Step
@@ -28,12 +28,16 @@ the same moment, would meet again at every try."""
 _CERTAIN_DOUBLINGS = 10
 
 
-def give_back(planned: Stage | Blocked, attempt: Attempt, before: StageStatus, now: datetime) -> Step | None:
+def give_back(
+    planned: Stage | Blocked, attempt: Attempt, before: StageStatus, children: Children, now: datetime
+) -> Step | None:
     """Give the step by which Pods that wait in vain for the others give their devices back, if that is due."""
     stage, job = planned.outline, attempt.job
     due = given_back_at(stage, job, attempt.pods)
     if due is None or now < due:
         return None
+    if not children.confirmed:  # a watch that is late must not end what trains
+        return Step(before, stage.reason, f"Reading which Pods of Job {job.name} have a node.", confirm=True)
     if is_paused(before, now):  # it is written down: an operator that begins anew goes on here
         return Step(before, WAITING_FOR_NODES, before.message or "", delete=(job,))
     times = before.given_back + 1

@@ -52,8 +52,9 @@ def look(
     pods: Sequence[PodView],
     nodes: int = 2,
     uid: str = UID,
+    confirmed: bool = True,
 ) -> Step:
-    seen = Observation(body("FinetuneRun", metadata={"uid": uid}), tuple(jobs), tuple(pods))
+    seen = Observation(body("FinetuneRun", metadata={"uid": uid}), tuple(jobs), tuple(pods), confirmed=confirmed)
     return step_stage(planned(nodes), recorded, sort_children(key("FinetuneRun"), seen), 0, now)
 
 
@@ -73,6 +74,12 @@ class TestGivingBack:
         )
         then = look(later(121), found.status, [TRAIN], [PLACED, NO_NODE])
         assert (then.status, then.reason, then.delete) == (found.status, "WaitingForNodes", (TRAIN,))
+
+    @pytest.mark.parametrize("recorded", [None, given_back(until=later(180))], ids=["first-look", "second-look"])
+    def test_is_not_done_on_an_old_view(self, recorded: StageStatus | None) -> None:
+        """Where the watch of the Pods is late, what is taken for waiting may have been training for long."""
+        found = look(later(121), recorded, [TRAIN], [PLACED, NO_NODE], confirmed=False)
+        assert (found.confirm, found.delete, found.status.given_back) == (True, (), 1 if recorded else 0)
 
     def test_is_no_longer_due_when_the_last_pod_is_placed_in_between(self) -> None:
         pods = [PLACED, running_pod(TRAIN, 1, scheduled_at=later(121))]

@@ -267,6 +267,8 @@ def _succeeded(stage: Outline, before: StageStatus, attempt: Attempt, result: Re
     return before.model_copy(
         update={
             "state": StageState.SUCCEEDED,
+            "given_back": 0,
+            "next_try_at": None,
             "finished_at": attempt.job.finished_at,
             "done": before.total if before.total is not None else before.done,
             "rate": None,

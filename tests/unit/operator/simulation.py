@@ -88,6 +88,8 @@ class SimulatedPod:
     copied: bool = False
     """A person has copied the Pod's manifest: it has all of its labels and belongs to no Job."""
     done: int = 0
+    has_node: bool | None = None
+    """Whether the scheduler has found a node for it; None before it has looked."""
 
     @property
     def finished(self) -> bool:
@@ -106,7 +108,13 @@ class SimulatedPod:
         owners = [] if self.copied else [job]
         annotations = {INDEX_ANNOTATION: str(self.index)}
         disruption = {"type": DISRUPTION, "status": "True", "message": "Eviction API: evicting"}
-        conditions = [disruption] if self.disrupted else []
+        scheduled = {
+            "type": "PodScheduled",
+            "status": str(self.has_node),
+            "message": "" if self.has_node else "0/1 nodes",
+        }
+        scheduled["lastTransitionTime"] = self.created_at.isoformat()
+        conditions = [*([disruption] if self.disrupted else []), *([scheduled] if self.has_node is not None else [])]
         status = {
             "phase": self.phase,
             "podIP": "10.0.0.1",
@@ -123,7 +131,7 @@ class SimulatedPod:
                 "ownerReferences": owners,
                 **deletion,
             },
-            "spec": {"nodeName": "node-1"},
+            "spec": {"nodeName": "node-1"} if self.has_node is not False else {},
             "status": status,
         }
 
@@ -193,6 +201,7 @@ class SimulatedCluster:
         self.now = NOW
         self.body = resource
         self.dependency_body = dependency
+        self.nodes: int | None = None  # which is enough
         self.jobs_by_name: dict[str, SimulatedJob] = {}
         self.pods_by_name: dict[str, SimulatedPod] = {}
         self.status_writes = 0
@@ -246,8 +255,15 @@ class SimulatedCluster:
                 self._publish("jobs", job.name, job.body())
 
     def start_pod(self, pod: SimulatedPod) -> None:
-        pod.phase = "Running"
-        self._publish("pods", pod.name, pod.body())
+        """The scheduler looks for a node, and the kubelet there starts the container."""
+        has_node = self.nodes is None or pod.index < self.nodes
+        if has_node or pod.has_node is None:
+            pod.has_node, pod.phase = has_node, "Running" if has_node else "Pending"
+            self._publish("pods", pod.name, pod.body())
+
+    def waits_for_others(self, pod: SimulatedPod) -> bool:
+        """Whether a Pod that runs cannot begin, since others of its Job are not there."""
+        return any(other.has_node is False for other in self._pods_of(pod.job))
 
     def end_pod(self, pod: SimulatedPod, exit_code: int) -> None:
         """The Pod's container ends. What it says is what the job runtime would say."""

@@ -25,12 +25,16 @@ CONTAINER = "stage"
 """The container of a stage's Pods."""
 SERVER_CONTAINER = "server"
 """The container of the server beside a stage."""
+QUEUE_ANNOTATION = f"{LABEL_PREFIX}/queue"
+"""Of a Job: what was asked for it as its queue; others may have put it into another."""
 KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 VOLCANO_MIN_MEMBER = "scheduling.volcano.sh/group-min-member"
 CONTRACT_ANNOTATION = f"{LABEL_PREFIX}/contract"
 """Of a stage's Pods, by which they are told what to do."""
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 LONGEST_NUMBER = 10
+LONGEST_WORDS = 1000
+"""Of what Kueue says of a Job; for many flavors it repeats itself."""
 
 
 @dataclass(frozen=True, order=True)
@@ -76,6 +80,8 @@ class JobView:
     """Whether it is held back, as by a queue: it has no Pods, or they are ending."""
     local_queue: str = ""
     """Queue of Kueue that it waits in, whoever has put it there; empty for none."""
+    asked_queue: str = ""
+    """What was asked for it as its queue when it was created."""
     placed_together: bool = False
     """Whether a scheduler places its Pods all together or not at all."""
     deleting: bool = False
@@ -230,6 +236,7 @@ def view_job(body: Mapping[str, Any]) -> JobView:
         started_at=_time(status.get("startTime")),
         suspended=body.get("spec", {}).get("suspend", False),
         local_queue=labels.get(KUEUE_QUEUE_LABEL, ""),
+        asked_queue=(metadata.get("annotations") or {}).get(QUEUE_ANNOTATION, ""),
         placed_together=_is_placed_together(body),
         deleting="deletionTimestamp" in metadata,
         complete="Complete" in conditions,
@@ -289,9 +296,9 @@ def view_workload(body: Mapping[str, Any]) -> WorkloadView:
         name=body["metadata"]["name"],
         active=(body.get("spec") or {}).get("active") is not False,
         pending_reason=str(pending.get("reason") or ""),
-        pending_message=str(pending.get("message") or ""),
+        pending_message=str(pending.get("message") or "")[:LONGEST_WORDS],
         evicted_reason=str(evicted.get("reason") or ""),
-        evicted_message=str(evicted.get("message") or ""),
+        evicted_message=str(evicted.get("message") or "")[:LONGEST_WORDS],
     )
 
 

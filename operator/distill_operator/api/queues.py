@@ -51,3 +51,8 @@ class Queue(Model):
     def system(self) -> str:
         """Name of the system that is set, of SYSTEMS."""
         return next(name for name in SYSTEMS if getattr(self, name) is not None)
+
+    def __str__(self) -> str:
+        """Give all that it says, by which another one is told from it."""
+        queue = self.volcano.queue if self.volcano is not None else self.kueue
+        return "/".join(part for part in (self.system, queue, self.workload_priority_class) if part is not None)

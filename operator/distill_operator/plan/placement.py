@@ -25,7 +25,7 @@ LONGEST_WAIT = timedelta(minutes=10)
 SPREAD = 0.25
 """By how much of itself a wait is longer at most, by chance: two runs that are in each other's way, and gave back at
 the same moment, would meet again at every try."""
-_CERTAIN_DOUBLINGS = 10
+_MOST_DOUBLINGS = 10
 
 
 def give_back(
@@ -103,7 +103,7 @@ def pause(status: StageStatus, now: datetime) -> Step | None:
 
 def _wait(job: JobView, times: int) -> timedelta:
     """Give how long to wait after the devices were given back so many times in a row."""
-    wait = min(FIRST_WAIT * 2.0 ** min(times - 1, _CERTAIN_DOUBLINGS), LONGEST_WAIT)
+    wait = min(FIRST_WAIT * 2.0 ** min(times - 1, _MOST_DOUBLINGS), LONGEST_WAIT)
     drawn = hashlib.sha256(f"{job.owner_uid}/{job.name}/{times}".encode()).digest()
     share = 1 + SPREAD * int.from_bytes(drawn[:4]) / 2**32
     return timedelta(seconds=round(wait.total_seconds() * share))

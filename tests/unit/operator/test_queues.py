@@ -28,7 +28,12 @@ IN_QUEUES: dict[str, Manifest] = {
     "native": {"native": {}},
 }
 WAITING = replace(
-    job("FinetuneRun", "train"), suspended=True, started_at=None, local_queue="team-a", uid="11111111-job"
+    job("FinetuneRun", "train"),
+    suspended=True,
+    started_at=None,
+    local_queue="team-a",
+    asked_queue="kueue/team-a",
+    uid="11111111-job",
 )
 
 
@@ -191,8 +196,10 @@ def test_a_queued_object_is_neither_failed_nor_done_and_looks_again() -> None:
 
 
 def test_an_object_that_changes_its_queue_leaves_the_old_one() -> None:
-    assert looked_at({"kueue": "team-b"}, WAITING).delete == (WAITING,)
-    assert looked_at({"volcano": {}}, WAITING).delete == (WAITING,)
+    for queue in ({"kueue": "team-b"}, {"kueue": "team-a", "workloadPriorityClass": "high"}, {"volcano": {}}):
+        assert looked_at(queue, WAITING).delete == (WAITING,)
+    policy = replace(WAITING, local_queue="everybody")
+    assert looked_at({"kueue": "team-a"}, policy).delete == ()  # it would be put there again
     assert looked_at(None, WAITING).delete == ()  # the chart, or Kueue itself, may have put it there
     assert looked_at({"kueue": "team-b"}, replace(WAITING, suspended=False)).delete == ()
 

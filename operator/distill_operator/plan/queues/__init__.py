@@ -4,9 +4,9 @@ A system adds to a Job that is being built, and says of one that waits why it do
 `obstacles` import it.
 """
 
-from distill_operator.observation import JobView, WorkloadView
+from distill_operator.observation import QUEUE_ANNOTATION, JobView, WorkloadView
 from distill_operator.plan.queues import kueue, native, volcano
-from distill_operator.plan.queues.interface import AddQueue, Manifest
+from distill_operator.plan.queues.interface import AddQueue, Manifest, annotated
 from distill_operator.plan.stages import Blocked, Stage, Waiting
 from distill_operator.settings import Settings
 
@@ -21,7 +21,11 @@ QUEUE_SYSTEMS: dict[str, AddQueue] = {
 def add_queue(job: Manifest, stage: Stage, settings: Settings) -> list[Manifest]:
     """Add to a Job that is being built what its queue takes. Gives what has to be there before the Job."""
     queue = stage.run.queue or settings.queues.default
-    return QUEUE_SYSTEMS[queue.system](job, stage.outline, queue) if queue is not None else []
+    if queue is None:
+        return []
+    before = QUEUE_SYSTEMS[queue.system](job, stage.outline, queue)
+    job["metadata"] = annotated(job["metadata"], {QUEUE_ANNOTATION: str(queue)})
+    return before
 
 
 def unavailable(stage: Stage, settings: Settings) -> Waiting | None:
@@ -37,9 +41,13 @@ def unavailable(stage: Stage, settings: Settings) -> Waiting | None:
 
 
 def elsewhere(job: JobView, planned: Stage | Blocked) -> Waiting | None:
-    """Say that a Job waits in another queue than the object asks for by now, if it does: it is queued there instead."""
+    """Say that a Job waits in another queue than the object asks for by now, if it does: it is queued there instead.
+
+    What was asked for it tells, and not where it is: a policy, or Kueue's default, may have put it elsewhere, and will
+    again.
+    """
     queue = planned.run.queue if isinstance(planned, Stage) else None
-    if queue is None or not job.suspended or not job.local_queue or queue.kueue == job.local_queue:
+    if queue is None or not job.suspended or not job.local_queue or str(queue) == job.asked_queue:
         return None
     return Waiting(
         kueue.QUEUED, f"Job {job.name} leaves Kueue's queue {job.local_queue!r} for the one that spec.queue names now."

@@ -10,7 +10,7 @@ from typing import Final
 
 from distill_operator.api.queues import Queue
 from distill_operator.observation import VOLCANO_MIN_MEMBER
-from distill_operator.plan.queues.interface import Manifest
+from distill_operator.plan.queues.interface import Manifest, annotated
 from distill_operator.plan.stages import Outline, Teamwork
 
 _SCHEDULER: Final = "volcano"
@@ -23,13 +23,9 @@ def add(job: Manifest, stage: Outline, queue: Queue) -> list[Manifest]:
     assert queue.volcano is not None
     members = str(stage.pods if stage.teamwork is Teamwork.TOGETHER else 1)  # a shard starts without the others
     template = job["spec"]["template"]
-    job["metadata"] = _annotated(job["metadata"], {VOLCANO_MIN_MEMBER: members})
-    template["metadata"] = _annotated(
+    job["metadata"] = annotated(job["metadata"], {VOLCANO_MIN_MEMBER: members})
+    template["metadata"] = annotated(
         template["metadata"], {_QUEUE: queue.volcano.queue, _MINDCLUSTER_MIN_AVAILABLE: members}
     )
     template["spec"].setdefault("schedulerName", _SCHEDULER)  # a profile may know it by another name
     return []
-
-
-def _annotated(metadata: Manifest, annotations: dict[str, str]) -> Manifest:
-    return {**metadata, "annotations": {**metadata.get("annotations", {}), **annotations}}

@@ -19,6 +19,7 @@ from distill_operator.errors import ClusterError
 from distill_operator.handlers import build_registry, watch
 from distill_operator.inventory import check_regularly, take_inventory
 from distill_operator.metrics import Metrics
+from distill_operator.nodes import NodeReader
 from distill_operator.observation import ResourceKey
 from distill_operator.progress import ProgressPoller
 from distill_operator.reach import end_when_within_reach, within_reach
@@ -54,8 +55,18 @@ async def run(settings: Settings, port: int) -> None:
     ):
         announcer = Announcer(cluster.emit, _now)
         workloads = WorkloadReader(cluster, _now, allowed=settings.queues.kueue)
+        nodes = NodeReader(cluster, allowed=settings.queues.nodes)
         reconciler = Reconciler(
-            store, cluster, poller, workloads, settings, metrics, _now, concern=queue.add, announce=announcer.announce
+            store,
+            cluster,
+            poller,
+            workloads,
+            nodes,
+            settings,
+            metrics,
+            _now,
+            concern=queue.add,
+            announce=announcer.announce,
         )
         metrics.watch_queue(queue.__len__)
         await cluster.require_kinds()  # kopf would run on without what is missing, and never look again

@@ -51,6 +51,7 @@ _COLLECTIONS = {
     "Pod": ("/api/v1", "pods"),
     "Job": ("/apis/batch/v1", "jobs"),
     "Event": ("/apis/events.k8s.io/v1", "events"),
+    "Node": ("/api/v1", "nodes"),
     "PodGroup": ("/apis/scheduling.k8s.io/v1beta1", "podgroups"),
     "Workload": ("/apis/kueue.x-k8s.io/v1beta2", "workloads"),
     **{name: (_GROUP_PATH, kind.plural) for name, kind in KINDS.items()},
@@ -123,14 +124,21 @@ class Cluster:
     async def _pages(
         self, kind: str, namespace: str | None, accept: str, selector: str = CHILD_SELECTOR
     ) -> AsyncIterator[dict[str, Any]]:
-        query = [("limit", str(PAGE_OBJECTS))]
-        if kind not in KINDS:
-            query.append(("labelSelector", selector))
+        query = [("labelSelector", selector)] if kind not in KINDS else []
+        async for page in self._paged(_collection(kind, namespace), accept, *query):
+            yield page
+
+    async def everywhere(self, kind: str, *query: tuple[str, str]) -> AsyncIterator[list[dict[str, Any]]]:
+        """List the objects of a kind in the whole cluster, whoever's they are, a page at a time."""
+        async for page in self._paged(_collection(kind, None), "application/json", *query):
+            yield page["items"] or []
+
+    async def _paged(self, path: str, accept: str, *query: tuple[str, str]) -> AsyncIterator[dict[str, Any]]:
         token = ""
         while True:
             more = [("continue", token)] if token else []
-            options = _Options("application/json", *query, *more, accept=accept)
-            page = await self._request_json("GET", _collection(kind, namespace), options)
+            options = _Options("application/json", ("limit", str(PAGE_OBJECTS)), *query, *more, accept=accept)
+            page = await self._request_json("GET", path, options)
             yield page
             token = page["metadata"].get("continue", "")
             if not token:

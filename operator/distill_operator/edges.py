@@ -1,12 +1,20 @@
 """What reconciling asks of the world: what is known of the cluster, what is written to it, what Pods and queues say.
 
-`store`, `cluster`, `progress` and `workloads` are these; a test may stand for several at once.
+`store`, `cluster`, `progress`, `workloads` and `nodes` are these; a test may stand for several at once.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from distill_operator.observation import JobView, PodListing, PodView, ResourceKey, WorkloadView
+from distill_operator.observation import (
+    DeviceRequest,
+    JobView,
+    NodeDevices,
+    PodListing,
+    PodView,
+    ResourceKey,
+    WorkloadView,
+)
 from distill_runtime.contract import Progress
 
 
@@ -56,6 +64,13 @@ class WorkloadSource(Protocol):
 
     def forget(self, key: ResourceKey) -> None:
         """Forget what was said of an object's Jobs."""
+
+
+class NodeSource(Protocol):
+    """What knows where devices are free."""
+
+    async def free_devices(self, request: DeviceRequest) -> tuple[NodeDevices, ...] | None:
+        """Give the nodes with such devices, those with most free first; None if they cannot be read."""
 
 
 class ProgressSource(Protocol):

@@ -172,6 +172,24 @@ class PodView:
 
 
 @dataclass(frozen=True)
+class DeviceRequest:
+    """Devices that Pods ask for, and of which nodes."""
+
+    resource: str
+    node_selector: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class NodeDevices:
+    """The devices of a node, and how many of them no Pod has asked for."""
+
+    node: str
+    devices: int
+    free: int
+    cordoned: bool = False
+
+
+@dataclass(frozen=True)
 class WorkloadView:
     """What Kueue says of a Job that waits in one of its queues."""
 
@@ -201,6 +219,8 @@ class Observation:
     progress: Mapping[str, Progress] = field(default_factory=dict)
     workloads: Mapping[str, WorkloadView] = field(default_factory=dict)
     """By the uid of the Job that each is of; only of Jobs that wait."""
+    nodes: tuple[NodeDevices, ...] | None = None
+    """The nodes that were asked for, those with most free first; None if nobody asked, or they cannot be read."""
     confirmed: bool = False
     """Whether the Pods are as the API server has just listed them, and not as the watch brought them."""
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from distill_operator.api import Status
-from distill_operator.edges import ProgressSource, Store, WorkloadSource, Writer
+from distill_operator.edges import NodeSource, ProgressSource, Store, WorkloadSource, Writer
 from distill_operator.errors import (
     BusyError,
     ClusterError,
@@ -56,6 +56,7 @@ class Reconciler:
         cluster: Writer,
         poller: ProgressSource,
         workloads: WorkloadSource,
+        nodes: NodeSource,
         settings: Settings,
         metrics: Metrics,
         clock: Callable[[], datetime],
@@ -66,6 +67,7 @@ class Reconciler:
         self._cluster = cluster
         self._poller = poller
         self._workloads = workloads
+        self._nodes = nodes
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
@@ -105,7 +107,8 @@ class Reconciler:
         decision = self._decide(key, observation, now)
         if decision.confirm:
             self._store.take_pods(key, await self._cluster.list_pods(key))
-            observation = replace(self._observe(key, resource, workloads), confirmed=True)
+            nodes = await self._nodes.free_devices(decision.ask_nodes) if decision.ask_nodes is not None else None
+            observation = replace(self._observe(key, resource, workloads), confirmed=True, nodes=nodes)
             decision = self._decide(key, observation, now)
         error = await self._carry_out(key, decision)
         if isinstance(error, BusyError) and self._refusals.get(key, 0) + 1 < TRIES_BEFORE_SAYING:

@@ -210,6 +210,7 @@ class Queues(Model):
 
     default: Queue | None = Field(default=None, description="That of objects without spec.queue.")
     kueue: bool = Field(default=False, description="Whether the operator may read Kueue's Workloads.")
+    nodes: bool = Field(default=False, description="Whether the operator may read nodes and the Pods on them.")
     native: bool = Field(default=False, description="Whether the operator may create PodGroups of scheduling.k8s.io.")
 
     @field_validator("default")

@@ -165,6 +165,13 @@ def test_with_namespaces_it_has_no_right_in_the_cluster() -> None:
     ]
 
 
+def test_nodes_are_read_only_where_the_values_say_so() -> None:
+    found = objects(render(["watchNamespaces={team-a}", "queues.nodes=true"]))
+    (role,) = [document for document in found if document["kind"] == "ClusterRole"]
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["nodes", "pods"], "verbs": ["list"]}]
+    assert any(document["kind"] == "ClusterRoleBinding" for document in found)
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [

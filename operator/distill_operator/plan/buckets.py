@@ -8,7 +8,7 @@ manifest.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from distill_operator.observation import JobView, Observation, PodView, ResourceKey, WorkloadView
+from distill_operator.observation import JobView, NodeDevices, Observation, PodView, ResourceKey, WorkloadView
 from distill_operator.plan.stages import job_name
 from distill_runtime.contract import Progress
 
@@ -62,6 +62,7 @@ class Children:
     pods: tuple[PodView, ...]
     progress: Mapping[str, Progress]
     workloads: Mapping[str, WorkloadView]
+    nodes: tuple[NodeDevices, ...] | None
     confirmed: bool
     """Whether the Pods are as they are, see `Observation.confirmed`."""
 
@@ -116,6 +117,7 @@ def sort_children(key: ResourceKey, observation: Observation) -> Children:
         pods=observation.pods,
         progress=observation.progress,
         workloads=observation.workloads,
+        nodes=observation.nodes,
         confirmed=observation.confirmed,
     )
 

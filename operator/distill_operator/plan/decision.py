@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from distill_operator.api import AnyResource, Status
-from distill_operator.observation import JobView, Observation, ResourceKey
+from distill_operator.observation import DeviceRequest, JobView, Observation, ResourceKey
 from distill_operator.plan.buckets import sort_children
 from distill_operator.plan.kinds import KIND_PLANS, KindPlan
 from distill_operator.plan.manifests import attempt_manifests
@@ -24,7 +24,7 @@ class Decision:
     """What to do about one object, and the status that says so.
 
     `look_again_after` is set where time alone, without any event, changes what is to be done; `confirm` where the Pods
-    are to be read anew before anything is, as `Observation.confirmed` then says.
+    are to be read anew before anything is, as `Observation.confirmed` then says; `ask_nodes` which nodes with them.
     """
 
     status: Status
@@ -32,6 +32,7 @@ class Decision:
     delete: tuple[JobView, ...] = ()
     look_again_after: timedelta | None = None
     confirm: bool = False
+    ask_nodes: DeviceRequest | None = None
 
 
 def decide(key: ResourceKey, observation: Observation, settings: Settings, now: datetime) -> Decision:
@@ -46,7 +47,8 @@ def decide(key: ResourceKey, observation: Observation, settings: Settings, now: 
         return Decision(_status_without_stages(key, observation, verdict, now), delete=delete)
     plan = plan_resource(kind, resource, observation, settings, now)
     create = _manifests(key, observation, plan.start, settings) if plan.start is not None else ()
-    return Decision(summarize(kind, resource, plan, now), create, plan.delete, plan.look_again_after, plan.confirm)
+    status = summarize(kind, resource, plan, now)
+    return Decision(status, create, plan.delete, plan.look_again_after, plan.confirm, plan.ask_nodes)
 
 
 def _manifests(

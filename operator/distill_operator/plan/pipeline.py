@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from distill_operator.api import AnyResource, StageState, StageStatus, Status
-from distill_operator.observation import Dependencies, JobView, Observation
+from distill_operator.observation import Dependencies, DeviceRequest, JobView, Observation
 from distill_operator.plan.attempts import step_stage
 from distill_operator.plan.buckets import Children, sort_children
 from distill_operator.plan.kinds import KindPlan
@@ -62,6 +62,7 @@ class Plan:
     delete: tuple[JobView, ...] = ()
     look_again_after: timedelta | None = None
     confirm: bool = False
+    ask_nodes: DeviceRequest | None = None
     input: ArtifactReference | None = None
 
 
@@ -111,6 +112,7 @@ def _walk(
                 delete=step.delete,
                 look_again_after=step.look_again_after,
                 confirm=step.confirm,
+                ask_nodes=step.ask_nodes,
                 input=planned.input if isinstance(planned, Stage) and begins else None,
             )
     last = statuses[names[-1]]

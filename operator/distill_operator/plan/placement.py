@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from distill_operator.api import StageState, StageStatus
-from distill_operator.observation import JobView, PodView
+from distill_operator.observation import DeviceRequest, JobView, NodeDevices, PodView
 from distill_operator.plan.buckets import Attempt, Children
 from distill_operator.plan.obstacles import STUCK_TERMINATING
 from distill_operator.plan.stages import Blocked, Outline, Stage, Teamwork
@@ -25,6 +25,7 @@ LONGEST_WAIT = timedelta(minutes=10)
 SPREAD = 0.25
 """By how much of itself a wait is longer at most, by chance: two runs that are in each other's way, and gave back at
 the same moment, would meet again at every try."""
+MOST_NODES_NAMED = 8
 _MOST_DOUBLINGS = 10
 
 
@@ -37,12 +38,15 @@ def give_back(
     if due is None or now < due:
         return None
     if not children.confirmed:  # a watch that is late must not end what trains
-        return Step(before, stage.reason, f"Reading which Pods of Job {job.name} have a node.", confirm=True)
+        asked = None if is_paused(before, now) else _request(planned)
+        message = f"Reading which Pods of Job {job.name} have a node."
+        return Step(before, stage.reason, message, confirm=True, ask_nodes=asked)
     if is_paused(before, now):  # it is written down: an operator that begins anew goes on here
         return Step(before, WAITING_FOR_NODES, before.message or "", delete=(job,))
     times = before.given_back + 1
     again = now + _wait(job, times)
-    message = f"{_what_is_missing(planned, job, attempt.pods)} It is tried again at {again:%H:%M:%S} UTC"
+    missing = f"{_what_is_missing(planned, job, attempt.pods)}{_what_is_free(children.nodes)}"
+    message = f"{missing} It is tried again at {again:%H:%M:%S} UTC"
     message += f", for the {_ordinal(times)} time." if times > 1 else "."
     update = {
         "state": StageState.PENDING,
@@ -122,10 +126,31 @@ def _what_is_missing(planned: Stage | Blocked, job: JobView, pods: Sequence[PodV
     return f"Only {len(placed)} of {planned.outline.pods} Pods have a node; {why}. They give {held} back."
 
 
-def _held(planned: Stage | Blocked, pods: int) -> str:
+def _what_is_free(nodes: Sequence[NodeDevices] | None) -> str:
+    """Say how many devices are free beside those that are given back, of the nodes with most."""
+    if nodes is None:
+        return ""
+    if not nodes:
+        return " No node has any of these, or none of those that the profile selects."
+    named = [
+        f"{each.node} {each.free} of {each.devices}{' (cordoned)' if each.cordoned else ''}"
+        for each in nodes[:MOST_NODES_NAMED]
+    ]
+    more = f" and {len(nodes) - MOST_NODES_NAMED} more nodes" if len(nodes) > MOST_NODES_NAMED else ""
+    return f" Beside these, free are: {', '.join(named)}{more}."
+
+
+def _request(planned: Stage | Blocked) -> DeviceRequest | None:
     if isinstance(planned, Blocked) or planned.profile is None or not planned.profile.resource or not planned.devices:
+        return None
+    return DeviceRequest(planned.profile.resource, tuple(sorted(planned.profile.node_selector.items())))
+
+
+def _held(planned: Stage | Blocked, pods: int) -> str:
+    request = _request(planned)
+    if request is None or isinstance(planned, Blocked):
         return "their nodes"
-    return f"{pods * planned.devices} {planned.profile.resource}"
+    return f"{pods * planned.devices} {request.resource}"
 
 
 def _ordinal(number: int) -> str:

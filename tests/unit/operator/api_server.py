@@ -39,6 +39,7 @@ class ApiServer:
         self.retry_after = ""
         self.silent = False
         self.workloads: list[Body] | None = None
+        self.nodes: list[Body] = []
         self.forbidden: set[str] = set()
         self.token = "first"
         self._versions = itertools.count(1)
@@ -126,6 +127,7 @@ class ApiServer:
             application.router.add_post(f"{version_path}/namespaces/{{namespace}}/{plural}", self._create(kind))
             application.router.add_get(f"{version_path}/namespaces/{{namespace}}/{plural}/{{name}}", self._get(kind))
         application.router.add_get("/apis/kueue.x-k8s.io/v1beta2/namespaces/{namespace}/workloads", self._workloads)
+        application.router.add_get("/api/v1/nodes", self._nodes)
         application.router.add_post("/apis/events.k8s.io/v1/namespaces/{namespace}/events", self._post)
         return application
 
@@ -134,6 +136,9 @@ class ApiServer:
         if self.workloads is None:
             return web.json_response({"message": "the server could not find the requested resource"}, status=404)
         return web.json_response({"items": [body for body in self.workloads if _selected(body, request)]})
+
+    async def _nodes(self, _: web.Request) -> web.Response:
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": self.nodes})
 
     async def _groups(self, _: web.Request) -> web.Response:
         versions = [

@@ -23,7 +23,9 @@ from distill_operator.observation import (
     DISRUPTION,
     INDEX_ANNOTATION,
     STAGE_LABEL,
+    DeviceRequest,
     JobView,
+    NodeDevices,
     PodListing,
     PodView,
     ResourceKey,
@@ -416,6 +418,9 @@ class SimulatedCluster:
     async def list_pods(self, key: ResourceKey) -> PodListing:
         return PodListing(self._version, tuple(self._published["pods"].values()))
 
+    async def free_devices(self, _: DeviceRequest) -> tuple[NodeDevices, ...] | None:
+        return None  # the operator has no right to nodes
+
     async def read(self, _: ResourceKey, __: Iterable[JobView]) -> Mapping[str, WorkloadView]:
         return {}  # nothing queues here
 
@@ -537,6 +542,7 @@ class SimulatedOperator:
         self.reconciler = Reconciler(
             self.cluster.store,
             self.cluster,  # the model stands for the API server and for the Pods
+            self.cluster,
             self.cluster,
             self.cluster,
             SETTINGS,

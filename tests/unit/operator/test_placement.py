@@ -22,7 +22,7 @@ from unit.operator.builders import (
 )
 
 from distill_operator.api import StageState, StageStatus
-from distill_operator.observation import JobView, Observation, PodView
+from distill_operator.observation import DeviceRequest, JobView, NodeDevices, Observation, PodView
 from distill_operator.plan.attempts import step_stage
 from distill_operator.plan.buckets import sort_children
 from distill_operator.plan.kinds import KIND_PLANS
@@ -53,8 +53,11 @@ def look(
     nodes: int = 2,
     uid: str = UID,
     confirmed: bool = True,
+    free: tuple[NodeDevices, ...] | None = None,
 ) -> Step:
-    seen = Observation(body("FinetuneRun", metadata={"uid": uid}), tuple(jobs), tuple(pods), confirmed=confirmed)
+    seen = Observation(
+        body("FinetuneRun", metadata={"uid": uid}), tuple(jobs), tuple(pods), confirmed=confirmed, nodes=free
+    )
     return step_stage(planned(nodes), recorded, sort_children(key("FinetuneRun"), seen), 0, now)
 
 
@@ -80,6 +83,24 @@ class TestGivingBack:
         """Where the watch of the Pods is late, what is taken for waiting may have been training for long."""
         found = look(later(121), recorded, [TRAIN], [PLACED, NO_NODE], confirmed=False)
         assert (found.confirm, found.delete, found.status.given_back) == (True, (), 1 if recorded else 0)
+        asked = DeviceRequest("huawei.com/Ascend910", ())  # once a try: it is a listing of all Pods
+        assert found.ask_nodes == (None if recorded else asked)
+
+    @pytest.mark.parametrize(
+        ("free", "words"),
+        [
+            (None, "huawei.com/Ascend910 back. It is tried"),
+            ((), "back. No node has any of these, or none of those that the profile selects. It"),
+            (
+                (NodeDevices("b", 8, 3, cordoned=True), NodeDevices("a", 8, 0)),
+                "back. Beside these, free are: b 3 of 8 (cordoned), a 0 of 8. It",
+            ),
+            (tuple(NodeDevices(f"n{each}", 8, 0) for each in range(10)), "n7 0 of 8 and 2 more nodes. It"),
+        ],
+        ids=["no-right", "none", "some", "many"],
+    )
+    def test_says_where_devices_are_free(self, free: tuple[NodeDevices, ...] | None, words: str) -> None:
+        assert words in look(later(120), None, [TRAIN], [PLACED, NO_NODE], free=free).message
 
     def test_is_no_longer_due_when_the_last_pod_is_placed_in_between(self) -> None:
         pods = [PLACED, running_pod(TRAIN, 1, scheduled_at=later(121))]

@@ -26,6 +26,7 @@ def reconciler_of(cluster: SimulatedCluster, concern: Callable[[ResourceKey], No
         cluster,  # the model stands for the API server and for the Pods
         cluster,
         cluster,
+        cluster,
         SETTINGS,
         Metrics(),
         clock=lambda: cluster.now,

@@ -176,6 +176,16 @@ class Cluster:
             raise _unless_served("Workload", error) from error
         return page["items"] or []
 
+    async def pending_workloads(self, namespace: str, queue: str) -> list[dict[str, Any]]:
+        """Give the Workloads that wait in a LocalQueue of Kueue, with their positions, as far as Kueue lists them.
+
+        Raises:
+            ObjectGoneError: there is no such queue, or Kueue's visibility API is not served.
+        """
+        path = f"/apis/visibility.kueue.x-k8s.io/v1beta2/namespaces/{namespace}/localqueues/{queue}/pendingworkloads"
+        page = await self._request_json("GET", path, _JSON)
+        return page.get("items") or []
+
     async def apply_status(self, key: ResourceKey, version: str, status: Mapping[str, Any]) -> dict[str, Any]:
         """Make `status` the whole status of the object, if it still has the resourceVersion `version`.
 

@@ -199,6 +199,8 @@ class WorkloadView:
     pending_reason: str = ""
     pending_message: str = ""
     """Why no quota is reserved for it."""
+    position: int | None = None
+    """Its place in the queue, from 0, if Kueue says it."""
     evicted_reason: str = ""
     evicted_message: str = ""
     """Why it was stopped, if it had been started."""

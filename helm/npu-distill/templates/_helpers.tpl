@@ -72,6 +72,9 @@ into the stage Pod by the kubelet's hand.
 - apiGroups: [kueue.x-k8s.io]
   resources: [workloads]
   verbs: [list]
+- apiGroups: [visibility.kueue.x-k8s.io]
+  resources: [localqueues/pendingworkloads]
+  verbs: [get]
 {{- end }}
 {{- if .Values.queues.native }}
 - apiGroups: [scheduling.k8s.io]

@@ -116,6 +116,7 @@ PREEMPTED = "Preempted to accommodate a workload (UID: 1, JobUID: 2) due to prio
     [
         (None, "Queued", "'team-a'; Kueue has not said anything of it yet."),
         (workload(), "Queued", "waits in Kueue's queue 'team-a'."),
+        (replace(workload(), position=2), "Queued", "waits in Kueue's queue 'team-a', number 3 in it."),
         (workload(QuotaReserved=("False", "Pending", INSUFFICIENT)), "Queued", f"'team-a' (Kueue: {INSUFFICIENT})."),
         (
             workload(QuotaReserved=("False", "WaitingForQuota", INSUFFICIENT)),

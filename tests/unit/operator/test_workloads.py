@@ -47,7 +47,7 @@ async def test_asks_for_the_workload_of_the_job_and_not_again_at_every_look() ->
         assert await reads.read(KEY, [WAITING]) == first
         clock.forward(20)
         assert (await reads.read(KEY, [WAITING]))["job-1"].pending_message == "1 more needed"
-    assert len(server.requests) == 2
+    assert len(server.requests) == 4  # of each two, the second is for the place in the queue
 
 
 async def test_asks_nothing_of_jobs_that_do_not_wait_in_kueue() -> None:
@@ -59,6 +59,24 @@ async def test_asks_nothing_of_jobs_that_do_not_wait_in_kueue() -> None:
     async with connected() as (cluster, server):
         assert await reader(cluster, Clock()).read(KEY, jobs) == {}
     assert server.requests == []
+
+
+async def test_places_in_a_queue_are_asked_for_once_for_all_that_wait_in_it() -> None:
+    others = [replace(WAITING, uid=f"job-{number}") for number in range(3)]
+    async with connected() as (cluster, server):
+        server.workloads = [workload(job.uid) for job in others]
+        reads = reader(cluster, Clock())
+        server.visible_queues = {"team-a"}
+        found = await reads.read(KEY, others)
+    assert [found[job.uid].position for job in others] == [0, 1, 2]
+    assert sum("pendingworkloads" in request.path for request in server.requests) == 1
+
+
+async def test_a_place_that_kueue_does_not_say_is_not_known() -> None:
+    async with connected() as (cluster, server):
+        server.workloads = [workload("job-1")]
+        found = await reader(cluster, Clock()).read(KEY, [WAITING])
+    assert (found["job-1"].position, found["job-1"].pending_message) == (None, "2 more needed")
 
 
 async def test_a_workload_that_is_not_there_yet_is_asked_for_again() -> None:

@@ -66,7 +66,8 @@ def explain(job: JobView, workload: WorkloadView | None) -> Waiting:
         return Waiting(QUEUED, f"{waits}; Kueue has not said anything of it yet.")
     if workload.unreadable:
         return Waiting(UNAVAILABLE if workload.not_served else QUEUED, f"{waits}. {workload.unreadable}")
-    return _explain(job, workload, waits)
+    place = f", number {workload.position + 1} in it" if workload.position is not None else ""
+    return _explain(job, workload, f"{waits}{place}")
 
 
 def _explain(job: JobView, workload: WorkloadView, waits: str) -> Waiting:

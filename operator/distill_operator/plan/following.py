@@ -51,7 +51,8 @@ def follow(
             metrics = said.metrics if said is not None else {}
             attempts = attempt_records.running(before, attempt, metrics, status.done).attempts
             status = status.model_copy(update={"attempts": attempts})
-        return Step(status, stage.reason, describe(stage, status), look_again_after=until_overdue(pods, now))
+        look_again_after = _soonest(until_overdue(pods, now), _until_given_back(stage, attempt, now))
+        return Step(status, stage.reason, describe(stage, status), look_again_after=look_again_after)
     has_ended_pods = bool(pods) or job.ended_pods > 0
     if hindrance is None and has_ended_pods and all(pod.finished for pod in pods):
         return Step(
@@ -61,14 +62,21 @@ def follow(
     if hindrance is not None:
         reason, message = hindrance.reason, hindrance.message
     update = {"state": StageState.PENDING, "message": message, "rate": None, "eta_seconds": None}
-    due = given_back_at(stage, job, pods)
-    times = (
+    look_again_after = _soonest(
         until_overdue(pods, now) if pods else until_pods_are_due(job, now),
-        due - now if due is not None else None,
+        _until_given_back(stage, attempt, now),
         ASK_QUEUE_EVERY if job.suspended and job.local_queue else None,
     )
-    look_again_after = min((time for time in times if time is not None), default=None)
     return Step(before.model_copy(update=update), reason, message, look_again_after=look_again_after)
+
+
+def _until_given_back(stage: Outline, attempt: Attempt, now: datetime) -> timedelta | None:
+    due = given_back_at(stage, attempt.job, attempt.pods)
+    return due - now if due is not None else None
+
+
+def _soonest(*times: timedelta | None) -> timedelta | None:
+    return min((time for time in times if time is not None), default=None)
 
 
 def describe(stage: Outline, status: StageStatus) -> str:

@@ -67,17 +67,16 @@ def given_back_at(stage: Outline, job: JobView, pods: Sequence[PodView]) -> date
         return None  # Kueue gives devices back itself (waitForPodsReady), and a scheduler of groups places no part
     if job.ended_pods or any(pod.finished or pod.deleting for pod in pods):
         return None  # the attempt is about to end by itself
-    placed = [pod.scheduled_at for pod in pods if pod.scheduled_at is not None]
-    if not placed or len(placed) >= stage.pods:
-        return None
-    return min(placed) + stage.start_timeout
+    placed = [pod for pod in pods if _has_node(pod)]
+    since = min((pod.scheduled_at for pod in placed if pod.scheduled_at is not None), default=None)
+    return since + stage.start_timeout if since is not None and len(placed) < stage.pods else None
 
 
 def settled(stage: Outline, before: StageStatus, pods: Sequence[PodView], now: datetime) -> StageStatus:
     """Give the status of a Job that is there: the pause is over, and once all Pods have a node, it was the last."""
     if before.next_try_at is not None and not is_paused(before, now):
         before = before.model_copy(update={"next_try_at": None})
-    if before.given_back and sum(pod.scheduled_at is not None for pod in pods) >= stage.pods:
+    if before.given_back and sum(map(_has_node, pods)) >= stage.pods:
         before = before.model_copy(update={"given_back": 0, "next_try_at": None})
     return before
 
@@ -105,6 +104,10 @@ def pause(status: StageStatus, now: datetime) -> Step | None:
     return Step(status, WAITING_FOR_NODES, status.message or "", look_again_after=status.next_try_at - now)
 
 
+def _has_node(pod: PodView) -> bool:
+    return bool(pod.node) or pod.scheduled_at is not None
+
+
 def _wait(job: JobView, times: int) -> timedelta:
     """Give how long to wait after the devices were given back so many times in a row."""
     wait = min(FIRST_WAIT * 2.0 ** min(times - 1, _MOST_DOUBLINGS), LONGEST_WAIT)
@@ -114,8 +117,8 @@ def _wait(job: JobView, times: int) -> timedelta:
 
 
 def _what_is_missing(planned: Stage | Blocked, job: JobView, pods: Sequence[PodView]) -> str:
-    placed = [pod for pod in pods if pod.scheduled_at is not None]
-    waits = next((pod for pod in pods if pod.scheduled_at is None), None)
+    placed = [pod for pod in pods if _has_node(pod)]
+    waits = next((pod for pod in pods if not _has_node(pod)), None)
     if waits is None:
         why = f"of the others there are none: `kubectl describe job {job.name}` says why (quota, policy)"
     elif waits.unschedulable:

@@ -139,6 +139,8 @@ class TestGivingBack:
     def test_is_looked_for_in_time(self) -> None:
         found = look(later(20), None, [TRAIN], [PLACED, NO_NODE])
         assert (found.reason, found.look_again_after) == ("Unschedulable", timedelta(seconds=100))
+        quota = look(later(20), None, [TRAIN], [PLACED])  # the other Pod is not there, so that nothing else tells of it
+        assert (quota.reason, quota.look_again_after) == ("Training", timedelta(seconds=100))
 
 
 class TestPause:

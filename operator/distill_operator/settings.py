@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 
 from distill_operator.allowed import Endpoints, Names, PodTemplateBounds, PriorityClasses
 from distill_operator.api.quantities import QUANTITY, checked_quantity
+from distill_operator.api.queues import SYSTEMS, Queue
 from distill_runtime.contract import Model
 from distill_runtime.contract.parameters import EntryPoint
 from distill_runtime.contract.stages import DeviceTarget
@@ -204,6 +205,22 @@ class Verifiers(Model):
     )
 
 
+class Queues(Model):
+    """What Jobs may wait in."""
+
+    default: Queue | None = Field(default=None, description="That of objects without spec.queue.")
+    kueue: bool = Field(default=False, description="Whether the operator may read Kueue's Workloads.")
+    nodes: bool = Field(default=False, description="Whether the operator may read nodes and the Pods on them.")
+    native: bool = Field(default=False, description="Whether the operator may create PodGroups of scheduling.k8s.io.")
+
+    @field_validator("default")
+    @classmethod
+    def _is_one_system(cls, default: Queue | None) -> Queue | None:
+        if default is not None and sum(getattr(default, name) is not None for name in SYSTEMS) != 1:
+            raise ValueError(f"set exactly one of {', '.join(SYSTEMS)}")
+        return default
+
+
 class Settings(Model):
     """The whole configuration."""
 
@@ -221,6 +238,7 @@ class Settings(Model):
     priority_classes: PriorityClasses = PriorityClasses()
     endpoints: Endpoints = Endpoints()
     ca_bundle: CaBundle = CaBundle()
+    queues: Queues = Queues()
     servers: dict[str, Server] = Field(default_factory=dict)
     profiles: dict[str, Profile] = Field(min_length=1)
 

@@ -46,6 +46,9 @@ VALUES: dict[str, list[str]] = {
         "podMonitor.enabled=true",
         "imagePullSecrets={key}",
         "watchNamespaces={team-a,team-b}",
+        "queues.default.kueue=everybody",
+        "queues.kueue=true",
+        "queues.native=true",
         "podSecurityContext.runAsUser=null",
         "podSecurityContext.runAsGroup=null",
         "stagePodSecurityContext.runAsUser=2000",
@@ -148,7 +151,7 @@ def test_a_user_of_ten_digits_stays_a_whole_number(tmp_path: Path) -> None:
 
 def test_a_profile_set_to_null_is_gone(tmp_path: Path) -> None:
     settings = operator_settings(render(["profiles.ascend-910b=null"]), tmp_path)
-    assert set(settings.profiles) == {"cpu", "ascend-a3"}
+    assert set(settings.profiles) == {"cpu", "ascend-910b-volcano", "ascend-a3"}
 
 
 def test_a_profile_of_one_s_own_is_added(tmp_path: Path) -> None:
@@ -258,6 +261,12 @@ RIGHTS: set[tuple[str, str, str]] = {
     ("events.k8s.io/events", "create", "announce"),
 }
 """Everything that the operator may do, each with what for. One more is a decision: docs/security.md says them all."""
+RIGHTS_FOR_QUEUES = {
+    ("kueue.x-k8s.io/workloads", "list", "say why a Job waits"),
+    ("visibility.kueue.x-k8s.io/localqueues/pendingworkloads", "get", "say at which place it waits"),
+    *(("scheduling.k8s.io/podgroups", verb, "have Pods placed together") for verb in ("create", "get")),
+}
+"""What `queues.kueue` and `queues.native` add."""
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -274,7 +283,8 @@ def test_the_operator_has_these_rights_and_no_others(name: str) -> None:
             for resource in rule["resources"]
             for verb in rule["verbs"]
         }
-        assert rights == {(resource, verb) for resource, verb, _ in RIGHTS}
+        expected = RIGHTS | RIGHTS_FOR_QUEUES if "queues.kueue=true" in VALUES[name] else RIGHTS
+        assert rights == {(resource, verb) for resource, verb, _ in expected}
         assert not any(rule.keys() - {"apiGroups", "resources", "verbs"} for rule in role["rules"])
 
 
@@ -350,6 +360,13 @@ def test_policies_are_bound_and_may_be_left_out() -> None:
     assert kinds(["admissionPolicies.enabled=false"]) == []
 
 
+def test_nodes_are_read_only_where_the_values_say_so() -> None:
+    found = objects(render(["watchNamespaces={team-a}", "queues.nodes=true"]))
+    (role,) = [each for each in found if each["kind"] == "ClusterRole" and each["metadata"]["name"].endswith("-nodes")]
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["nodes", "pods"], "verbs": ["list"]}]
+    assert any(document["kind"] == "ClusterRoleBinding" for document in found)
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -367,6 +384,8 @@ def test_policies_are_bound_and_may_be_left_out() -> None:
         ("endpoints.allowed={teachers}", "/endpoints/allowed/0"),
         ("podTemplate.allowed.volumes={hostPath}", "/podTemplate/allowed/volumes/0"),
         ("podTemplate.allowed.image={x}", "'image' not allowed"),
+        ("queues.default.kueue=Team A", "/queues/default/kueue"),
+        ("queues.default.workloadPriorityClass=high", "/queues/default"),
         ("replicas=2", "'replicas' not allowed"),
         ("image.digest=abc", "/image/digest"),
         ("networkPolicies.operator.apiServerPorts={0}", "/networkPolicies/operator/apiServerPorts/0"),

@@ -100,6 +100,18 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         {"benchmark": {"uri": "simplecache::file:///etc/passwd"}},
         "benchmark.uri must be a path on the claim, or a URL that begins with one of hf, http",
     ),
+    (
+        "two queues",
+        FINETUNE,
+        {"queue": {"kueue": "team-a", "native": {}}},
+        "spec.queue: set exactly one of kueue, volcano, native",
+    ),
+    (
+        "a priority of Kueue for Volcano",
+        EVALUATION,
+        {"queue": {"volcano": {}, "workloadPriorityClass": "high"}},
+        "workloadPriorityClass is Kueue's: set kueue, or use spec.priorityClassName",
+    ),
     ("prompts without a teacher", DATASET, {"teacher": None}, "teacher answers source.prompts: set it with these"),
     ("a teacher for rows", DATASET, {"source": ROWS}, "leave it out with source.rows and source.packed"),
     ("prompts without pack", DATASET, {"pack": None}, "pack makes sequences of source.prompts and source.rows"),

@@ -96,6 +96,20 @@ into the stage Pod by the kubelet's hand.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+{{- if .Values.queues.kueue }}
+# Why a Job waits in a queue of Kueue.
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [list]
+- apiGroups: [visibility.kueue.x-k8s.io]
+  resources: [localqueues/pendingworkloads]
+  verbs: [get]
+{{- end }}
+{{- if .Values.queues.native }}
+- apiGroups: [scheduling.k8s.io]
+  resources: [podgroups]
+  verbs: [get, create]
+{{- end }}
 {{- end -}}
 
 {{/* CEL: whether the metadata that is named are those of a child of an object of ours. */}}

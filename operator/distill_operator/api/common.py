@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 from pydantic import ConfigDict, Field
 
 from distill_operator.api.pod_template import DnsName, PodTemplate
+from distill_operator.api.queues import Queue
 from distill_operator.api.rules import Rule, with_rules
 from distill_runtime.contract import Model
 from distill_runtime.contract.comparison import Judgement
@@ -63,6 +64,10 @@ class RunSpec(Model):
     pod_template: PodTemplate | None = Field(
         default=None,
         description="What is added to Pods started from now on, as far as the chart's values allow it.",
+    )
+    queue: Queue | None = Field(
+        default=None,
+        description="What Jobs created from now on wait in before they get devices; absent for the chart's default.",
     )
     retry: int = Field(
         default=0,
@@ -171,6 +176,11 @@ class StageStatus(Model):
     done_before: int | None = Field(
         default=None, description="Units that the attempts before this one had finished; more is progress."
     )
+    given_back: int = Field(
+        default=0,
+        description="Times in a row that its Pods gave their devices back, since some of them fitted on no node.",
+    )
+    next_try_at: datetime | None = Field(default=None, description="When they are tried again.")
     retry: int = Field(default=0, description="spec.retry when it failed; once that is raised, it starts again.")
     attempts: tuple[AttemptStatus, ...] = Field(
         default=(),

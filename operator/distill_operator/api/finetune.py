@@ -47,7 +47,7 @@ class Hyperparameters(Training):
 
 
 class FinetuneRunSpec(RunSpec):
-    """What to train. All but suspend, priorityClassName, podTemplate, retry and restarts is fixed at creation."""
+    """What to train. Its inputs are fixed at creation; how it is run may change."""
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
@@ -104,6 +104,14 @@ class FinetuneRunSpec(RunSpec):
     accelerator: Accelerator = Field(description="Devices to train on.")
     checkpoint: Checkpoint = Field(default=Checkpoint(), description="When training state is saved.")
     restarts: Restarts = Field(default=Restarts(), description="What happens when an attempt fails.")
+    start_timeout_seconds: int = Field(
+        default=120,
+        ge=10,
+        le=540,
+        description="How long Pods hold their devices while others of the same run fit on no node. Then they give them "
+        "back and are tried again after 1, 2, 4, up to 10 minutes, which uses up none of restarts.max. Less than the "
+        "600 seconds after which they give up by themselves.",
+    )
 
 
 class FinetuneRunStatus(Status):

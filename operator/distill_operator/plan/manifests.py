@@ -20,6 +20,7 @@ from distill_operator.observation import (
 )
 from distill_operator.plan.certificates import add_ca_bundle
 from distill_operator.plan.pod_templates import add_pod_template, pod_settings
+from distill_operator.plan.queues import add_queue
 from distill_operator.plan.serving import (
     OUTPUT_MOUNT,
     RESTRICTED,
@@ -75,7 +76,8 @@ def attempt_manifests(
         pod["affinity"] = _rather_elsewhere(pod.get("affinity", {}), avoid)
     if stage.outline.fenced:
         pod["tolerations"] = _leaving_a_dead_node(pod.get("tolerations", []))
-    return [_headless_service(metadata, name), job] if _must_meet(stage) else [job]
+    before = add_queue(job, stage, settings)
+    return [*before, _headless_service(metadata, name), job] if _must_meet(stage) else [*before, job]
 
 
 def _must_meet(stage: Stage) -> bool:

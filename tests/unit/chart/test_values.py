@@ -21,9 +21,10 @@ from distill_operator.allowed import Endpoints, PodTemplateAllowed, PriorityClas
 from distill_operator.api import EvalRunStatus, FinetuneRunStatus, StageState, StageStatus
 from distill_operator.api.pod_template import PodTemplate
 from distill_operator.api.quantities import QUANTITY
+from distill_operator.api.queues import Queue
 from distill_operator.metrics import Metrics
 from distill_operator.observation import ResourceKey
-from distill_operator.settings import CaBundle, PodSettings, Profile, Server, Settings, Verifiers
+from distill_operator.settings import CaBundle, PodSettings, Profile, Queues, Server, Settings, Verifiers
 from distill_runtime.contract import Model
 from distill_runtime.contract.parameters import EntryPoint
 
@@ -253,11 +254,14 @@ def test_the_dashboard_asks_the_data_source_that_is_chosen() -> None:
     assert set(sources) == {"${datasource}"}
 
 
+ASCEND = ["ascend-910b", "ascend-910b-volcano", "ascend-a3"]
+
+
 def test_the_shipped_profiles_are_there(settings: Settings) -> None:
-    assert set(settings.profiles) == {"cpu", "ascend-910b", "ascend-a3"}
+    assert set(settings.profiles) == {"cpu", "ascend-910b", "ascend-910b-volcano", "ascend-a3"}
 
 
-@pytest.mark.parametrize("name", ["ascend-910b", "ascend-a3"])
+@pytest.mark.parametrize("name", ASCEND)
 def test_ascend_profiles_ask_for_devices_and_shared_memory(name: str, settings: Settings) -> None:
     profile = settings.profiles[name]
     assert profile.device_target == "Ascend"
@@ -268,19 +272,19 @@ def test_ascend_profiles_ask_for_devices_and_shared_memory(name: str, settings: 
     assert profile.env["HCCL_SOCKET_IFNAME"] == "eth0"
 
 
-@pytest.mark.parametrize(("name", "memory"), [("ascend-910b", "64Gi"), ("ascend-a3", "64Gi"), ("cpu", "")])
+@pytest.mark.parametrize(("name", "memory"), [(name, "64Gi") for name in ASCEND] + [("cpu", "")])
 def test_the_memory_of_a_device_is_known_where_runs_are_checked_against_it(
     name: str, memory: str, settings: Settings
 ) -> None:
     assert settings.profiles[name].device_memory == memory
 
 
-@pytest.mark.parametrize("name", ["ascend-910b", "ascend-a3"])
+@pytest.mark.parametrize("name", ASCEND)
 def test_pods_with_npus_are_of_the_group_that_device_files_belong_to(name: str, settings: Settings) -> None:
     assert settings.profiles[name].pod_security_context == {"supplementalGroups": [1000]}
 
 
-@pytest.mark.parametrize("name", ["ascend-910b", "ascend-a3"])
+@pytest.mark.parametrize("name", ASCEND)
 def test_a_device_that_hangs_holds_the_others_for_minutes(name: str, settings: Settings) -> None:
     """HCCL's own default for a step is 1836 s; a connection takes at least 120 s to be given up."""
     environment = settings.profiles[name].env
@@ -288,7 +292,7 @@ def test_a_device_that_hangs_holds_the_others_for_minutes(name: str, settings: S
     assert all(120 <= seconds <= 600 for seconds in waits)
 
 
-@pytest.mark.parametrize("name", ["ascend-910b", "ascend-a3"])
+@pytest.mark.parametrize("name", ASCEND)
 def test_a_node_has_room_for_a_checkpoint_of_seven_billion_parameters(name: str, settings: Settings) -> None:
     """By the formula of docs/operating.md#memory-of-a-node, in GiB, on one node."""
     profile = settings.profiles[name]
@@ -299,6 +303,20 @@ def test_a_node_has_room_for_a_checkpoint_of_seven_billion_parameters(name: str,
     limit = int(profile.resources.limits["memory"].removesuffix("Gi"))
     assert copy + processes <= requested <= 1.05 * (copy + processes)
     assert 2 * copy + processes + shared <= limit <= 1.05 * (2 * copy + processes + shared)
+
+
+def test_volcano_s_profile_differs_only_in_who_places_pods_and_assigns_devices(
+    settings: Settings,
+) -> None:
+    plain, volcano = (settings.profiles[name].model_dump() for name in ("ascend-910b", "ascend-910b-volcano"))
+    assert {name for name in plain if plain[name] != volcano[name]} == {"scheduler_name", "node_selector", "env"}
+    assert volcano["env"].keys() - plain["env"].keys() == {"ASCEND_VISIBLE_DEVICES"}
+
+
+def test_queues_have_the_fields_of_the_operator_s_settings() -> None:
+    queues = SCHEMA["properties"]["queues"]["properties"]
+    assert set(queues) == json_names(Queues)
+    assert set(queues["default"]["properties"]) == json_names(Queue)
 
 
 def test_the_cpu_profile_asks_for_no_device(settings: Settings) -> None:

@@ -183,6 +183,9 @@ def test_names_are_those_that_a_service_and_a_host_can_have(kind: str, name: str
     assert bool(re.search(pattern, name)) is allowed
 
 
+MUTABLE = {"suspend", "priorityClassName", "podTemplate", "queue", "retry", "restarts", "startTimeoutSeconds"}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_input_is_immutable(kind: str) -> None:
     """All of a spec but what may change at any time."""
@@ -192,5 +195,4 @@ def test_every_input_is_immutable(kind: str) -> None:
         for rule in spec["x-kubernetes-validations"]
         if "oldSelf" in rule["rule"] and "is immutable" in rule["message"]
     }
-    may_change = {"suspend", "priorityClassName", "podTemplate", "retry", "restarts"}
-    assert immutable == spec["properties"].keys() - may_change
+    assert immutable == spec["properties"].keys() - MUTABLE

@@ -22,13 +22,15 @@ from distill_operator.settings import Settings
 class Decision:
     """What to do about one object, and the status that says so.
 
-    `look_again_after` is set where time alone, without any event, changes what is to be done.
+    `look_again_after` is set where time alone, without any event, changes what is to be done; `confirm` where the Pods
+    are to be read anew before anything is, as `Observation.confirmed` then says.
     """
 
     status: Status
     create: tuple[dict[str, Any], ...] = ()
     delete: tuple[JobView, ...] = ()
     look_again_after: timedelta | None = None
+    confirm: bool = False
 
 
 def decide(key: ResourceKey, observation: Observation, settings: Settings, now: datetime) -> Decision:
@@ -43,7 +45,7 @@ def decide(key: ResourceKey, observation: Observation, settings: Settings, now: 
         return Decision(_status_without_stages(key, observation, verdict, now), delete=delete)
     plan = plan_resource(kind, resource, observation, settings, now)
     create = _manifests(key, observation, plan.start, settings) if plan.start is not None else ()
-    return Decision(summarize(kind, resource, plan, now), create, plan.delete, plan.look_again_after)
+    return Decision(summarize(kind, resource, plan, now), create, plan.delete, plan.look_again_after, plan.confirm)
 
 
 def _manifests(

@@ -62,7 +62,7 @@ def finetune_figures(_: FinetuneRun, stages: Mapping[str, StageStatus]) -> dict[
     return {
         **planned,
         "epoch": counts.get("epoch"),
-        "step": train.done,
+        "step": _steps_done(train),
         "total_steps": train.total if train.total is not None else planned["total_steps"],
         "global_batch_size": counts.get("globalBatchSize", planned["global_batch_size"]),
         "loss": _rounded(metrics.get("loss"), 4),
@@ -130,6 +130,11 @@ def _prompts_done(counts: Mapping[str, int], teacher: TeacherParameters) -> int 
     right to within those under way."""
     generations = counts.get("generations")
     return generations // teacher.sampling.generations_per_prompt if generations is not None else None
+
+
+def _steps_done(train: StageStatus) -> int | None:
+    """Give the steps that are done; of a training that ended while nobody followed it, only its result says them."""
+    return train.counts.get("steps", train.done) if train.state is StageState.SUCCEEDED else train.done
 
 
 def _rows_done(verified: StageStatus | None) -> int | None:

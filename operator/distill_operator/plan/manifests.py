@@ -7,9 +7,9 @@ from typing import Any
 from distill_operator.observation import (
     ATTEMPT_LABEL,
     CONTAINER,
+    CONTRACT_ANNOTATION,
     DISRUPTION,
     KIND_LABEL,
-    LABEL_PREFIX,
     MANAGED_BY_LABEL,
     MANAGER,
     NAME_LABEL,
@@ -44,7 +44,6 @@ from distill_runtime.contract.stages import CONTRACT_PATH, NODE_VARIABLE, RENDEZ
 
 Manifest = dict[str, Any]
 
-CONTRACT_ANNOTATION = f"{LABEL_PREFIX}/contract"
 CONTRACT_FILE = {
     "path": CONTRACT_PATH.rsplit("/", 1)[1],
     "fieldRef": {"fieldPath": f"metadata.annotations['{CONTRACT_ANNOTATION}']"},

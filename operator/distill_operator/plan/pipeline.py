@@ -60,6 +60,7 @@ class Plan:
     start: Start | None = None
     delete: tuple[JobView, ...] = ()
     look_again_after: timedelta | None = None
+    confirm: bool = False
     input: ArtifactReference | None = None
 
 
@@ -91,7 +92,8 @@ def _walk(
             statuses[name] = recorded
             continue
         planned = kind.plan_stage(resource, name, statuses, known, settings)
-        fitting = _unless_changed(planned, recorded) if isinstance(planned, Stage) else planned
+        begun_in = recorded.output if recorded is not None and recorded.output else children.output_of(name)
+        fitting = _unless_changed(planned, begun_in) if isinstance(planned, Stage) else planned
         stage = fitting if isinstance(fitting, Stage) else Blocked(kind.outline(resource, name), fitting)
         step = step_stage(stage, recorded, children, resource.spec.retry, now)
         statuses[name] = step.status
@@ -105,6 +107,7 @@ def _walk(
                 else None,
                 delete=step.delete,
                 look_again_after=step.look_again_after,
+                confirm=step.confirm,
                 input=planned.input if isinstance(planned, Stage) and begins else None,
             )
     last = statuses[names[-1]]
@@ -120,13 +123,12 @@ def _shortfalls(last: StageStatus) -> tuple[str, ...]:
     return () if gate is None or gate.held else gate.shortfalls
 
 
-def _unless_changed(stage: Stage, recorded: StageStatus | None) -> Stage | Invalid:
+def _unless_changed(stage: Stage, begun_in: str | None) -> Stage | Invalid:
     """Give the stage, unless it has begun as another: it would start over, and find nothing of what was done.
 
     The API server does not see every change of a field without a schema, such as spec.mindformers (CEL compares only
     the keys that both have), nor one of the profile.
     """
-    begun_in = recorded.output if recorded is not None else None
     if begun_in is None or begun_in == stage.contract.output:
         return stage
     return Invalid(

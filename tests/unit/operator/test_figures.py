@@ -196,6 +196,11 @@ def test_a_training_that_is_paused_is_at_no_speed() -> None:
     assert figures == {"step": 40, "loss": 1.5, "restarts": 0, "disruptions": 0}
 
 
+def test_the_steps_of_a_training_that_nobody_followed_are_those_of_its_result() -> None:
+    train = stage_status("train", StageState.SUCCEEDED, counts={"steps": 100})
+    assert finetune_figures(resource("FinetuneRun"), by_name(train))["step"] == 100
+
+
 @pytest.mark.parametrize("seconds", [-1.0, 0.0, 1e15, 1e300])
 def test_a_time_that_is_none_is_left_out(seconds: float) -> None:
     train = stage_status("train", StageState.RUNNING, metrics={"lastCheckpointTime": seconds})

@@ -11,8 +11,9 @@ from unit.operator.builders import CHART_VALUES, SETTINGS, UID, as_found, key, k
 
 from distill_operator.api import StageStatus
 from distill_operator.api.common import NAME_LIMIT
+from distill_operator.observation import CONTRACT_ANNOTATION
 from distill_operator.plan.kinds import KIND_PLANS
-from distill_operator.plan.manifests import CONTRACT_ANNOTATION, attempt_manifests
+from distill_operator.plan.manifests import attempt_manifests
 from distill_operator.plan.stages import Stage, job_name, key_of
 from distill_operator.settings import Settings
 from distill_runtime.contract import Contract, EvalContract, identity, parse_contract

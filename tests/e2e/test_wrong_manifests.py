@@ -166,6 +166,33 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         "set teacher.sampling.generationsPerPrompt to 2",
     ),
     ("a tolerance of letters", DATASET, {"filter": {"tolerance": {"absolute": 1}}}, "tolerance says how far"),
+    (
+        "a judge of everything",
+        DATASET,
+        {"filter": {"verifier": "none", "judge": {"endpoint": {"url": "http://judge/v1", "model": "judge"}}}},
+        "the verifier none accepts everything",
+    ),
+    (
+        "a judge that sees no answer",
+        DATASET,
+        {"filter": {"judge": {"endpoint": {"url": "http://judge/v1", "model": "judge"}, "promptTemplate": "Yes?"}}},
+        "judge.promptTemplate must have {reference} and {answer} in it",
+    ),
+    (
+        "a probe that nothing is chosen by",
+        DATASET,
+        {"select": {"probe": {"endpoint": {"url": "http://probe/v1", "model": "probe"}}}},
+        "set one of them",
+    ),
+    (
+        "a probe without reference answers",
+        DATASET,
+        {
+            "filter": {"verifier": "none"},
+            "select": {"maxPassRate": 0.9, "probe": {"endpoint": {"url": "http://probe/v1", "model": "probe"}}},
+        },
+        "the pass rate of select.probe is told by the reference answers",
+    ),
     ("regex without a pattern", DATASET, {"filter": {"verifier": "regex"}}, "answerPattern says what the verifier"),
     (
         "a function that no verifier calls",

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterable, Mapping
 
-from distill_runtime.contract import EvalContract, InputFingerprint
+from distill_runtime.contract import EvalContract, InputFingerprint, Judge
 from distill_runtime.contract.parameters import Verification
 from distill_runtime.contract.stages import EndpointTarget, WeightsTarget
 from distill_runtime.evaluation.summary import ProtocolFingerprint
 
-_VERIFICATION = set(Verification.model_fields)
+_VERIFICATION = set(Verification.model_fields) - {"judge"}
+_JUDGEMENT = {"prompt_template", "verdict_pattern", "accepted_verdict", "max_tokens", "temperature", "seed"}
+"""What a judge's verdicts depend on, besides the model."""
 _VERIFIER_PACKAGES = ("math-verify",)
 _NO_PART_OF_THE_PROBLEMS = {"name", "uri", "group_columns", "problem_template"}
 """Of a benchmark: what it is called, where it is, how the score is broken down; and the template, which is one."""
@@ -47,10 +49,20 @@ def fingerprint_of(
             }
         ),
         max_tokens=str(protocol.max_tokens),
-        verifier=_text({**protocol.model_dump(mode="json", by_alias=True, include=_VERIFICATION), **verifying}),
+        verifier=_text(
+            {
+                **protocol.model_dump(mode="json", by_alias=True, include=_VERIFICATION),
+                **verifying,
+                "judge": None if protocol.judge is None else {**_asked(protocol.judge), "served": inputs.get("judge")},
+            }
+        ),
         server=target.url if isinstance(target, EndpointTarget) else _server(target, inputs.get("server"), serving),
         weights=inputs.get("endpoint" if isinstance(target, EndpointTarget) else "model"),
     )
+
+
+def _asked(judge: Judge) -> dict[str, object]:
+    return {"model": judge.endpoint.model, **judge.model_dump(mode="json", by_alias=True, include=_JUDGEMENT)}
 
 
 def _server(target: WeightsTarget, definition: str | None, versions: Mapping[str, str]) -> str:

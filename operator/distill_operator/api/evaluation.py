@@ -18,6 +18,7 @@ from distill_operator.api.common import (
     ready_columns,
 )
 from distill_operator.api.given import not_filled_in
+from distill_operator.api.judge import JudgeSpec, JudgeStatus
 from distill_operator.api.problems import PROBLEM_RULES
 from distill_operator.api.rules import NO_SOURCE, Rule, exactly_one_of, immutable, is_source, with_rules
 from distill_operator.api.verification import VERIFICATION_RULES
@@ -159,6 +160,7 @@ class EvalProtocol(Protocol):
         description=f"How an answer is compared with the reference answer. {COMPARING_VERIFIERS}. Default: "
         "math-verify, or that of a known benchmark.",
     )
+    judge: JudgeSpec | None = Field(default=None, description=Protocol.model_fields["judge"].description)
 
 
 class Baseline(Model):
@@ -311,6 +313,7 @@ class EvalRunStatus(Status):
     unanswered_rate: float | None = Field(
         default=None, description="Percent of the samples that the endpoint never answered; they count as wrong."
     )
+    judge: JudgeStatus | None = Field(default=None, description="What protocol.judge has said; absent without one.")
     comparison: tuple[Comparison, ...] = Field(default=(), description="The score beside each baseline.")
     difference: str | None = Field(
         default=None, description="The difference to the first baseline, in points, with its 95 % interval, as text."

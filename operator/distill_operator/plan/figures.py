@@ -8,6 +8,8 @@ from typing import Any
 
 from distill_operator.api import DistillDataset, EvalRun, FinetuneRun, StageState, StageStatus
 from distill_operator.api.dataset import TeacherStatus
+from distill_operator.api.judge import JudgeStatus
+from distill_operator.api.probe import ProbeStatus
 from distill_operator.plan.reports import LARGEST_COUNT
 from distill_runtime.contract import Price, TeacherModel, TeacherParameters
 from distill_runtime.contract.comparison import Comparison
@@ -38,6 +40,8 @@ def dataset_figures(dataset: DistillDataset, stages: Mapping[str, StageStatus]) 
         "kept": selected.get("kept", verified.get("kept")),
         "rejected": dict(rejected),
         "acceptance_rate": _rounded(_metrics(stages, "filter").get("acceptanceRate"), 4),
+        "judge": _judge(stages.get("filter")),
+        "probe": _probe(stages),
         "rows": pack.get("sequences"),
         "tokens": pack.get("tokens"),
     }
@@ -102,6 +106,7 @@ def evaluation_figures(_: EvalRun, stages: Mapping[str, StageStatus]) -> dict[st
         "samples": counts.get("samples"),
         "truncated_rate": _rounded(metrics.get("truncatedRate"), 2),
         "unanswered_rate": _rounded(metrics.get("unansweredRate"), 2),
+        "judge": _judge(evaluation),
         "comparison": comparisons,
         "difference": _difference(comparisons),
         "gate": judgement.gate if judgement is not None else None,
@@ -125,6 +130,33 @@ def _by_samples(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
     }
 
 
+def _probe(stages: Mapping[str, StageStatus]) -> ProbeStatus | None:
+    """Give what has come of a probe, once it has reported."""
+    counts = _counts(stages, "probe")
+    if not counts:
+        return None
+    return ProbeStatus(
+        generations=counts.get("generations"),
+        tokens=counts.get("completionTokens"),
+        pass_rate=_rounded(_metrics(stages, "probe-verify").get("acceptanceRate"), 4),
+    )
+
+
+def _judge(stage: StageStatus | None) -> JudgeStatus | None:
+    """Give what a judge has said, once the stage has reported it."""
+    if stage is None or "judge.asked" not in stage.counts:
+        return None
+    counts, metrics = stage.counts, stage.metrics
+    doubted = [name for name in counts if name.startswith("judge.") and not name.startswith("judge.correct.")]
+    return JudgeStatus(
+        asked=counts["judge.asked"],
+        accepted=counts.get("judge.accepted", 0),
+        no_verdict=sum(counts[name] for name in doubted if name.endswith((".noVerdict", ".failed"))),
+        false_accept_rate=_rounded(metrics.get("judgeFalseAcceptRate"), 4),
+        false_reject_rate=_rounded(metrics.get("judgeFalseRejectRate"), 4),
+    )
+
+
 def _prompts_done(counts: Mapping[str, int], teacher: TeacherParameters) -> int | None:
     """Give the prompts that are settled. A prompt's generations are asked one after another, so that the number is
     right to within those under way."""
@@ -141,7 +173,11 @@ def _rows_done(verified: StageStatus | None) -> int | None:
     """Give the rows that are verified; in the end all that were read, which the last progress need not have said."""
     if verified is None:
         return None
-    return verified.counts.get("rows") if verified.state is StageState.SUCCEEDED else verified.done
+    rows = verified.counts.get("rows")
+    if verified.state is StageState.SUCCEEDED:
+        return rows
+    # Behind the rows, what a judge was asked about is counted as done too.
+    return verified.done if rows is None or verified.done is None else min(verified.done, rows)
 
 
 def _speed(generate: StageStatus | None) -> float | None:

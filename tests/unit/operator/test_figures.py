@@ -72,6 +72,43 @@ class TestGenerating:
         assert "tokens_per_second" not in self.figures(StageState.PENDING)
 
 
+def test_of_a_probe() -> None:
+    counts = {"prompts": 10, "generations": 40, "completionTokens": 4_000}
+    probing = by_name(stage_status("probe", StageState.RUNNING, counts=counts))
+    probed = by_name(
+        succeeded_stage("probe", counts=counts), succeeded_stage("probe-verify", metrics={"acceptanceRate": 0.25})
+    )
+    assert dataset_figures(DATASET, probing)["probe"].model_dump() == {
+        "generations": 40,
+        "tokens": 4_000,
+        "pass_rate": None,
+    }
+    assert dataset_figures(DATASET, probed)["probe"].pass_rate == 0.25
+    assert dataset_figures(DATASET, probed)["generations"] is None  # those are the teacher's
+
+
+def test_of_a_judge() -> None:
+    said = {"judge.asked": 50, "judge.accepted": 12, "judge.incorrect.noVerdict": 3, "judge.timeout.failed": 1}
+    counts = {"kept": 132, "judge.correct.noVerdict": 7, "judge.incorrect.rejected": 34, **said}
+    metrics = {"judgeFalseAcceptRate": 0.123456, "judgeFalseRejectRate": 0.0}
+    of_filter = dataset_figures(DATASET, by_name(succeeded_stage("filter", counts=counts, metrics=metrics)))
+    of_eval = evaluation_figures(resource("EvalRun"), by_name(succeeded_stage("eval", counts=counts, metrics=metrics)))
+    assert of_filter["judge"] == of_eval["judge"]
+    assert of_filter["judge"].model_dump() == {
+        "asked": 50,
+        "accepted": 12,
+        "no_verdict": 4,
+        "false_accept_rate": 0.1235,
+        "false_reject_rate": 0.0,
+    }
+
+
+def test_what_a_judge_is_asked_about_is_counted_behind_the_rows() -> None:
+    rows = {"source": {"rows": {"uri": "r.jsonl"}}, "teacher": None}
+    judging = stage_status("filter", StageState.RUNNING, done=70, unit="rows", counts={"rows": 50})
+    assert dataset_figures(resource("DistillDataset", rows), by_name(judging))["prompts_done"] == 50
+
+
 def test_of_a_dataset() -> None:
     stages = by_name(
         succeeded_stage("generate", counts={"prompts": 200, "generations": 200}),
@@ -274,6 +311,7 @@ def test_of_an_evaluation() -> None:
         "samples": 2000,
         "truncated_rate": pytest.approx(1.25, abs=0.01),
         "unanswered_rate": 0.0,
+        "judge": None,
         "comparison": (),
         "difference": None,
         "gate": None,

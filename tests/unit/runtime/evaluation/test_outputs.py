@@ -78,7 +78,7 @@ def answers(tmp_path: Path) -> Path:
 
 
 def test_an_inspect_log_has_every_sample(tmp_path: Path, answers: Path) -> None:
-    write_outputs(evaluated("b.jsonl"), "50 %", answers, tmp_path)
+    write_outputs(evaluated("b.jsonl"), "50 %", (), answers, tmp_path)
     with zipfile.ZipFile(tmp_path / "inspect.eval") as log:
         read = {name: json.loads(log.read(name)) for name in log.namelist()}
     samples = {f"samples/{number}_epoch_{epoch}.json" for number in (1, 2) for epoch in (1, 2)}
@@ -99,7 +99,7 @@ def test_an_inspect_log_is_of_inspects_names(tmp_path: Path, answers: Path) -> N
         known = INSPECT[model]
         assert set(known["required"]) <= set(value) <= {*known["required"], *known["optional"]}, model
 
-    write_outputs(evaluated("b.jsonl"), "50 %", answers, tmp_path)
+    write_outputs(evaluated("b.jsonl"), "50 %", (), answers, tmp_path)
     with zipfile.ZipFile(tmp_path / "inspect.eval") as log:
         read = {name: json.loads(log.read(name)) for name in log.namelist()}
     header = read["header.json"]
@@ -130,7 +130,7 @@ def test_an_inspect_log_is_of_inspects_names(tmp_path: Path, answers: Path) -> N
 
 
 def test_lm_eval_results_are_in_its_schema(tmp_path: Path, answers: Path) -> None:
-    write_outputs(evaluated("b.jsonl"), "50 %", answers, tmp_path)
+    write_outputs(evaluated("b.jsonl"), "50 %", (), answers, tmp_path)
     read = json.loads((tmp_path / "lm-eval" / "results.json").read_text())
     assert {name: type(value) for name, value in read.items()} == LM_EVAL
     assert read["results"]["math-500"] == {
@@ -154,7 +154,7 @@ def test_lm_eval_results_are_in_its_schema(tmp_path: Path, answers: Path) -> Non
 def test_the_hub_is_told_of_its_own_benchmarks(
     tmp_path: Path, answers: Path, uri: str, dataset: dict[str, str] | None
 ) -> None:
-    write_outputs(evaluated(uri), "50 %", answers, tmp_path)
+    write_outputs(evaluated(uri), "50 %", (), answers, tmp_path)
     files = list(tmp_path.glob(".eval_results/*.yaml"))
     assert len(files) == (dataset is not None)
     for file in files:

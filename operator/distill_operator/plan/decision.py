@@ -68,8 +68,8 @@ def with_invalid_child(
 ) -> Decision:
     """Give the decision again, its status saying that a child is not valid, so that trying again would not help."""
     remedy = (
-        "Correct the accelerator profile or the stages in the chart's values, upon which the operator starts and tries "
-        "again, or create the object again with its spec corrected."
+        "Correct spec.podTemplate, or the accelerator profile or the stages in the chart's values, upon which the "
+        "operator tries again, or create the object again with its spec corrected."
     )
     verdict = Verdict(Phase.FAILED, "InvalidChild", f"The API server calls it invalid: {message}. {remedy}")
     return _with_verdict(key, observation, decision, verdict, now)

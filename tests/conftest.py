@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-LONGEST = ("test_arithmetic.py", "test_training_run.py")
+LONGEST = ("test_arithmetic.py", "test_training_run.py", "test_several_workers.py")
 """The files whose tests take longest: they train."""
 
 

@@ -19,6 +19,7 @@ from distill_operator.errors import ClusterError
 from distill_operator.handlers import build_registry, watch
 from distill_operator.inventory import check_regularly, take_inventory
 from distill_operator.metrics import Metrics
+from distill_operator.nodes import NodeReader
 from distill_operator.observation import ResourceKey
 from distill_operator.progress import ProgressPoller
 from distill_operator.reach import end_when_within_reach, within_reach
@@ -27,6 +28,7 @@ from distill_operator.server import PORT, build_server
 from distill_operator.settings import Settings, SettingsError, load_settings
 from distill_operator.store import WatchedStore
 from distill_operator.work_queue import WorkQueue
+from distill_operator.workloads import WorkloadReader
 
 WORKERS = 16
 NEW_OBJECTS_BEFORE_COLLECTION = 50_000
@@ -52,8 +54,19 @@ async def run(settings: Settings, port: int) -> None:
         _serving(build_server(metrics, queue.longest_busy_seconds, listed.is_set), port),
     ):
         announcer = Announcer(cluster.emit, _now)
+        workloads = WorkloadReader(cluster, _now, allowed=settings.queues.kueue)
+        nodes = NodeReader(cluster, allowed=settings.queues.nodes)
         reconciler = Reconciler(
-            store, cluster, poller, settings, metrics, _now, concern=queue.add, announce=announcer.announce
+            store,
+            cluster,
+            poller,
+            workloads,
+            nodes,
+            settings,
+            metrics,
+            _now,
+            concern=queue.add,
+            announce=announcer.announce,
         )
         metrics.watch_queue(queue.__len__)
         await cluster.require_kinds()  # kopf would run on without what is missing, and never look again

@@ -51,6 +51,9 @@ _COLLECTIONS = {
     "Pod": ("/api/v1", "pods"),
     "Job": ("/apis/batch/v1", "jobs"),
     "Event": ("/apis/events.k8s.io/v1", "events"),
+    "Node": ("/api/v1", "nodes"),
+    "PodGroup": ("/apis/scheduling.k8s.io/v1beta1", "podgroups"),
+    "Workload": ("/apis/kueue.x-k8s.io/v1beta2", "workloads"),
     **{name: (_GROUP_PATH, kind.plural) for name, kind in KINDS.items()},
 }
 
@@ -121,14 +124,21 @@ class Cluster:
     async def _pages(
         self, kind: str, namespace: str | None, accept: str, selector: str = CHILD_SELECTOR
     ) -> AsyncIterator[dict[str, Any]]:
-        query = [("limit", str(PAGE_OBJECTS))]
-        if kind not in KINDS:
-            query.append(("labelSelector", selector))
+        query = [("labelSelector", selector)] if kind not in KINDS else []
+        async for page in self._paged(_collection(kind, namespace), accept, *query):
+            yield page
+
+    async def everywhere(self, kind: str, *query: tuple[str, str]) -> AsyncIterator[list[dict[str, Any]]]:
+        """List the objects of a kind in the whole cluster, whoever's they are, a page at a time."""
+        async for page in self._paged(_collection(kind, None), "application/json", *query):
+            yield page["items"] or []
+
+    async def _paged(self, path: str, accept: str, *query: tuple[str, str]) -> AsyncIterator[dict[str, Any]]:
         token = ""
         while True:
             more = [("continue", token)] if token else []
-            options = _Options("application/json", *query, *more, accept=accept)
-            page = await self._request_json("GET", _collection(kind, namespace), options)
+            options = _Options("application/json", ("limit", str(PAGE_OBJECTS)), *query, *more, accept=accept)
+            page = await self._request_json("GET", path, options)
             yield page
             token = page["metadata"].get("continue", "")
             if not token:
@@ -139,9 +149,12 @@ class Cluster:
 
         Raises:
             ConflictError: another object's child has its name.
+            NotServedError: the API server does not know its kind.
         """
         try:
             return await self._request_json("POST", _collection_of(manifest), _CREATE, manifest)
+        except ObjectGoneError as error:
+            raise _unless_served(manifest["kind"], error) from error
         except ConflictError:
             found = await self._request_json("GET", _path(manifest), _JSON)
         if _owners(found) != _owners(manifest):
@@ -149,6 +162,29 @@ class Cluster:
                 f"{manifest['kind']} {manifest['metadata']['name']} is there already, and belongs to another object."
             )
         return found
+
+    async def workloads_of(self, namespace: str, job_uid: str) -> list[dict[str, Any]]:
+        """Give Kueue's Workloads of a Job: one, once Kueue has taken it up.
+
+        Raises:
+            NotServedError: there is no Kueue.
+        """
+        options = _Options("application/json", ("labelSelector", f"kueue.x-k8s.io/job-uid={job_uid}"))
+        try:
+            page = await self._request_json("GET", _collection("Workload", namespace), options)
+        except ObjectGoneError as error:
+            raise _unless_served("Workload", error) from error
+        return page["items"] or []
+
+    async def pending_workloads(self, namespace: str, queue: str) -> list[dict[str, Any]]:
+        """Give the Workloads that wait in a LocalQueue of Kueue, with their positions, as far as Kueue lists them.
+
+        Raises:
+            ObjectGoneError: there is no such queue, or Kueue's visibility API is not served.
+        """
+        path = f"/apis/visibility.kueue.x-k8s.io/v1beta2/namespaces/{namespace}/localqueues/{queue}/pendingworkloads"
+        page = await self._request_json("GET", path, _JSON)
+        return page.get("items") or []
 
     async def apply_status(self, key: ResourceKey, version: str, status: Mapping[str, Any]) -> dict[str, Any]:
         """Make `status` the whole status of the object, if it still has the resourceVersion `version`.
@@ -243,6 +279,20 @@ _JSON = _Options("application/json")
 _CREATE = _Options("application/json", ("fieldManager", FIELD_MANAGER))
 _APPLY = _Options("application/apply-patch+yaml", ("fieldManager", FIELD_MANAGER), ("force", "true"))
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
+_QUEUES_KINDS = {
+    "PodGroup": "The API server does not serve podgroups of scheduling.k8s.io/v1beta1, which spec.queue.native takes: "
+    "Kubernetes 1.37 does, with the feature gate GenericWorkload and --runtime-config=scheduling.k8s.io/v1beta1=true.",
+    "Workload": "The API server does not serve workloads of kueue.x-k8s.io/v1beta2, so that nobody lets the Job start: "
+    "install Kueue, 0.15 or later, or leave out spec.queue.kueue.",
+}
+"""Kinds that a cluster need not have, and what is missing then."""
+
+
+def _unless_served(kind: str, error: ObjectGoneError) -> ClusterError:
+    """Tell a kind that is not there from a namespace that is not there: only the latter is named."""
+    return NotServedError(_QUEUES_KINDS[kind]) if kind in _QUEUES_KINDS and "namespaces" not in str(error) else error
 
 
 def _path(manifest: Mapping[str, Any]) -> str:

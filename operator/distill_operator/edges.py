@@ -1,12 +1,20 @@
-"""What reconciling asks of the world: what is known of the cluster, what is written to it, what Pods say.
+"""What reconciling asks of the world: what is known of the cluster, what is written to it, what Pods and queues say.
 
-`store`, `cluster` and `progress` are these; a test may stand for all three at once.
+`store`, `cluster`, `progress`, `workloads` and `nodes` are these; a test may stand for several at once.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from distill_operator.observation import JobView, PodListing, PodView, ResourceKey
+from distill_operator.observation import (
+    DeviceRequest,
+    JobView,
+    NodeDevices,
+    PodListing,
+    PodView,
+    ResourceKey,
+    WorkloadView,
+)
 from distill_runtime.contract import Progress
 
 
@@ -46,6 +54,23 @@ class Writer(Protocol):
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         """Delete a Job, if it is still there."""
+
+
+class WorkloadSource(Protocol):
+    """What knows why Jobs wait in Kueue."""
+
+    async def read(self, key: ResourceKey, jobs: Iterable[JobView]) -> Mapping[str, WorkloadView]:
+        """Give what Kueue says of those Jobs of an object that wait, by the uid of the Job."""
+
+    def forget(self, key: ResourceKey) -> None:
+        """Forget what was said of an object's Jobs."""
+
+
+class NodeSource(Protocol):
+    """What knows where devices are free."""
+
+    async def free_devices(self, request: DeviceRequest) -> tuple[NodeDevices, ...] | None:
+        """Give the nodes with such devices, those with most free first; None if they cannot be read."""
 
 
 class ProgressSource(Protocol):

@@ -7,7 +7,7 @@
   * `ConflictError`: the object has changed since it was read, or is another one of the same name.
   * `InvalidError`: what was sent is wrong, and will be the next time.
   * `ForbiddenError`: the operator has no right to it, or a quota is used up.
-  * `NotServedError`: the API server does not know the kinds of this group.
+  * `NotServedError`: the API server does not know a kind, of this group or of a queue's.
   * `NamespaceReturnedError`: a namespace that was left out can be watched.
 """
 
@@ -42,7 +42,7 @@ class ForbiddenError(ClusterError):
 
 
 class NotServedError(ClusterError):
-    """The API server does not know the kinds of this group."""
+    """The API server does not know a kind, of this group or of a queue's."""
 
 
 class NamespaceReturnedError(ClusterError):

@@ -25,10 +25,16 @@ CONTAINER = "stage"
 """The container of a stage's Pods."""
 SERVER_CONTAINER = "server"
 """The container of the server beside a stage."""
+QUEUE_ANNOTATION = f"{LABEL_PREFIX}/queue"
+"""Of a Job: what was asked for it as its queue; others may have put it into another."""
+KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+VOLCANO_MIN_MEMBER = "scheduling.volcano.sh/group-min-member"
 CONTRACT_ANNOTATION = f"{LABEL_PREFIX}/contract"
 """Of a stage's Pods, by which they are told what to do."""
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 LONGEST_NUMBER = 10
+LONGEST_WORDS = 1000
+"""Of what Kueue says of a Job; for many flavors it repeats itself."""
 
 
 @dataclass(frozen=True, order=True)
@@ -72,6 +78,12 @@ class JobView:
     """When the Job controller has taken it up; None before, and of one that is suspended."""
     suspended: bool = False
     """Whether it is held back, as by a queue: it has no Pods, or they are ending."""
+    local_queue: str = ""
+    """Queue of Kueue that it waits in, whoever has put it there; empty for none."""
+    asked_queue: str = ""
+    """What was asked for it as its queue when it was created."""
+    placed_together: bool = False
+    """Whether a scheduler places its Pods all together or not at all."""
     deleting: bool = False
     complete: bool = False
     failed: bool = False
@@ -106,6 +118,8 @@ class PodView:
     phase: str = "Pending"
     ip: str = ""
     node: str = ""
+    scheduler: str = ""
+    created_at: datetime | None = None
     deletion_timestamp: datetime | None = None
     """When it must have ended: the API server adds the grace period to the time of the deletion."""
     scheduled_at: datetime | None = None
@@ -158,6 +172,45 @@ class PodView:
 
 
 @dataclass(frozen=True)
+class DeviceRequest:
+    """Devices that Pods ask for, and of which nodes."""
+
+    resource: str
+    node_selector: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class NodeDevices:
+    """The devices of a node, and how many of them no Pod has asked for."""
+
+    node: str
+    devices: int
+    free: int
+    cordoned: bool = False
+
+
+@dataclass(frozen=True)
+class WorkloadView:
+    """What Kueue says of a Job that waits in one of its queues."""
+
+    name: str = ""
+    active: bool = True
+    """Whether it takes part in the queue; a person may switch it off."""
+    pending_reason: str = ""
+    pending_message: str = ""
+    """Why no quota is reserved for it."""
+    position: int | None = None
+    """Its place in the queue, from 0, if Kueue says it."""
+    evicted_reason: str = ""
+    evicted_message: str = ""
+    """Why it was stopped, if it had been started."""
+    unreadable: str = ""
+    """Why nothing else is known of it."""
+    not_served: bool = False
+    """Whether that is since the API server has no Kueue."""
+
+
+@dataclass(frozen=True)
 class Observation:
     """Everything that one object's next step depends on."""
 
@@ -166,6 +219,10 @@ class Observation:
     pods: tuple[PodView, ...] = ()
     dependencies: Dependencies = field(default_factory=dict)
     progress: Mapping[str, Progress] = field(default_factory=dict)
+    workloads: Mapping[str, WorkloadView] = field(default_factory=dict)
+    """By the uid of the Job that each is of; only of Jobs that wait."""
+    nodes: tuple[NodeDevices, ...] | None = None
+    """The nodes that were asked for, those with most free first; None if nobody asked, or they cannot be read."""
     confirmed: bool = False
     """Whether the Pods are as the API server has just listed them, and not as the watch brought them."""
 
@@ -200,6 +257,9 @@ def view_job(body: Mapping[str, Any]) -> JobView:
         created_at=_time(metadata.get("creationTimestamp")),
         started_at=_time(status.get("startTime")),
         suspended=body.get("spec", {}).get("suspend", False),
+        local_queue=labels.get(KUEUE_QUEUE_LABEL, ""),
+        asked_queue=(metadata.get("annotations") or {}).get(QUEUE_ANNOTATION, ""),
+        placed_together=_is_placed_together(body),
         deleting="deletionTimestamp" in metadata,
         complete="Complete" in conditions,
         failed="Failed" in conditions,
@@ -229,6 +289,8 @@ def view_pod(body: Mapping[str, Any]) -> PodView:
         ip=status.get("podIP", ""),
         node=body.get("spec", {}).get("nodeName", ""),
         deletion_timestamp=_time(metadata.get("deletionTimestamp")),
+        scheduler=body.get("spec", {}).get("schedulerName", ""),
+        created_at=_time(metadata.get("creationTimestamp")),
         scheduled_at=_time(_condition(status, "PodScheduled", "True").get("lastTransitionTime")),
         finished_at=_time(terminated.get("finishedAt")),
         unschedulable=_said(status, "PodScheduled", "False"),
@@ -244,6 +306,28 @@ def view_pod(body: Mapping[str, Any]) -> PodView:
         disruption=_said(status, DISRUPTION, "True"),
         node_silent=_is_node_silent(status),
     )
+
+
+def view_workload(body: Mapping[str, Any]) -> WorkloadView:
+    """Reduce a Workload of Kueue."""
+    status = body.get("status") or {}
+    pending, evicted = _condition(status, "QuotaReserved", "False"), _condition(status, "Evicted", "True")
+    if not pending:  # quota is there, and admission checks are not through
+        pending = _condition(status, "Admitted", "False")
+    return WorkloadView(
+        name=body["metadata"]["name"],
+        active=(body.get("spec") or {}).get("active") is not False,
+        pending_reason=str(pending.get("reason") or ""),
+        pending_message=str(pending.get("message") or "")[:LONGEST_WORDS],
+        evicted_reason=str(evicted.get("reason") or ""),
+        evicted_message=str(evicted.get("message") or "")[:LONGEST_WORDS],
+    )
+
+
+def _is_placed_together(job: Mapping[str, Any]) -> bool:
+    annotations = job["metadata"].get("annotations") or {}
+    pod = job.get("spec", {}).get("template", {}).get("spec", {})
+    return VOLCANO_MIN_MEMBER in annotations or "schedulingGroup" in pod
 
 
 def _container(status: Mapping[str, Any], kind: str, name: str) -> Mapping[str, Any]:

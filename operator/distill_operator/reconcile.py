@@ -8,10 +8,17 @@ from datetime import datetime
 from typing import Any
 
 from distill_operator.api import Status
-from distill_operator.edges import ProgressSource, Store, Writer
-from distill_operator.errors import BusyError, ClusterError, ConflictError, InvalidError, ObjectGoneError
+from distill_operator.edges import NodeSource, ProgressSource, Store, WorkloadSource, Writer
+from distill_operator.errors import (
+    BusyError,
+    ClusterError,
+    ConflictError,
+    InvalidError,
+    NotServedError,
+    ObjectGoneError,
+)
 from distill_operator.metrics import Metrics
-from distill_operator.observation import JobView, Observation, PodView, ResourceKey
+from distill_operator.observation import JobView, Observation, PodView, ResourceKey, WorkloadView
 from distill_operator.plan.decision import (
     Decision,
     decide,
@@ -19,6 +26,7 @@ from distill_operator.plan.decision import (
     with_apply_error,
     with_invalid_child,
     with_operator_error,
+    with_queue_unavailable,
 )
 from distill_operator.plan.events import Notice, notices
 from distill_operator.plan.status import worth_writing
@@ -47,6 +55,8 @@ class Reconciler:
         store: Store,
         cluster: Writer,
         poller: ProgressSource,
+        workloads: WorkloadSource,
+        nodes: NodeSource,
         settings: Settings,
         metrics: Metrics,
         clock: Callable[[], datetime],
@@ -56,6 +66,8 @@ class Reconciler:
         self._store = store
         self._cluster = cluster
         self._poller = poller
+        self._workloads = workloads
+        self._nodes = nodes
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
@@ -86,14 +98,17 @@ class Reconciler:
         self._refusals.pop(key, None)
         self._metrics.forget(key)
         self._poller.forget(key)
+        self._workloads.forget(key)
 
     async def _step(self, key: ResourceKey, resource: Mapping[str, Any]) -> float | None:
-        observation = self._observe(key, resource)
+        workloads = await self._workloads.read(key, self._store.jobs(key))
+        observation = self._observe(key, resource, workloads)
         now = self._clock().replace(microsecond=0)
         decision = self._decide(key, observation, now)
         if decision.confirm:
             self._store.take_pods(key, await self._cluster.list_pods(key))
-            observation = replace(self._observe(key, resource), confirmed=True)
+            nodes = await self._nodes.free_devices(decision.ask_nodes) if decision.ask_nodes is not None else None
+            observation = replace(self._observe(key, resource, workloads), confirmed=True, nodes=nodes)
             decision = self._decide(key, observation, now)
         error = await self._carry_out(key, decision)
         if isinstance(error, BusyError) and self._refusals.get(key, 0) + 1 < TRIES_BEFORE_SAYING:
@@ -101,6 +116,7 @@ class Reconciler:
         invalid = isinstance(error, InvalidError)
         if error is not None:
             said = with_invalid_child if invalid else with_apply_error
+            said = with_queue_unavailable if isinstance(error, NotServedError) else said
             decision = said(key, observation, decision, str(error), now)
         elif decision.create:
             # Work before words: of a thousand objects that are created at once, all have their Jobs before the API
@@ -120,7 +136,9 @@ class Reconciler:
         _log.warning("%s: %s; next try in %g s", key, error, pause)
         return pause
 
-    def _observe(self, key: ResourceKey, resource: Mapping[str, Any]) -> Observation:
+    def _observe(
+        self, key: ResourceKey, resource: Mapping[str, Any], workloads: Mapping[str, WorkloadView]
+    ) -> Observation:
         uid, jobs, pods = resource["metadata"]["uid"], self._store.jobs(key), self._store.pods(key)
         dependencies = {each: self._store.resource(each) for each in self._store.dependencies(key)}
         return Observation(
@@ -129,6 +147,7 @@ class Reconciler:
             pods=pods,
             dependencies={each: body for each, body in dependencies.items() if body is not None},
             progress=self._poller.follow(key, _to_be_asked(uid, jobs, pods)),
+            workloads=workloads,
         )
 
     def _decide(self, key: ResourceKey, observation: Observation, now: datetime) -> Decision:

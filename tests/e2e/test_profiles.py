@@ -109,6 +109,16 @@ def test_pods_with_a_shipped_server_beside_the_stage_are_taken(workspace: Worksp
 
 
 @pytest.mark.parametrize(
+    "queue", [{"kueue": "team-a", "workloadPriorityClass": "high"}, {"volcano": {"queue": "team-a"}}]
+)
+def test_jobs_in_queues_are_taken(workspace: Workspace, queue: Manifest) -> None:
+    """By an API server without these systems, to which theirs are labels and annotations like others."""
+    *_, job = children(workspace, "FinetuneRun", "ascend-910b", installed(workspace), {"queue": queue})
+    assert admitted(workspace, job)["spec"]["suspend"] == ("kueue" in queue)
+    assert admitted(workspace, pod_of(job))["kind"] == "Pod"
+
+
+@pytest.mark.parametrize(
     ("profile", "fields"), DOCUMENTED, ids=[f"{name}-{i}" for i, (name, _) in enumerate(DOCUMENTED)]
 )
 def test_jobs_of_documented_profiles_are_taken(workspace: Workspace, profile: str, fields: Manifest) -> None:

@@ -4,13 +4,13 @@
     judgements.jsonl  with a judge, a line for each question to it, in the same form
     results.jsonl   a line a problem: its samples' final answers and verdicts
     summary.json    score, interval, errors, breakdowns, protocol; see `evaluation.summary`
+    overlap.jsonl   a line a problem that shares words with a prompt of the training data, where that is known
 
 and what `evaluation.outputs` makes of these two.
 
 A problem that could not be answered is wrong, and counted as unanswered: a score must not rise by an outage.
 """
 
-import importlib.metadata
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,6 @@ from distill_runtime.client.journal import Journal
 from distill_runtime.client.served_model import fingerprint_endpoint
 from distill_runtime.client.values import Request
 from distill_runtime.contract import (
-    ArtifactReference,
     EvalContract,
     InputFingerprint,
     PromptSource,
@@ -39,11 +38,12 @@ from distill_runtime.evaluation.asking import (
     sample_requests,
 )
 from distill_runtime.evaluation.evaluated import Evaluated
-from distill_runtime.evaluation.fingerprint import fingerprint_of
+from distill_runtime.evaluation.fingerprint import fingerprint_of, fingerprint_tokenizer
 from distill_runtime.evaluation.grouping import read_columns
 from distill_runtime.evaluation.judged import judge_samples
 from distill_runtime.evaluation.judging import Judging
 from distill_runtime.evaluation.outputs import write_outputs
+from distill_runtime.evaluation.overlap import measure_overlap
 from distill_runtime.evaluation.score import ANSWERS_NAME, RESULTS_NAME, ProblemResult, Sample, count_samples
 from distill_runtime.evaluation.summarising import describe, metrics_of, summarise
 from distill_runtime.evaluation.summary import SUMMARY_NAME
@@ -61,7 +61,7 @@ from distill_runtime.serving.limits import LARGEST_BATCH, check_servable
 from distill_runtime.sources.fingerprint import fingerprint_source
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.prompts import Prompt, open_prompts
-from distill_runtime.storage.artifact import ArtifactWriter, open_artifact, own_version
+from distill_runtime.storage.artifact import ArtifactWriter, open_artifact, own_version, versions_of
 from distill_runtime.storage.fingerprints import fingerprint_artifact
 from distill_runtime.storage.inputs import refuse_changes
 from distill_runtime.training.architecture import read_architecture, read_positions
@@ -140,6 +140,8 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     problems = _read_problems(contract, context)
     verifier = open_verifier(contract.protocol)
     check_judge(contract.protocol.judge, context)
+    versions = versions_of(_packages(contract))
+    verifying = {**{name: versions[name] for name in _PACKAGES}, "npu-distill": own_version()}
     columns = read_columns(contract.benchmark, problems.prompts, context.volume)
     refuse_changes(context.volume, contract, context.fingerprints)
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
@@ -147,7 +149,7 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     total = len(problems.prompts) * contract.protocol.samples_per_problem
     with Journal(answers) as journal:
         requests = sample_requests(contract.protocol, contract.target.model, problems.prompts)
-        with _open_judging(contract, verifier, problems.prompts, answers, writer.work) as judging:
+        with _open_judging(contract, verifier, verifying, problems.prompts, answers, writer.work) as judging:
             context.reporter.update(done=judging.judged, total=total, unit="samples", counts=judging.counts)
             if journal.tally.outcomes < total:
                 missing = (request for request in requests if request.key not in journal)
@@ -162,16 +164,23 @@ def run(contract: EvalContract, context: StageContext) -> Result:
             "NothingAnswered",
             f"none of {total} samples was answered; why, is in {answers.relative_to(context.volume.root)}",
         )
-    versions = {name: importlib.metadata.version(name) for name in _packages(contract)}
-    fingerprint = fingerprint_of(contract, context.fingerprints, versions)
-    summary = summarise(contract.benchmark.name, contract.protocol, fingerprint, results, counts, columns)
+    context.reporter.update(message="holding the problems against the training data")
+    samples_per_problem = contract.protocol.samples_per_problem
+    overlap, rows = measure_overlap(
+        contract.target.weights, results, samples_per_problem, context.volume, writer.directory
+    )
+    tokenizer = fingerprint_tokenizer(contract.target, context.volume)
+    fingerprint = fingerprint_of(contract, context.fingerprints, versions, tokenizer)
+    summary = summarise(contract.benchmark.name, contract.protocol, fingerprint, results, counts, columns, overlap)
     (writer.directory / SUMMARY_NAME).write_text(summary.model_dump_json(by_alias=True, indent=2), encoding="utf-8")
     metrics = metrics_of(summary) | (agreement.metrics if agreement else {})
     context.reporter.update(message="writing the reports")
-    evaluated = Evaluated(contract, results, summary, versions | _judge(), started, datetime.now(UTC))
+    evaluated = Evaluated(contract, results, summary, versions | verifying, started, datetime.now(UTC))
     message = "; ".join([describe(summary), *([str(agreement)] if agreement else []), *_warnings(contract, context)])
     write_outputs(evaluated, message, [agreement.chart()] if agreement else [], answers, writer.directory)
-    artifact = writer.finish(counts, metrics, _inputs(contract), _packages(contract))
+    read = [reference for reference in (contract.target.weights, rows) if reference is not None]
+    noted = (fingerprint_artifact("trainingData", rows),) if rows is not None else ()
+    artifact = writer.finish(counts, metrics, read, versions, noted)
     return Result(
         outcome="Succeeded",
         reason="Scored",
@@ -179,13 +188,8 @@ def run(contract: EvalContract, context: StageContext) -> Result:
         artifact=artifact,
         counts=counts,
         metrics=metrics,
+        inputs=noted,
     )
-
-
-def _inputs(contract: EvalContract) -> list[ArtifactReference]:
-    """Name the artifacts that are read."""
-    weights = contract.target.weights
-    return [weights] if weights is not None else []
 
 
 def _packages(contract: EvalContract) -> tuple[str, ...]:
@@ -266,10 +270,15 @@ def _ask(
 
 
 def _open_judging(
-    contract: EvalContract, verifier: Verifier, prompts: list[Prompt], answers: Path, directory: Path
+    contract: EvalContract,
+    verifier: Verifier,
+    versions: Mapping[str, str],
+    prompts: list[Prompt],
+    answers: Path,
+    directory: Path,
 ) -> Judging:
     references = {prompt.uuid: prompt.answer for prompt in prompts}
-    return Judging(verifier, contract.protocol.verify_timeout_seconds, _judge(), references, answers, directory)
+    return Judging(verifier, contract.protocol.verify_timeout_seconds, versions, references, answers, directory)
 
 
 def _ask_judge(
@@ -283,11 +292,6 @@ def _ask_judge(
     if judge is None:
         return None
     return judge_samples(judge, {prompt.uuid: prompt for prompt in prompts}, samples, directory, context)
-
-
-def _judge() -> dict[str, str]:
-    """Name what judges, with its versions."""
-    return {name: importlib.metadata.version(name) for name in _PACKAGES} | {"npu-distill": own_version()}
 
 
 def _results(

@@ -44,7 +44,7 @@ from distill_runtime.judge.asking import check_judge, fingerprint_judge
 from distill_runtime.process.stage import StageContext
 from distill_runtime.sources.fingerprint import fingerprint_source
 from distill_runtime.sources.layout import Selection
-from distill_runtime.storage.artifact import ArtifactWriter
+from distill_runtime.storage.artifact import ArtifactWriter, versions_of
 from distill_runtime.storage.inputs import discard_if_changed
 from distill_runtime.storage.resumable import GrowingFile, json_line, read_lines
 from distill_runtime.verification import open_verifier
@@ -160,7 +160,7 @@ def run(contract: FilterContract, context: StageContext) -> Result:
         reason="Filtered",
         message=f"{accepted} of {generations} generations are right ({100 * metrics['acceptanceRate']:.1f} %), "
         f"{counts['kept']} of them are kept" + (f"; {agreement}" if agreement else ""),
-        artifact=writer.finish(counts, metrics, source.references, ["math-verify", "sympy"]),
+        artifact=writer.finish(counts, metrics, source.references, versions_of(("math-verify", "sympy"))),
         counts=counts,
         metrics=metrics,
     )

@@ -28,7 +28,7 @@ from distill_runtime.process.stage import StageContext
 from distill_runtime.selecting.candidates import read_candidates
 from distill_runtime.selecting.choice import FATES, Choice, choose
 from distill_runtime.selecting.summary import summarise
-from distill_runtime.storage.artifact import ArtifactWriter, open_artifact
+from distill_runtime.storage.artifact import ArtifactWriter, open_artifact, versions_of
 from distill_runtime.storage.fingerprints import fingerprint_artifact
 from distill_runtime.storage.inputs import discard_if_changed
 from distill_runtime.storage.resumable import GrowingFile, json_line, read_lines
@@ -93,7 +93,7 @@ def run(contract: SelectContract, context: StageContext) -> Result:
         outcome="Succeeded",
         reason="Selected",
         message=f"{counts['kept']} of {rows} right answers are selected, to {choice.prompts} prompts",
-        artifact=writer.finish(counts, {}, _inputs(contract), ("numpy",)),
+        artifact=writer.finish(counts, {}, _inputs(contract), versions_of(("numpy",))),
         counts=counts,
     )
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import ConfigDict, Field
 
+from distill_operator.api.pod_template import DnsName, PodTemplate
+from distill_operator.api.queues import Queue
 from distill_operator.api.rules import Rule, with_rules
 from distill_runtime.contract import Model
 from distill_runtime.contract.comparison import Judgement
@@ -16,8 +18,6 @@ VERSION = "v1alpha1"
 NAME_LIMIT = 36
 """Longest name of a custom resource: its Pods' names, of at most 63 characters, are
 `<name>-<stage>-a<attempt>-<index>-<5 characters>`, and the longest stage is `train-preflight`."""
-
-DnsName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 
 
 class ObjectReference(Model):
@@ -61,6 +61,14 @@ class RunSpec(Model):
     storage: Storage = Field(description="Where inputs are read and artifacts are written.")
     suspend: bool = Field(default=False, description="Stop and free all Pods; false again goes on where it was.")
     priority_class_name: DnsName | None = Field(default=None, description="PriorityClass of Pods started from now on.")
+    pod_template: PodTemplate | None = Field(
+        default=None,
+        description="What is added to Pods started from now on, as far as the chart's values allow it.",
+    )
+    queue: Queue | None = Field(
+        default=None,
+        description="What Jobs created from now on wait in before they get devices; absent for the chart's default.",
+    )
     retry: int = Field(
         default=0,
         ge=0,
@@ -168,6 +176,11 @@ class StageStatus(Model):
     done_before: int | None = Field(
         default=None, description="Units that the attempts before this one had finished; more is progress."
     )
+    given_back: int = Field(
+        default=0,
+        description="Times in a row that its Pods gave their devices back, since some of them fitted on no node.",
+    )
+    next_try_at: datetime | None = Field(default=None, description="When they are tried again.")
     retry: int = Field(default=0, description="spec.retry when it failed; once that is raised, it starts again.")
     attempts: tuple[AttemptStatus, ...] = Field(
         default=(),
@@ -274,6 +287,7 @@ class Metadata(Model):
     namespace: str
     uid: str
     generation: int = 1
+    labels: dict[str, str] = Field(default_factory=dict)
     deletion_timestamp: datetime | None = None
 
 

@@ -17,6 +17,7 @@ from distill_operator.api.common import (
     ready_columns,
 )
 from distill_operator.api.judge import JudgeSpec, JudgeStatus
+from distill_operator.api.pod_template import resources_of
 from distill_operator.api.probe import Probe, ProbeStatus
 from distill_operator.api.problems import PROBLEM_RULES
 from distill_operator.api.rules import NO_SOURCE, Rule, exactly_one_of, immutable, is_source, with_rules
@@ -235,12 +236,13 @@ class Pack(PackParameters):
 
 
 class DistillDatasetSpec(RunSpec):
-    """What to make. All but suspend, priorityClassName and retry is fixed at creation."""
+    """What to make. All but suspend, priorityClassName, podTemplate and retry is fixed at creation."""
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
             *immutable("DistillDataset", "source", "teacher", "filter", "select", "pack"),
             *immutable("DistillDataset", "credentialsSecretRef", "storage"),
+            resources_of("generate", "filter", "select", "pack", "server"),
             Rule(
                 "!has(self.teacher) || self.teacher.shards * (1 + size(self.teacher.additionalModels))"
                 " <= self.teacher.maxConcurrentRequests",

@@ -15,6 +15,7 @@ from distill_operator.api.common import (
     message_columns,
     ready_columns,
 )
+from distill_operator.api.pod_template import resources_of
 from distill_operator.api.rules import Rule, immutable, with_rules
 from distill_runtime.contract import Checkpoint, Model, ModelSource, Parallelism, Training
 
@@ -46,7 +47,7 @@ class Hyperparameters(Training):
 
 
 class FinetuneRunSpec(RunSpec):
-    """What to train. All but suspend, priorityClassName, retry and restarts is fixed at creation."""
+    """What to train. Its inputs are fixed at creation; how it is run may change."""
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
@@ -61,6 +62,7 @@ class FinetuneRunSpec(RunSpec):
                 "checkpoint",
                 "storage",
             ),
+            resources_of("train-preflight", "train", "export"),
             Rule(
                 "(self.accelerator.nodes * self.accelerator.devicesPerNode)"
                 " % (self.parallelism.tensor * self.parallelism.pipeline * self.parallelism.context) == 0",
@@ -102,6 +104,14 @@ class FinetuneRunSpec(RunSpec):
     accelerator: Accelerator = Field(description="Devices to train on.")
     checkpoint: Checkpoint = Field(default=Checkpoint(), description="When training state is saved.")
     restarts: Restarts = Field(default=Restarts(), description="What happens when an attempt fails.")
+    start_timeout_seconds: int = Field(
+        default=120,
+        ge=10,
+        le=540,
+        description="How long Pods hold their devices while others of the same run fit on no node. Then they give them "
+        "back and are tried again after 1, 2, 4, up to 10 minutes, which uses up none of restarts.max. Less than the "
+        "600 seconds after which they give up by themselves.",
+    )
 
 
 class FinetuneRunStatus(Status):

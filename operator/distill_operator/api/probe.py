@@ -8,15 +8,14 @@ from distill_operator.api.common import SecretKeyReference
 from distill_operator.api.rules import Rule, with_rules
 from distill_runtime.contract import Model, Sampling
 from distill_runtime.contract.identity import OPERATIONAL
+from distill_runtime.contract.parameters.teacher import Endpoint
 
 
 class ProbeEndpoint(Model):
     """Where the probe is served, and by which key."""
 
-    url: Annotated[str, OPERATIONAL] = Field(
-        pattern="^https?://",
-        max_length=2048,
-        description="Base URL of an OpenAI-compatible server, such as http://h/v1.",
+    url: Annotated[Endpoint, OPERATIONAL] = Field(
+        description="Base URL of an OpenAI-compatible server, such as http://h/v1."
     )
     model: str = Field(min_length=1, max_length=256, description="Model name to send; it must be one the server knows.")
     api_key_secret_ref: SecretKeyReference | None = Field(

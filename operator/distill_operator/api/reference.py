@@ -50,6 +50,8 @@ def _row(path: str, field: dict[str, Any], required: bool) -> str:
 def _type(field: dict[str, Any]) -> str:
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
+    if field.get("x-kubernetes-int-or-string"):
+        return "quantity"
     if field.get("type") == "array":
         return f"list of {_type(field['items'])}"
     if "additionalProperties" in field:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from distill_operator.api import StageState, StageStatus
-from distill_operator.plan import attempt_records
+from distill_operator.plan import attempt_records, placement
 from distill_operator.plan.buckets import Attempt, Buckets, Children
 from distill_operator.plan.ends import cause_of, cause_of_giving_up, succeeded, with_failure
 from distill_operator.plan.failures import (
@@ -17,6 +17,7 @@ from distill_operator.plan.following import follow, wait_for_end, waiting_for_po
 from distill_operator.plan.leftovers import in_the_way
 from distill_operator.plan.merging import merge_results
 from distill_operator.plan.obstacles import cannot_be_ended, stuck_terminating, until_overdue
+from distill_operator.plan.queues import elsewhere
 from distill_operator.plan.restarts import may_go_on, next_attempt, pause_left, retried
 from distill_operator.plan.stages import Blocked, Invalid, Outline, Stage, Waiting, job_name
 from distill_operator.plan.steps import Step
@@ -97,7 +98,8 @@ def _while_ending(
     stage = planned.outline
     cause = cause_of_giving_up(attempt) if stage.fenced and cannot_be_ended(attempt.pods, now) else None
     if cause is None:
-        return wait_for_end(stage, before, attempt, now)
+        step = wait_for_end(stage, before, attempt, now)
+        return placement.while_ending(step, now)
     return _go_on(planned, attempt, before, buckets, children, retry, now, cause)
 
 
@@ -107,7 +109,11 @@ def _while_active(
     """Follow a Job that runs, or end it where its Pods work together and one of them cannot be ended."""
     stuck = stuck_terminating(attempt.pods, now) if planned.outline.fenced else None
     if stuck is None:
-        return follow(planned, attempt, before, children.progress, now)
+        before = placement.settled(planned.outline, before, attempt.pods, now)
+        if (moved := elsewhere(attempt.job, planned)) is not None:
+            return Step(_standing_still(before), moved.reason, moved.message, delete=(attempt.job,))
+        given_back = placement.give_back(planned, attempt, before, children, now)
+        return given_back or follow(planned, attempt, before, children.progress, now)
     message = f"{stuck.message} Attempt {attempt.job.attempt} is given up."
     status = _standing_still(before).model_copy(update={"message": message})
     return Step(status, stuck.reason, message, delete=(attempt.job,))
@@ -173,6 +179,8 @@ def _start(
     stage = planned.outline
     if isinstance(planned, Blocked):
         return _blocked(held, planned.by)
+    if (paused := placement.pause(held, now)) is not None:
+        return paused
     name = job_name(children.key.name, stage.name, following.attempt)
     if obstruction := in_the_way(children, stage, name, now):
         return _blocked(held, obstruction, until_overdue(children.pods, now))

@@ -8,17 +8,18 @@ manifest.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from distill_operator.observation import JobView, Observation, PodView, ResourceKey
+from distill_operator.observation import JobView, NodeDevices, Observation, PodView, ResourceKey, WorkloadView
 from distill_operator.plan.stages import job_name
 from distill_runtime.contract import Progress
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One Job of a stage, with its Pods."""
+    """One Job of a stage, with its Pods, and with what Kueue says of it while it waits there."""
 
     job: JobView
     pods: tuple[PodView, ...]
+    workload: WorkloadView | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Children:
     strange_jobs: tuple[JobView, ...]
     pods: tuple[PodView, ...]
     progress: Mapping[str, Progress]
+    workloads: Mapping[str, WorkloadView]
+    nodes: tuple[NodeDevices, ...] | None
     confirmed: bool
     """Whether the Pods are as they are, see `Observation.confirmed`."""
 
@@ -76,7 +79,7 @@ class Children:
     def buckets(self, stage: str, current: int) -> Buckets:
         """Sort the attempts of a stage; `current` is the number of the one that is recorded."""
         attempts = sorted(
-            (Attempt(job, self._pods_of(job)) for job in self.jobs if job.stage == stage),
+            (Attempt(job, self._pods_of(job), self.workloads.get(job.uid)) for job in self.jobs if job.stage == stage),
             key=_number,
         )
         ended = [attempt for attempt in attempts if attempt.job.finished]
@@ -113,6 +116,8 @@ def sort_children(key: ResourceKey, observation: Observation) -> Children:
         strange_jobs=tuple(strange),
         pods=observation.pods,
         progress=observation.progress,
+        workloads=observation.workloads,
+        nodes=observation.nodes,
         confirmed=observation.confirmed,
     )
 

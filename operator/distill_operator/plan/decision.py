@@ -8,12 +8,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from distill_operator.api import AnyResource, Status
-from distill_operator.observation import JobView, Observation, ResourceKey
+from distill_operator.observation import DeviceRequest, JobView, Observation, ResourceKey
 from distill_operator.plan.buckets import sort_children
 from distill_operator.plan.kinds import KIND_PLANS, KindPlan
 from distill_operator.plan.manifests import attempt_manifests
 from distill_operator.plan.obstacles import APPLY_FAILED
 from distill_operator.plan.pipeline import Phase, Start, Verdict, has_begun, plan_resource
+from distill_operator.plan.queues.kueue import UNAVAILABLE
 from distill_operator.plan.status import conditions, summarize
 from distill_operator.settings import Settings
 
@@ -23,7 +24,7 @@ class Decision:
     """What to do about one object, and the status that says so.
 
     `look_again_after` is set where time alone, without any event, changes what is to be done; `confirm` where the Pods
-    are to be read anew before anything is, as `Observation.confirmed` then says.
+    are to be read anew before anything is, as `Observation.confirmed` then says; `ask_nodes` which nodes with them.
     """
 
     status: Status
@@ -31,6 +32,7 @@ class Decision:
     delete: tuple[JobView, ...] = ()
     look_again_after: timedelta | None = None
     confirm: bool = False
+    ask_nodes: DeviceRequest | None = None
 
 
 def decide(key: ResourceKey, observation: Observation, settings: Settings, now: datetime) -> Decision:
@@ -45,7 +47,8 @@ def decide(key: ResourceKey, observation: Observation, settings: Settings, now: 
         return Decision(_status_without_stages(key, observation, verdict, now), delete=delete)
     plan = plan_resource(kind, resource, observation, settings, now)
     create = _manifests(key, observation, plan.start, settings) if plan.start is not None else ()
-    return Decision(summarize(kind, resource, plan, now), create, plan.delete, plan.look_again_after, plan.confirm)
+    status = summarize(kind, resource, plan, now)
+    return Decision(status, create, plan.delete, plan.look_again_after, plan.confirm, plan.ask_nodes)
 
 
 def _manifests(
@@ -63,13 +66,22 @@ def with_apply_error(
     return _with_verdict(key, observation, decision, verdict, now)
 
 
+def with_queue_unavailable(
+    key: ResourceKey, observation: Observation, decision: Decision, message: str, now: datetime
+) -> Decision:
+    """Give the decision again, its status saying that the cluster has not what the object is to be queued with."""
+    said = f"{message.rstrip('.')}. Nothing is started without it; trying again."
+    verdict = Verdict(Phase.PROGRESSING, UNAVAILABLE, said)
+    return _with_verdict(key, observation, decision, verdict, now)
+
+
 def with_invalid_child(
     key: ResourceKey, observation: Observation, decision: Decision, message: str, now: datetime
 ) -> Decision:
     """Give the decision again, its status saying that a child is not valid, so that trying again would not help."""
     remedy = (
-        "Correct the accelerator profile or the stages in the chart's values, upon which the operator starts and tries "
-        "again, or create the object again with its spec corrected."
+        "Correct spec.podTemplate, or the accelerator profile or the stages in the chart's values, upon which the "
+        "operator tries again, or create the object again with its spec corrected."
     )
     verdict = Verdict(Phase.FAILED, "InvalidChild", f"The API server calls it invalid: {message}. {remedy}")
     return _with_verdict(key, observation, decision, verdict, now)

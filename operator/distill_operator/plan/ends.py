@@ -31,6 +31,8 @@ def succeeded(stage: Outline, before: StageStatus, attempt: Attempt, result: Res
     return before.model_copy(
         update={
             "state": StageState.SUCCEEDED,
+            "given_back": 0,
+            "next_try_at": None,
             "finished_at": attempt.job.finished_at,
             "done": before.total if before.total is not None else before.done,
             "rate": None,

@@ -11,6 +11,14 @@ from distill_runtime.contract import FailureClass
 SIGKILL_EXIT, SIGTERM_EXIT = 137, 143
 OOM_KILLED = "OOMKilled"
 """The kubelet's word for a container that reached its memory limit."""
+REFUSED_BY_A_PLUGIN = "UnexpectedAdmissionError"
+"""The kubelet's word for a Pod that a device plugin gives no devices to."""
+LEFT_TO_VOLCANO = "not get valid pod"
+USE_VOLCANO = (
+    "MindCluster's device plugin leaves the devices to Volcano here (-volcanoType=true), and gives a Pod of another "
+    "scheduler all devices of a node or none: ask for all of them, or use the profile ascend-910b-volcano with "
+    "spec.queue.volcano."
+)
 NODE_HANGS = "NodeHangs"
 FAULTS_OF_A_NODE = frozenset({"DeviceFault", "DeviceNotReady", NODE_HANGS})
 """Reasons that another node may not have."""
@@ -101,18 +109,23 @@ def pod_failure(pod: PodView) -> Failure:
     if result is not None and result.outcome != "Terminated":
         if result.reason == "ServerFailed" and pod.server_ended == OOM_KILLED:
             message = (
-                f"The server of Pod {pod.name} was killed at its memory limit: raise the resources of the server, or "
-                "of the accelerator profile, in the chart's values."
+                f"The server of Pod {pod.name} was killed at its memory limit: raise its resources in "
+                "spec.podTemplate, or those of the server or the accelerator profile in the chart's values."
             )
             return Failure("OutOfMemory", message, failure_class="workload")
         final = result.outcome == "WrongInput"
         failure_class = result.failure_class or ("workload" if final else "unknown")
         return Failure(result.reason, result.message, final, failure_class)
     if pod.exit_reason == OOM_KILLED:
-        message = f"Pod {pod.name} was killed at its memory limit: raise it in the chart's values."
+        message = (
+            f"Pod {pod.name} was killed at its memory limit: raise its resources in spec.podTemplate, or in "
+            "the chart's values."
+        )
         return Failure("OutOfMemory", message, failure_class="workload")
     if pod.pod_reason:
         message = f"Pod {pod.name}: {pod.pod_message or pod.pod_reason}"
+        if pod.pod_reason == REFUSED_BY_A_PLUGIN and LEFT_TO_VOLCANO in pod.pod_message:
+            message = f"{message.rstrip('.')}. {USE_VOLCANO}"
         return Failure(pod.pod_reason, message, failure_class="infrastructure")
     if pod.exit_code in (SIGTERM_EXIT, SIGKILL_EXIT) or pod.exit_code is None:
         message = f"Pod {pod.name} was killed (exit code {pod.exit_code})."

@@ -96,7 +96,7 @@ def evaluation_figures(_: EvalRun, stages: Mapping[str, StageStatus]) -> dict[st
         "score": score,
         "score_low": low,
         "score_high": high,
-        "interval": f"{low:.1f}–{high:.1f}" if low is not None and high is not None else None,
+        "interval": _interval(low, high),
         "stderr": _rounded(metrics.get("stderr"), 2),
         "run_stderr": _rounded(metrics.get("runStderr"), 2),
         "smallest_difference": _rounded(metrics.get("smallestDifference"), 1),
@@ -107,10 +107,17 @@ def evaluation_figures(_: EvalRun, stages: Mapping[str, StageStatus]) -> dict[st
         "truncated_rate": _rounded(metrics.get("truncatedRate"), 2),
         "unanswered_rate": _rounded(metrics.get("unansweredRate"), 2),
         "judge": _judge(evaluation),
+        "overlap_rate": _rounded(metrics.get("overlapRate"), 2),
+        "clean_score": _rounded(metrics.get("cleanScore"), 1),
+        "clean_interval": _interval(metrics.get("cleanScoreLow"), metrics.get("cleanScoreHigh")),
         "comparison": comparisons,
         "difference": _difference(comparisons),
         "gate": judgement.gate if judgement is not None else None,
     }
+
+
+def _interval(low: float | None, high: float | None) -> str | None:
+    return f"{low:.1f}–{high:.1f}" if low is not None and high is not None else None
 
 
 def _difference(comparisons: Sequence[Comparison]) -> str | None:

@@ -4,6 +4,7 @@ All three read the same contract and work on the same directory.
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from distill_operator.api import DistillDataset, FinetuneRun, StageStatus
 from distill_operator.observation import Dependencies, ResourceKey
@@ -60,6 +61,7 @@ def outline(run: FinetuneRun, name: str) -> Outline:
         max_attempts=1 + run.spec.restarts.max,
         saved_every=run.spec.checkpoint.every_steps,
         fenced=True,
+        start_timeout=timedelta(seconds=run.spec.start_timeout_seconds),
     )
 
 

@@ -9,9 +9,13 @@ from distill_operator.plan import attempt_records
 from distill_operator.plan.buckets import Attempt
 from distill_operator.plan.merging import merge_progress, readable
 from distill_operator.plan.obstacles import obstacle, stuck_terminating, until_overdue, until_pods_are_due
+from distill_operator.plan.placement import given_back_at
 from distill_operator.plan.stages import Blocked, Outline, Stage, Teamwork
 from distill_operator.plan.steps import Step
 from distill_runtime.contract import Progress
+
+ASK_QUEUE_EVERY = timedelta(seconds=30)
+"""How often a queue is asked why a Job waits in it."""
 
 
 def waiting_for_pods(job: str) -> str:
@@ -36,7 +40,7 @@ def follow(
 ) -> Step:
     """Say how the Pods of an active Job are doing."""
     stage, job, pods = planned.outline, attempt.job, attempt.pods
-    hindrance = obstacle(planned, job, pods, now)
+    hindrance = obstacle(planned, attempt, now)
     if any(pod.running for pod in pods) and (hindrance is None or stage.teamwork is Teamwork.SHARDS):
         said = merge_progress(pods, progress, stage.pods, stage.teamwork)
         update = {"state": StageState.RUNNING, "message": None, **_reported(said)}
@@ -47,7 +51,8 @@ def follow(
             metrics = said.metrics if said is not None else {}
             attempts = attempt_records.running(before, attempt, metrics, status.done).attempts
             status = status.model_copy(update={"attempts": attempts})
-        return Step(status, stage.reason, describe(stage, status), look_again_after=until_overdue(pods, now))
+        look_again_after = _soonest(until_overdue(pods, now), _until_given_back(stage, attempt, now))
+        return Step(status, stage.reason, describe(stage, status), look_again_after=look_again_after)
     has_ended_pods = bool(pods) or job.ended_pods > 0
     if hindrance is None and has_ended_pods and all(pod.finished for pod in pods):
         return Step(
@@ -57,8 +62,21 @@ def follow(
     if hindrance is not None:
         reason, message = hindrance.reason, hindrance.message
     update = {"state": StageState.PENDING, "message": message, "rate": None, "eta_seconds": None}
-    look_again_after = until_overdue(pods, now) if pods else until_pods_are_due(job, now)
+    look_again_after = _soonest(
+        until_overdue(pods, now) if pods else until_pods_are_due(job, now),
+        _until_given_back(stage, attempt, now),
+        ASK_QUEUE_EVERY if job.suspended and job.local_queue else None,
+    )
     return Step(before.model_copy(update=update), reason, message, look_again_after=look_again_after)
+
+
+def _until_given_back(stage: Outline, attempt: Attempt, now: datetime) -> timedelta | None:
+    due = given_back_at(stage, attempt.job, attempt.pods)
+    return due - now if due is not None else None
+
+
+def _soonest(*times: timedelta | None) -> timedelta | None:
+    return min((time for time in times if time is not None), default=None)
 
 
 def describe(stage: Outline, status: StageStatus) -> str:

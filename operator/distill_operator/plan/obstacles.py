@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from distill_operator.observation import JobView, PodView
+from distill_operator.plan.buckets import Attempt
 from distill_operator.plan.failures import ended_at, pod_failure
+from distill_operator.plan.queues import held_back, kueue
 from distill_operator.plan.stages import Blocked, Outline, Stage
 
 CONFIGURATION_MISSING = "CreateContainerConfigError"
@@ -28,15 +30,29 @@ RETRYING = "Retrying"
 STUCK_TERMINATING = "PodStuckTerminating"
 NOT_SET_UP = "PodNotSetUp"
 NOT_TAKEN_UP = "JobNotTakenUp"
+NOT_SCHEDULED = "NotScheduled"
 HINDRANCES = (
     NOT_STARTING
     | NO_IMAGE
-    | {"Unschedulable", "NoPods", NOT_TAKEN_UP, NOT_SET_UP, RETRYING, SERVER_FAILED, STUCK_TERMINATING, APPLY_FAILED}
+    | {kueue.NOT_ADMISSIBLE, kueue.UNAVAILABLE, kueue.DEACTIVATED}
+    | {
+        "Unschedulable",
+        "NoPods",
+        NOT_TAKEN_UP,
+        NOT_SCHEDULED,
+        NOT_SET_UP,
+        RETRYING,
+        SERVER_FAILED,
+        STUCK_TERMINATING,
+        APPLY_FAILED,
+    }
 )
 """Reasons of an object that should make progress and does not."""
 
 TAKEN_UP_WITHIN = timedelta(minutes=5)
 """The Job controller takes up some twenty Jobs a second: what many objects at once have to wait is nobody's fault."""
+SCHEDULED_WITHIN = timedelta(seconds=60)
+"""A scheduler that works says within seconds that a Pod fits nowhere."""
 NO_PODS_AFTER = timedelta(seconds=10)
 SET_UP_WITHIN = timedelta(minutes=5)
 """For most images to be pulled, and for volumes to be mounted."""
@@ -53,23 +69,24 @@ class Obstacle:
     message: str
 
 
-def obstacle(planned: Stage | Blocked, job: JobView, pods: Sequence[PodView], now: datetime) -> Obstacle | None:
+def obstacle(planned: Stage | Blocked, attempt: Attempt, now: datetime) -> Obstacle | None:
     """Say what keeps the Pods of an active Job from running, if something does."""
+    job, pods = attempt.job, attempt.pods
     return (
         stuck_terminating(pods, now)
-        or _held_back(job)
+        or _held_back(attempt)
         or _not_starting(planned, pods)
+        or _not_scheduled(pods, now)
         or _not_set_up(pods, now)
         or _not_replaced(planned.outline, job, pods)
         or _not_created(planned.outline, job, pods, now)
     )
 
 
-def _held_back(job: JobView) -> Obstacle | None:
-    """Say that something holds the Job back: no hindrance, since that is what a queue is for."""
-    if not job.suspended:
-        return None
-    return Obstacle("JobSuspended", f"Job {job.name} is suspended; it starts when whoever holds it back lets it go.")
+def _held_back(attempt: Attempt) -> Obstacle | None:
+    """Say what holds the Job back: in general no hindrance, since that is what a queue is for."""
+    waiting = held_back(attempt.job, attempt.workload)
+    return Obstacle(waiting.reason, waiting.message) if waiting is not None else None
 
 
 def _not_starting(planned: Stage | Blocked, pods: Sequence[PodView]) -> Obstacle | None:
@@ -90,6 +107,18 @@ def _not_starting(planned: Stage | Blocked, pods: Sequence[PodView]) -> Obstacle
             remedy = ". Create it, and the Pod starts." if pod.waiting_reason == CONFIGURATION_MISSING else ""
             return Obstacle(pod.waiting_reason, f"Pod {pod.name} cannot start: {pod.waiting_message}{remedy}")
     return None
+
+
+def _not_scheduled(pods: Sequence[PodView], now: datetime) -> Obstacle | None:
+    """Say which Pod no scheduler has said anything of: that which it names does not run, or keeps silent."""
+    silent = _overdue(pods, _scheduled_by, now)
+    if silent is None:
+        return None
+    return Obstacle(
+        NOT_SCHEDULED,
+        f"Pod {silent.name} was created more than {SCHEDULED_WITHIN.seconds} seconds ago, and its scheduler "
+        f"{silent.scheduler!r} has said nothing of it: see whether that runs; `kubectl describe pod {silent.name}`.",
+    )
 
 
 def _not_set_up(pods: Sequence[PodView], now: datetime) -> Obstacle | None:
@@ -166,7 +195,7 @@ def _overdue(pods: Sequence[PodView], due_at: Callable[[PodView], datetime | Non
 
 def until_overdue(pods: Sequence[PodView], now: datetime) -> timedelta | None:
     """Give the time after which a Pod that should run or end by then will be said not to, if there is one."""
-    dues = (due for pod in pods for due in (_stuck_at(pod), _set_up_by(pod)))
+    dues = (due for pod in pods for due in (_stuck_at(pod), _set_up_by(pod), _scheduled_by(pod)))
     return min((due - now for due in dues if due is not None and due > now), default=None)
 
 
@@ -183,6 +212,12 @@ def _pods_due_at(job: JobView) -> datetime | None:
     if job.started_at is not None:
         return job.started_at + NO_PODS_AFTER
     return job.created_at + TAKEN_UP_WITHIN if job.created_at is not None else None
+
+
+def _scheduled_by(pod: PodView) -> datetime | None:
+    if pod.phase != "Pending" or pod.deleting or pod.node or pod.unschedulable or pod.created_at is None:
+        return None
+    return pod.created_at + SCHEDULED_WITHIN
 
 
 def _set_up_by(pod: PodView) -> datetime | None:

@@ -5,12 +5,15 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from distill_operator.api import AnyResource, StageState, StageStatus, Status
-from distill_operator.observation import Dependencies, JobView, Observation
+from distill_operator.observation import Dependencies, DeviceRequest, JobView, Observation
 from distill_operator.plan.attempts import step_stage
 from distill_operator.plan.buckets import Children, sort_children
+from distill_operator.plan.endpoints import refuse_endpoints
 from distill_operator.plan.kinds import KindPlan
 from distill_operator.plan.obstacles import stuck_terminating, until_overdue
-from distill_operator.plan.stages import Blocked, Invalid, Stage, key_of
+from distill_operator.plan.pod_templates import carried_labels, refuse_pod_template
+from distill_operator.plan.queues import unavailable
+from distill_operator.plan.stages import Blocked, Invalid, Stage, Waiting, key_of
 from distill_operator.plan.steps import Step
 from distill_operator.settings import Settings
 from distill_runtime.contract import ArtifactReference
@@ -61,6 +64,7 @@ class Plan:
     delete: tuple[JobView, ...] = ()
     look_again_after: timedelta | None = None
     confirm: bool = False
+    ask_nodes: DeviceRequest | None = None
     input: ArtifactReference | None = None
 
 
@@ -91,9 +95,11 @@ def _walk(
         if recorded is not None and recorded.state is StageState.SUCCEEDED:
             statuses[name] = recorded
             continue
-        planned = kind.plan_stage(resource, name, statuses, known, settings)
+        planned = _bounded(kind.plan_stage(resource, name, statuses, known, settings), resource, settings)
         begun_in = recorded.output if recorded is not None and recorded.output else children.output_of(name)
         fitting = _unless_changed(planned, begun_in) if isinstance(planned, Stage) else planned
+        if isinstance(fitting, Stage):
+            fitting = unavailable(fitting, settings) or fitting
         stage = fitting if isinstance(fitting, Stage) else Blocked(kind.outline(resource, name), fitting)
         step = step_stage(stage, recorded, children, resource.spec.retry, now)
         statuses[name] = step.status
@@ -108,6 +114,7 @@ def _walk(
                 delete=step.delete,
                 look_again_after=step.look_again_after,
                 confirm=step.confirm,
+                ask_nodes=step.ask_nodes,
                 input=planned.input if isinstance(planned, Stage) and begins else None,
             )
     last = statuses[names[-1]]
@@ -115,6 +122,17 @@ def _walk(
         message = f"{last.message} It is complete and kept, but {'; '.join(shortfalls)}. {_GATE_REMEDY}"
         return Plan(Verdict(Phase.FAILED, "GateNotHeld", message), tuple(statuses.values()))
     return Plan(Verdict(Phase.DONE, kind.done_reason, last.message or "Done."), tuple(statuses.values()))
+
+
+def _bounded(
+    planned: Stage | Waiting | Invalid, resource: AnyResource, settings: Settings
+) -> Stage | Waiting | Invalid:
+    """Give what was planned within what the chart allows whoever created the object, or say what it does not."""
+    refusal = refuse_endpoints(resource, settings)
+    if refusal is None and isinstance(planned, Stage):
+        refusal = refuse_pod_template(planned, settings)
+        planned = replace(planned, labels=carried_labels(resource.metadata.labels, settings))
+    return refusal or planned
 
 
 def _shortfalls(last: StageStatus) -> tuple[str, ...]:
@@ -187,4 +205,5 @@ def _paused(stage: StageStatus, recorded: StageStatus | None) -> StageStatus:
         stage = recorded or StageStatus(name=stage.name, state=StageState.PENDING)
         if stage.state is StageState.FAILED:  # it is to be tried again, which waits like everything else
             return stage
-    return stage.model_copy(update={"state": StageState.PENDING, "rate": None, "eta_seconds": None, "message": None})
+    update = {"state": StageState.PENDING, "rate": None, "eta_seconds": None, "message": None, "next_try_at": None}
+    return stage.model_copy(update=update)

@@ -38,6 +38,8 @@ def next_attempt(stage: Outline, ended: StageStatus) -> StageStatus:
             "attempt": ended.attempt + 1,
             "failures": _failures(stage, ended),
             "done_before": max(ended.done or 0, ended.done_before or 0),
+            "given_back": 0,
+            "next_try_at": None,
             "finished_at": None,
             "rate": None,
             "eta_seconds": None,

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import TypeVar
 
@@ -52,7 +54,8 @@ class Outline:
     `backoff_limit` is how often each of its Pods may fail within an attempt and be replaced, `max_attempts` how many
     attempts in a row may fail without getting further. `saved_every` is after how many units what is done is safe.
     `fenced` is whether an attempt shuts those before it out of what it reads and writes: then it need not wait for a
-    Pod of them that cannot be ended.
+    Pod of them that cannot be ended. `start_timeout` is how long Pods that work together hold nodes while others of
+    them have none.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Outline:
     max_attempts: int = 1
     saved_every: int = 1
     fenced: bool = False
+    start_timeout: timedelta | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,7 @@ class Stage:
 
     `run` is what every kind says of its Jobs. `input` is another object's artifact that it reads. `credentials` is the
     Secret with the variables that reading sources takes. With a `sidecar` it is that which has the devices, and
-    what else the profile says of a container.
+    what else the profile says of a container. `labels` are those of its object that its Jobs and Pods get as well.
     """
 
     outline: Outline
@@ -85,6 +89,7 @@ class Stage:
     secrets: tuple[SecretVariable, ...] = ()
     credentials: str | None = None
     sidecar: Sidecar | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

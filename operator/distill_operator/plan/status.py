@@ -81,5 +81,5 @@ def worth_writing(old: Status, new: Status, seconds_since_write: float, interval
 
 def _state(status: Status) -> tuple[Any, ...]:
     verdicts = tuple((item.type, item.status, item.reason) for item in status.conditions)
-    attempts = tuple((stage.name, stage.attempt, stage.disrupted) for stage in status.stages)
+    attempts = tuple((stage.name, stage.attempt, stage.disrupted, stage.given_back) for stage in status.stages)
     return status.observed_generation, verdicts, attempts, status.artifact

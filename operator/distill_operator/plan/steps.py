@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from distill_operator.api import StageStatus
-from distill_operator.observation import JobView
+from distill_operator.observation import DeviceRequest, JobView
 from distill_operator.plan.stages import Invalid, Waiting
 
 
@@ -16,6 +16,7 @@ class Step:
     `look_again_after` is set where time alone, without any event, changes what is to be done; `blocked` where a Job
     should be started and cannot be; `confirm` where what is next rests on Pods that should be there and are not known,
     or not as they should be, so that they are to be read anew: a watch that is late would have work done twice.
+    `ask_nodes` are devices of which is to be read with them where they are free.
     """
 
     status: StageStatus
@@ -27,3 +28,4 @@ class Step:
     look_again_after: timedelta | None = None
     blocked: Waiting | Invalid | None = None
     confirm: bool = False
+    ask_nodes: DeviceRequest | None = None

@@ -6,7 +6,8 @@ What needs Helm itself, rendering and validation, is in tests/e2e/test_chart.py.
 import json
 import re
 import tomllib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +15,16 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
+from distill_operator.allowed import Endpoints, PodTemplateAllowed, PriorityClasses
 from distill_operator.api import EvalRunStatus, FinetuneRunStatus, StageState, StageStatus
+from distill_operator.api.pod_template import PodTemplate
+from distill_operator.api.quantities import QUANTITY
+from distill_operator.api.queues import Queue
 from distill_operator.metrics import Metrics
 from distill_operator.observation import ResourceKey
-from distill_operator.settings import QUANTITY, PodSettings, Profile, Server, Settings, Verifiers
+from distill_operator.settings import CaBundle, PodSettings, Profile, Queues, Server, Settings, Verifiers
 from distill_runtime.contract import Model
 from distill_runtime.contract.parameters import EntryPoint
 
@@ -129,8 +135,26 @@ def settings() -> Settings:
 
 
 def test_schema_knows_every_value_and_no_other() -> None:
-    # `global` is Helm's own: a parent chart may set it.
-    assert set(SCHEMA["properties"]) - {"global"} == set(VALUES)
+    assert set(SCHEMA["properties"]) == set(VALUES)
+
+
+def undescribed(schema: dict[str, Any], path: str) -> Iterator[str]:
+    for name, field in schema.get("properties", {}).items():
+        if not field.get("description"):
+            yield f"{path}.{name}"
+        yield from undescribed(field, f"{path}.{name}")
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from undescribed(schema["additionalProperties"], f"{path}.*")
+
+
+def test_the_schema_describes_every_value() -> None:
+    """Editors show it, and Rancher's form."""
+    assert [*undescribed(SCHEMA, "values")] == []
+
+
+def test_the_bundle_of_certificates_has_the_fields_of_the_operator_s_settings() -> None:
+    assert set(SCHEMA["properties"]["caBundle"]["properties"]) == json_names(CaBundle)
+    assert CaBundle.model_validate(VALUES["caBundle"]) == CaBundle()
 
 
 def test_profiles_have_the_fields_of_the_operator_s_settings() -> None:
@@ -230,11 +254,14 @@ def test_the_dashboard_asks_the_data_source_that_is_chosen() -> None:
     assert set(sources) == {"${datasource}"}
 
 
+ASCEND = ["ascend-910b", "ascend-910b-volcano", "ascend-a3"]
+
+
 def test_the_shipped_profiles_are_there(settings: Settings) -> None:
-    assert set(settings.profiles) == {"cpu", "ascend-910b", "ascend-a3"}
+    assert set(settings.profiles) == {"cpu", "ascend-910b", "ascend-910b-volcano", "ascend-a3"}
 
 
-@pytest.mark.parametrize("name", ["ascend-910b", "ascend-a3"])
+@pytest.mark.parametrize("name", ASCEND)
 def test_ascend_profiles_ask_for_devices_and_shared_memory(name: str, settings: Settings) -> None:
     profile = settings.profiles[name]
     assert profile.device_target == "Ascend"
@@ -245,19 +272,19 @@ def test_ascend_profiles_ask_for_devices_and_shared_memory(name: str, settings: 
     assert profile.env["HCCL_SOCKET_IFNAME"] == "eth0"
 
 
-@pytest.mark.parametrize(("name", "memory"), [("ascend-910b", "64Gi"), ("ascend-a3", "64Gi"), ("cpu", "")])
+@pytest.mark.parametrize(("name", "memory"), [(name, "64Gi") for name in ASCEND] + [("cpu", "")])
 def test_the_memory_of_a_device_is_known_where_runs_are_checked_against_it(
     name: str, memory: str, settings: Settings
 ) -> None:
     assert settings.profiles[name].device_memory == memory
 
 
-@pytest.mark.parametrize("name", ["ascend-910b", "ascend-a3"])
+@pytest.mark.parametrize("name", ASCEND)
 def test_pods_with_npus_are_of_the_group_that_device_files_belong_to(name: str, settings: Settings) -> None:
     assert settings.profiles[name].pod_security_context == {"supplementalGroups": [1000]}
 
 
-@pytest.mark.parametrize("name", ["ascend-910b", "ascend-a3"])
+@pytest.mark.parametrize("name", ASCEND)
 def test_a_device_that_hangs_holds_the_others_for_minutes(name: str, settings: Settings) -> None:
     """HCCL's own default for a step is 1836 s; a connection takes at least 120 s to be given up."""
     environment = settings.profiles[name].env
@@ -265,7 +292,7 @@ def test_a_device_that_hangs_holds_the_others_for_minutes(name: str, settings: S
     assert all(120 <= seconds <= 600 for seconds in waits)
 
 
-@pytest.mark.parametrize("name", ["ascend-910b", "ascend-a3"])
+@pytest.mark.parametrize("name", ASCEND)
 def test_a_node_has_room_for_a_checkpoint_of_seven_billion_parameters(name: str, settings: Settings) -> None:
     """By the formula of docs/operating.md#memory-of-a-node, in GiB, on one node."""
     profile = settings.profiles[name]
@@ -276,6 +303,20 @@ def test_a_node_has_room_for_a_checkpoint_of_seven_billion_parameters(name: str,
     limit = int(profile.resources.limits["memory"].removesuffix("Gi"))
     assert copy + processes <= requested <= 1.05 * (copy + processes)
     assert 2 * copy + processes + shared <= limit <= 1.05 * (2 * copy + processes + shared)
+
+
+def test_volcano_s_profile_differs_only_in_who_places_pods_and_assigns_devices(
+    settings: Settings,
+) -> None:
+    plain, volcano = (settings.profiles[name].model_dump() for name in ("ascend-910b", "ascend-910b-volcano"))
+    assert {name for name in plain if plain[name] != volcano[name]} == {"scheduler_name", "node_selector", "env"}
+    assert volcano["env"].keys() - plain["env"].keys() == {"ASCEND_VISIBLE_DEVICES"}
+
+
+def test_queues_have_the_fields_of_the_operator_s_settings() -> None:
+    queues = SCHEMA["properties"]["queues"]["properties"]
+    assert set(queues) == json_names(Queues)
+    assert set(queues["default"]["properties"]) == json_names(Queue)
 
 
 def test_the_cpu_profile_asks_for_no_device(settings: Settings) -> None:
@@ -295,3 +336,29 @@ def test_chart_and_package_have_one_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     package = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert chart["version"] == chart["appVersion"] == package["version"]
+
+
+def test_what_objects_may_set_has_the_fields_of_the_operator_s_settings() -> None:
+    allowed = SCHEMA["properties"]["podTemplate"]["properties"]["allowed"]["properties"]
+    assert set(allowed) == json_names(PodTemplateAllowed)
+    assert PodTemplateAllowed.model_validate(VALUES["podTemplate"]["allowed"]).service_account_name == ()
+    assert allowed.keys() | {"volumeMounts"} == json_names(PodTemplate)
+    assert PriorityClasses.model_validate(VALUES["priorityClasses"]) == PriorityClasses()
+    assert Endpoints.model_validate(VALUES["endpoints"]) == Endpoints()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("*", True),
+        ("http://*.teachers.svc/*", True),
+        ("http://[fd00::*]:80", True),
+        ("h/v1", False),
+        ("http://a@b", False),
+    ],
+)
+def test_patterns_of_endpoints_are_the_same_in_the_schema(text: str, expected: bool) -> None:
+    pattern = SCHEMA["properties"]["endpoints"]["properties"]["allowed"]["items"]["pattern"]
+    assert (re.search(pattern, text) is not None) is expected
+    with nullcontext() if expected else pytest.raises(ValidationError):
+        Endpoints(allowed=(text,))

@@ -23,6 +23,7 @@ def test_the_recipes_table_is_a_report() -> None:
         own=own,
         baselines=tuple(scores.values()),
         sentence="",
+        overlap="",
         figures={},
         breakdowns={},
         tables=(),

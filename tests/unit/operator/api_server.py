@@ -38,6 +38,9 @@ class ApiServer:
         self.refusal: tuple[int, str] | None = None
         self.retry_after = ""
         self.silent = False
+        self.workloads: list[Body] | None = None
+        self.visible_queues: set[str] = set()
+        self.nodes: list[Body] = []
         self.forbidden: set[str] = set()
         self.token = "first"
         self._versions = itertools.count(1)
@@ -124,8 +127,28 @@ class ApiServer:
                 application.router.add_get(path, self._list_or_watch(kind))
             application.router.add_post(f"{version_path}/namespaces/{{namespace}}/{plural}", self._create(kind))
             application.router.add_get(f"{version_path}/namespaces/{{namespace}}/{plural}/{{name}}", self._get(kind))
+        application.router.add_get("/apis/kueue.x-k8s.io/v1beta2/namespaces/{namespace}/workloads", self._workloads)
+        visibility = "/apis/visibility.kueue.x-k8s.io/v1beta2/namespaces/{namespace}/localqueues/{queue}"
+        application.router.add_get(f"{visibility}/pendingworkloads", self._pending)
+        application.router.add_get("/api/v1/nodes", self._nodes)
         application.router.add_post("/apis/events.k8s.io/v1/namespaces/{namespace}/events", self._post)
         return application
+
+    async def _workloads(self, request: web.Request) -> web.Response:
+        """What there is of Kueue: nothing, if there is none."""
+        if self.workloads is None:
+            return web.json_response({"message": "the server could not find the requested resource"}, status=404)
+        return web.json_response({"items": [body for body in self.workloads if _selected(body, request)]})
+
+    async def _pending(self, request: web.Request) -> web.Response:
+        """Their places in the queue: in the order in which they are listed, if the visibility API is there."""
+        if self.workloads is None or request.match_info["queue"] not in self.visible_queues:
+            return web.json_response({"message": "the server could not find the requested resource"}, status=404)
+        items = [{"metadata": each["metadata"], "positionInLocalQueue": n} for n, each in enumerate(self.workloads)]
+        return web.json_response({"items": items})
+
+    async def _nodes(self, _: web.Request) -> web.Response:
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": self.nodes})
 
     async def _groups(self, _: web.Request) -> web.Response:
         versions = [

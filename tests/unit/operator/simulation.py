@@ -23,9 +23,13 @@ from distill_operator.observation import (
     DISRUPTION,
     INDEX_ANNOTATION,
     STAGE_LABEL,
+    DeviceRequest,
+    JobView,
+    NodeDevices,
     PodListing,
     PodView,
     ResourceKey,
+    WorkloadView,
 )
 from distill_operator.plan.events import Notice
 from distill_operator.reconcile import Reconciler
@@ -86,6 +90,8 @@ class SimulatedPod:
     copied: bool = False
     """A person has copied the Pod's manifest: it has all of its labels and belongs to no Job."""
     done: int = 0
+    has_node: bool | None = None
+    """Whether the scheduler has found a node for it; None before it has looked."""
 
     @property
     def finished(self) -> bool:
@@ -104,7 +110,13 @@ class SimulatedPod:
         owners = [] if self.copied else [job]
         annotations = {INDEX_ANNOTATION: str(self.index)}
         disruption = {"type": DISRUPTION, "status": "True", "message": "Eviction API: evicting"}
-        conditions = [disruption] if self.disrupted else []
+        scheduled = {
+            "type": "PodScheduled",
+            "status": str(self.has_node),
+            "message": "" if self.has_node else "0/1 nodes",
+        }
+        scheduled["lastTransitionTime"] = self.created_at.isoformat()
+        conditions = [*([disruption] if self.disrupted else []), *([scheduled] if self.has_node is not None else [])]
         status = {
             "phase": self.phase,
             "podIP": "10.0.0.1",
@@ -121,7 +133,7 @@ class SimulatedPod:
                 "ownerReferences": owners,
                 **deletion,
             },
-            "spec": {"nodeName": "node-1"},
+            "spec": {"nodeName": "node-1"} if self.has_node is not False else {},
             "status": status,
         }
 
@@ -184,13 +196,14 @@ class Delay:
 
 
 class SimulatedCluster:
-    """The truth, and what the operator knows of it. Implements what the Reconciler takes as its cluster and poller."""
+    """The truth, and what the operator knows of it. Stands for all that the Reconciler asks but its store."""
 
     def __init__(self, key: ResourceKey, resource: dict[str, Any], dependency: dict[str, Any] | None = None) -> None:
         self.key = key
         self.now = NOW
         self.body = resource
         self.dependency_body = dependency
+        self.nodes: int | None = None  # which is enough
         self.jobs_by_name: dict[str, SimulatedJob] = {}
         self.pods_by_name: dict[str, SimulatedPod] = {}
         self.status_writes = 0
@@ -244,8 +257,15 @@ class SimulatedCluster:
                 self._publish("jobs", job.name, job.body())
 
     def start_pod(self, pod: SimulatedPod) -> None:
-        pod.phase = "Running"
-        self._publish("pods", pod.name, pod.body())
+        """The scheduler looks for a node, and the kubelet there starts the container."""
+        has_node = self.nodes is None or pod.index < self.nodes
+        if has_node or pod.has_node is None:
+            pod.has_node, pod.phase = has_node, "Running" if has_node else "Pending"
+            self._publish("pods", pod.name, pod.body())
+
+    def waits_for_others(self, pod: SimulatedPod) -> bool:
+        """Whether a Pod that runs cannot begin, since others of its Job are not there."""
+        return any(other.has_node is False for other in self._pods_of(pod.job))
 
     def end_pod(self, pod: SimulatedPod, exit_code: int) -> None:
         """The Pod's container ends. What it says is what the job runtime would say."""
@@ -398,6 +418,12 @@ class SimulatedCluster:
     async def list_pods(self, key: ResourceKey) -> PodListing:
         return PodListing(self._version, tuple(self._published["pods"].values()))
 
+    async def free_devices(self, _: DeviceRequest) -> tuple[NodeDevices, ...] | None:
+        return None  # the operator has no right to nodes
+
+    async def read(self, _: ResourceKey, __: Iterable[JobView]) -> Mapping[str, WorkloadView]:
+        return {}  # nothing queues here
+
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         with self._writing():
             job = self.jobs_by_name.get(name)
@@ -516,6 +542,8 @@ class SimulatedOperator:
         self.reconciler = Reconciler(
             self.cluster.store,
             self.cluster,  # the model stands for the API server and for the Pods
+            self.cluster,
+            self.cluster,
             self.cluster,
             SETTINGS,
             Metrics(),

@@ -204,3 +204,13 @@ async def test_what_another_object_has_by_the_name_is_not_taken_for_its_own() ->
         await cluster.create(child("an earlier dataset"))
         with pytest.raises(ConflictError, match="Job math-generate-a1 is there already, and belongs to another object"):
             await cluster.create(child("dataset"))
+
+
+async def test_a_group_of_pods_that_the_api_server_does_not_know_is_said() -> None:
+    group = {"kind": "PodGroup", "metadata": {"name": "student-train-a1", "namespace": NAMESPACE}}
+    async with connected() as (cluster, server):
+        with pytest.raises(NotServedError, match="feature gate GenericWorkload"):
+            await cluster.create(group)
+        server.refusal = (404, 'namespaces "team-a" not found')
+        with pytest.raises(ObjectGoneError):
+            await cluster.create(group)

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 from unit.operator.simulation import STREAMS, Delay, Killed, Moment, SimulatedCluster, SimulatedOperator, Stream, Strike
 from unit.operator.test_simulation import (
+    ENOUGH_STEPS,
     KINDS,
     Make,
     finetune,
+    go_on,
     is_ready,
     is_stalled,
     running_training_pod,
@@ -60,6 +62,19 @@ def suspended_and_resumed(operator: SimulatedOperator) -> None:
     undisturbed(operator)
 
 
+def only_some_pods_fit(operator: SimulatedOperator) -> None:
+    """One of two Pods is given a node. It gives it back, once, and both are tried again when there are two."""
+    cluster = operator.cluster
+    cluster.nodes = 1
+    for _ in range(ENOUGH_STEPS):
+        go_on(operator)
+        given_back = any(stage.get("givenBack") for stage in cluster.body["status"].get("stages", ()))
+        if given_back and "student-train-a1" not in cluster.jobs_by_name:
+            break
+    cluster.nodes = None
+    undisturbed(operator)
+
+
 def wrong_and_mended(operator: SimulatedOperator) -> None:
     cluster = operator.cluster
     cluster.end_pod(running_training_pod(operator, 1), EXIT_WRONG_INPUT)
@@ -81,7 +96,7 @@ SCENARIOS = {
     **{f"{kind}-undisturbed": Scenario(make, undisturbed) for kind, make in KINDS.items()},
     **{
         f"FinetuneRun-{live.__name__.replace('_', '-')}": Scenario(finetune, live)
-        for live in (an_attempt_fails, drained, suspended_and_resumed, wrong_and_mended)
+        for live in (an_attempt_fails, drained, only_some_pods_fit, suspended_and_resumed, wrong_and_mended)
     },
 }
 
@@ -145,3 +160,13 @@ def test_a_watch_that_is_late_changes_nothing(name: str, stream: Stream) -> None
     scenario, expected = SCENARIOS[name], undisturbed_life(name)
     for after in range(expected.delivered[stream]):
         assert outcome(lived(scenario, delay=Delay(stream, after))) == outcome(expected), after
+
+
+def test_pods_that_give_their_nodes_back_use_up_no_attempt() -> None:
+    """Beside what is equal in all ways of it, this is how it is."""
+    cluster = undisturbed_life("FinetuneRun-only-some-pods-fit")
+    assert {name: times for name, times in cluster.started.items() if "-train-a" in name} == {
+        "student-train-a1-0": 2,
+        "student-train-a1-1": 2,
+    }
+    assert (cluster.body["status"]["restarts"], cluster.body["status"]["disruptions"]) == (0, 0)

@@ -20,7 +20,8 @@ from unit.operator.builders import (
 )
 
 from distill_operator.observation import PodView
-from distill_operator.plan.failures import Failure, failure, unreadable_result
+from distill_operator.plan.buckets import Attempt
+from distill_operator.plan.failures import USE_VOLCANO, Failure, failure, unreadable_result
 from distill_operator.plan.kinds import KIND_PLANS
 from distill_operator.plan.obstacles import obstacle, stuck_terminating, until_overdue
 from distill_operator.plan.stages import Stage
@@ -38,7 +39,7 @@ def stage() -> Stage:
 
 
 def test_a_pod_that_fits_nowhere_says_what_it_asks_for() -> None:
-    found = obstacle(stage(), JOB, [pod(JOB, unschedulable="0/2 nodes are available.")], later(1))
+    found = obstacle(stage(), Attempt(JOB, (pod(JOB, unschedulable="0/2 nodes are available."),)), later(1))
     assert found is not None
     assert found.message == (
         "Pod student-train-a1-0-x fits on no node: 0/2 nodes are available. "
@@ -49,7 +50,7 @@ def test_a_pod_that_fits_nowhere_says_what_it_asks_for() -> None:
 def test_pulling_in_vain_and_backing_off_are_one_state() -> None:
     """The kubelet alternates between the two with different words: each would be a write and an Event."""
     said = [
-        obstacle(stage(), JOB, [pod(JOB, waiting_reason=reason, waiting_message=words)], later(1))
+        obstacle(stage(), Attempt(JOB, (pod(JOB, waiting_reason=reason, waiting_message=words),)), later(1))
         for reason, words in (("ErrImagePull", "not found"), ("ImagePullBackOff", "Back-off pulling image"))
     ]
     assert said[0] == said[1]
@@ -58,7 +59,7 @@ def test_pulling_in_vain_and_backing_off_are_one_state() -> None:
 
 def test_a_secret_that_is_missing_is_named_with_what_to_do() -> None:
     waits = pod(JOB, waiting_reason="CreateContainerConfigError", waiting_message='secret "hub" not found')
-    found = obstacle(stage(), JOB, [waits], later(1))
+    found = obstacle(stage(), Attempt(JOB, (waits,)), later(1))
     assert found is not None
     assert found.reason == "CreateContainerConfigError"
     assert found.message == (
@@ -68,7 +69,7 @@ def test_a_secret_that_is_missing_is_named_with_what_to_do() -> None:
 
 def test_a_server_that_cannot_be_started_is_quoted() -> None:
     waits = pod(JOB, waiting_reason="CrashLoopBackOff", server_ended="StartError", server_message="exec: sh: not found")
-    found = obstacle(stage(), JOB, [waits], later(1))
+    found = obstacle(stage(), Attempt(JOB, (waits,)), later(1))
     assert found is not None
     assert found.reason == "ServerFailed"
     assert found.message == "The server of Pod student-train-a1-0-x cannot be started: exec: sh: not found"
@@ -78,12 +79,22 @@ def test_a_server_that_cannot_be_started_is_quoted() -> None:
     "waits", [pod(JOB), pod(JOB, waiting_reason="ContainerCreating"), failed_pod(JOB, unschedulable="0/2")]
 )
 def test_a_pod_that_is_on_its_way_or_has_ended_is_no_obstacle(waits: PodView) -> None:
-    assert obstacle(stage(), JOB, [waits], later(3600)) is None
+    assert obstacle(stage(), Attempt(JOB, (waits,)), later(3600)) is None
 
 
 class TestStuckTerminating:
     def test_names_the_pod_and_its_node_and_what_ends_it(self) -> None:
-        found = obstacle(stage(), JOB, [running_pod(JOB, 1), dead_pod(JOB)], later(60))
+        found = obstacle(
+            stage(),
+            Attempt(
+                JOB,
+                (
+                    running_pod(JOB, 1),
+                    dead_pod(JOB),
+                ),
+            ),
+            later(60),
+        )
         assert found is not None
         assert found.reason == "PodStuckTerminating"
         assert found.message == (
@@ -114,6 +125,18 @@ class TestStuckTerminating:
         assert until_overdue([dead_pod(JOB)], later(60)) is None
 
 
+def test_a_pod_of_which_no_scheduler_speaks_says_so_after_a_minute() -> None:
+    silent = pod(JOB, created_at=NOW, scheduler="volcano")
+    assert obstacle(stage(), Attempt(JOB, (silent,)), later(59)) is None
+    assert until_overdue([silent], later(59)) == timedelta(seconds=1)
+    found = obstacle(stage(), Attempt(JOB, (silent,)), later(60))
+    assert found is not None
+    assert (found.reason, "its scheduler 'volcano' has said nothing of it" in found.message) == ("NotScheduled", True)
+    for spoken_of in (replace(silent, node="node-1"), replace(silent, unschedulable="0/2 nodes are available.")):
+        heard = obstacle(stage(), Attempt(JOB, (spoken_of,)), later(60))
+        assert heard is None or heard.reason != "NotScheduled"
+
+
 class TestFailure:
     @pytest.mark.parametrize(
         ("ended", "expected"),
@@ -127,7 +150,8 @@ class TestFailure:
                 failed_pod(JOB, exit_code=SIGKILL, exit_reason="OOMKilled"),
                 Failure(
                     "OutOfMemory",
-                    "Pod student-train-a1-0-x was killed at its memory limit: raise it in the chart's values.",
+                    "Pod student-train-a1-0-x was killed at its memory limit: raise its resources in spec.podTemplate, "
+                    "or in the chart's values.",
                     failure_class="workload",
                 ),
             ),
@@ -139,9 +163,20 @@ class TestFailure:
                 ),
                 Failure(
                     "OutOfMemory",
-                    "The server of Pod student-train-a1-0-x was killed at its memory limit: raise the resources of the "
-                    "server, or of the accelerator profile, in the chart's values.",
+                    "The server of Pod student-train-a1-0-x was killed at its memory limit: raise its resources in "
+                    "spec.podTemplate, or those of the server or the accelerator profile in the chart's values.",
                     failure_class="workload",
+                ),
+            ),
+            (
+                failed_pod(
+                    JOB, pod_reason="UnexpectedAdmissionError", pod_message="Allocate failed due to not get valid pod"
+                ),
+                Failure(
+                    "UnexpectedAdmissionError",
+                    f"Pod student-train-a1-0-x: Allocate failed due to not get valid pod. {USE_VOLCANO}",
+                    False,
+                    "infrastructure",
                 ),
             ),
             (
@@ -167,6 +202,7 @@ class TestFailure:
             "said",
             "memory",
             "memory-of-the-server",
+            "left-to-volcano",
             "evicted",
             "killed",
             "terminated",

@@ -25,6 +25,8 @@ def reconciler_of(cluster: SimulatedCluster, concern: Callable[[ResourceKey], No
         cluster.store,
         cluster,  # the model stands for the API server and for the Pods
         cluster,
+        cluster,
+        cluster,
         SETTINGS,
         Metrics(),
         clock=lambda: cluster.now,

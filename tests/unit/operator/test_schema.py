@@ -145,7 +145,7 @@ def test_every_node_has_a_type(kind: str) -> None:
     untyped = [
         path
         for path, node in nodes("", root_schema(kind))
-        if "type" not in node and "x-kubernetes-preserve-unknown-fields" not in node
+        if not node.keys() & {"type", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string"}
     ]
     assert untyped == []
 
@@ -183,6 +183,9 @@ def test_names_are_those_that_a_service_and_a_host_can_have(kind: str, name: str
     assert bool(re.search(pattern, name)) is allowed
 
 
+MUTABLE = {"suspend", "priorityClassName", "podTemplate", "queue", "retry", "restarts", "startTimeoutSeconds"}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_input_is_immutable(kind: str) -> None:
     """All of a spec but what may change at any time."""
@@ -192,4 +195,4 @@ def test_every_input_is_immutable(kind: str) -> None:
         for rule in spec["x-kubernetes-validations"]
         if "oldSelf" in rule["rule"] and "is immutable" in rule["message"]
     }
-    assert immutable == spec["properties"].keys() - {"suspend", "priorityClassName", "retry", "restarts"}
+    assert immutable == spec["properties"].keys() - MUTABLE

@@ -102,6 +102,8 @@ def move_on(cluster: SimulatedCluster, pod: SimulatedPod) -> None:
         cluster.remove_pod(pod)
     elif pod.phase == "Pending":
         cluster.start_pod(pod)
+    elif cluster.waits_for_others(pod):
+        return
     elif pod.phase == "Running" and pod.done < UNITS:
         pod.done += 50
     elif pod.phase == "Running":

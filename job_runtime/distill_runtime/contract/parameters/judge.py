@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from distill_runtime.contract.base import Parameters
 from distill_runtime.contract.identity import OPERATIONAL
+from distill_runtime.contract.parameters.teacher import Endpoint
 
 PROBLEM, REFERENCE, ANSWER = "{problem}", "{reference}", "{answer}"
 
@@ -42,10 +43,8 @@ VERDICT_PATTERN: Final = r"(?im)^\W{0,8}verdict\W{1,8}(correct|incorrect)\W{0,8}
 class JudgeEndpoint(Parameters):
     """Where the judge is served."""
 
-    url: Annotated[str, OPERATIONAL] = Field(
-        pattern="^https?://",
-        max_length=2048,
-        description="Base URL of an OpenAI-compatible server, such as http://h/v1.",
+    url: Annotated[Endpoint, OPERATIONAL] = Field(
+        description="Base URL of an OpenAI-compatible server, such as http://h/v1."
     )
     model: str = Field(min_length=1, max_length=256, description="Model name to send; it must be one the server knows.")
 

@@ -13,6 +13,7 @@ from support.student import CONFIG
 
 from distill_runtime.contract import ArtifactReference, Benchmark, EvalContract, Protocol, Result
 from distill_runtime.contract.stages import EndpointTarget, ServerBeside, WeightsTarget
+from distill_runtime.evaluation.fingerprint import fingerprint_tokenizer
 from distill_runtime.evaluation.summary import SUMMARY_NAME, Summary
 from distill_runtime.foundation.errors import Retryable, WrongInput
 from distill_runtime.process.progress import Reporter
@@ -388,6 +389,21 @@ def test_another_version_of_a_server_is_another_input(context: StageContext, tmp
 
     assert server_of("vllm-ascend:1, command sha256:a") == ["vllm-ascend:1, command sha256:a"]
     assert server_of("") == []  # our own, whose versions are in the manifest
+
+
+def test_the_chat_template_is_part_of_the_tokenizer(tmp_path: Path) -> None:
+    target = WeightsTarget(uri="model", device_target="CPU", url="http://127.0.0.1:1/v1")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"weights")
+    seen = [fingerprint_tokenizer(target, Volume(tmp_path))]
+    for name, content in (("tokenizer.json", "{}"), ("chat_template.jinja", "a"), ("chat_template.jinja", "b")):
+        (tmp_path / "model" / name).write_text(content)
+        seen.append(fingerprint_tokenizer(target, Volume(tmp_path)))
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"others")
+    assert fingerprint_tokenizer(target, Volume(tmp_path)) == seen[-1]
+    assert seen[0] is None
+    assert len(set(seen)) == len(seen)
+    assert fingerprint_tokenizer(EndpointTarget(url="http://x/v1", model="m"), Volume(tmp_path)) is None
 
 
 def test_an_endpoint_s_score_is_that_of_the_weights_it_belongs_to(context: StageContext) -> None:

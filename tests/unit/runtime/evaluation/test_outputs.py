@@ -17,7 +17,7 @@ from distill_runtime.evaluation.evaluated import Evaluated, choose_samples, verd
 from distill_runtime.evaluation.outputs import write_outputs
 from distill_runtime.evaluation.score import ProblemResult, Sample, count_samples
 from distill_runtime.evaluation.summarising import summarise
-from distill_runtime.evaluation.summary import ProtocolFingerprint
+from distill_runtime.evaluation.summary import Overlap, ProtocolFingerprint
 
 RIGHT = Sample(0, "correct", "2", "stop")
 CUT_OFF = Sample(1, "noAnswer", None, "length")
@@ -57,7 +57,9 @@ def evaluated(uri: str) -> Evaluated:
         protocol=Protocol(samples_per_problem=2),
     )
     counts = count_samples(RESULTS)
-    summary = summarise("math-500", contract.protocol, ProtocolFingerprint(), RESULTS, counts, {})
+    summary = summarise(
+        "math-500", contract.protocol, ProtocolFingerprint(), RESULTS, counts, {}, Overlap(unknown="nobody looked")
+    )
     return Evaluated(contract, RESULTS, summary, {"npu-distill": "1"}, NOON, NOON)
 
 

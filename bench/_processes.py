@@ -36,6 +36,7 @@ def run(function: Callable[..., T], *arguments: Any) -> Run[T]:
     """Call a function of a module's top level in a fresh process."""
     # Processes whose parent ends, such as a fork server's, become children of this one, so that their time counts here.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    spared = _children()
     with tempfile.TemporaryDirectory() as directory:
         question, answer = Path(directory, "question"), Path(directory, "answer")
         question.write_bytes(pickle.dumps((function, arguments)))
@@ -46,7 +47,7 @@ def run(function: Callable[..., T], *arguments: Any) -> Run[T]:
         ended = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
         if ended.returncode:
             raise RuntimeError(f"{function.__module__}.{function.__name__} failed:\n{ended.stderr}")
-        _reap()
+        _reap(spared)
         taken = _children_seconds() - before
         result, started_at, peak = pickle.loads(answer.read_bytes())
     return Run(result, taken - started_at, peak)
@@ -70,13 +71,19 @@ def _children_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _reap() -> None:
-    """Wait for what the process left behind: its fork server ends when it notices that the process is gone."""
-    while True:
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return
+def _reap(spared: set[int]) -> None:
+    """Wait for what the process left behind: its fork server ends when it notices that the process is gone.
+
+    Args:
+        spared: children of before, such as a server that the process asks.
+    """
+    while left := _children() - spared:
+        for child in left:
+            os.waitpid(child, 0)
+
+
+def _children() -> set[int]:
+    return {int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from distill_runtime.contract import Result, StageName
-from distill_runtime.contract.stages import API_KEY_VARIABLE, INDEX_VARIABLE, VOLUME_PATH
+from distill_runtime.contract.stages import API_KEY_VARIABLE, INDEX_VARIABLE, JUDGE_API_KEY_VARIABLE, VOLUME_PATH
 from distill_runtime.process import stage
 from distill_runtime.process.progress import Reporter
 from distill_runtime.process.progress_server import start_log, start_server
@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             index=int(os.environ.get(INDEX_VARIABLE, "0")),
             api_key=stage.read_api_key(os.environ, API_KEY_VARIABLE),
             additional_api_keys=stage.read_additional_api_keys(os.environ),
+            judge_api_key=stage.read_api_key(os.environ, JUDGE_API_KEY_VARIABLE),
         )
         logger.info("%s starts; its output will be %s", name, contract.output)
         return act(cast("stage.Stage", importlib.import_module(f"distill_runtime.stages.{name}")), contract, context)

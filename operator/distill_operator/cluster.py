@@ -30,7 +30,7 @@ from distill_operator.errors import (
     NotServedError,
     ObjectGoneError,
 )
-from distill_operator.observation import CHILD_SELECTOR, ResourceKey
+from distill_operator.observation import CHILD_SELECTOR, KIND_LABEL, NAME_LABEL, PodListing, ResourceKey
 from distill_operator.plan.events import Notice
 
 FIELD_MANAGER = "npu-distill"
@@ -109,10 +109,21 @@ class Cluster:
             uids.update(item["metadata"]["uid"] for item in page["items"] or ())
         return Listing(version, frozenset(uids))
 
-    async def _pages(self, kind: str, namespace: str | None, accept: str) -> AsyncIterator[dict[str, Any]]:
+    async def list_pods(self, key: ResourceKey) -> PodListing:
+        """List the Pods of an object, as they are now."""
+        selector = f"{CHILD_SELECTOR},{KIND_LABEL}={key.kind},{NAME_LABEL}={key.name}"
+        version, bodies = 0, list[dict[str, Any]]()
+        async for page in self._pages("Pod", key.namespace, "application/json", selector):
+            version = int(page["metadata"]["resourceVersion"])  # the same on all pages
+            bodies += page["items"] or ()
+        return PodListing(version, tuple(bodies))
+
+    async def _pages(
+        self, kind: str, namespace: str | None, accept: str, selector: str = CHILD_SELECTOR
+    ) -> AsyncIterator[dict[str, Any]]:
         query = [("limit", str(PAGE_OBJECTS))]
         if kind not in KINDS:
-            query.append(("labelSelector", CHILD_SELECTOR))
+            query.append(("labelSelector", selector))
         token = ""
         while True:
             more = [("continue", token)] if token else []

@@ -6,7 +6,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from distill_operator.observation import JobView, PodView, ResourceKey
+from distill_operator.observation import JobView, PodListing, PodView, ResourceKey
 from distill_runtime.contract import Progress
 
 
@@ -25,6 +25,9 @@ class Store(Protocol):
     def dependencies(self, key: ResourceKey) -> tuple[ResourceKey, ...]:
         """Give the objects that this one waits for."""
 
+    def take_pods(self, key: ResourceKey, listing: PodListing) -> None:
+        """Know the Pods of the object as they have just been listed, and no others."""
+
     def put(self, kind: str, body: Mapping[str, Any]) -> tuple[ResourceKey, ...]:
         """Take in an object as it is now. Gives the custom resources that this is news to."""
 
@@ -37,6 +40,9 @@ class Writer(Protocol):
 
     async def apply_status(self, key: ResourceKey, version: str, status: Mapping[str, Any]) -> dict[str, Any]:
         """Make `status` the whole status of the object of this resourceVersion. Gives the object as it is then."""
+
+    async def list_pods(self, key: ResourceKey) -> PodListing:
+        """List the Pods of the object, as they are now."""
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
         """Delete a Job, if it is still there."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import from_json
+
 from distill_runtime.contract import Progress
 
 LABEL_PREFIX = "npu-distill.io"
@@ -23,6 +25,8 @@ CONTAINER = "stage"
 """The container of a stage's Pods."""
 SERVER_CONTAINER = "server"
 """The container of the server beside a stage."""
+CONTRACT_ANNOTATION = f"{LABEL_PREFIX}/contract"
+"""Of a stage's Pods, by which they are told what to do."""
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 LONGEST_NUMBER = 10
 
@@ -39,6 +43,14 @@ class ResourceKey:
         return f"{self.kind} {self.namespace}/{self.name}"
 
 
+@dataclass(frozen=True)
+class PodListing:
+    """The Pods that there are under one object's name, as they come from the API server, as of a resourceVersion."""
+
+    version: int
+    bodies: tuple[Mapping[str, Any], ...]
+
+
 Dependencies = Mapping[ResourceKey, Mapping[str, Any]]
 """The objects that one waits for, as far as they exist."""
 
@@ -53,6 +65,8 @@ class JobView:
     """uid of the object that controls it, by its ownerReferences, which unlike labels nobody copies by accident."""
     stage: str
     attempt: int
+    output: str | None = None
+    """Directory on the claim that it was told to write to."""
     created_at: datetime | None = None
     started_at: datetime | None = None
     """When the Job controller has taken it up; None before, and of one that is suspended."""
@@ -152,6 +166,8 @@ class Observation:
     pods: tuple[PodView, ...] = ()
     dependencies: Dependencies = field(default_factory=dict)
     progress: Mapping[str, Progress] = field(default_factory=dict)
+    confirmed: bool = False
+    """Whether the Pods are as the API server has just listed them, and not as the watch brought them."""
 
     @property
     def uid(self) -> str:
@@ -180,6 +196,7 @@ def view_job(body: Mapping[str, Any]) -> JobView:
         owner_uid=_controller(metadata),
         stage=labels.get(STAGE_LABEL, ""),
         attempt=_number(labels.get(ATTEMPT_LABEL, "")),
+        output=_output(body),
         created_at=_time(metadata.get("creationTimestamp")),
         started_at=_time(status.get("startTime")),
         suspended=body.get("spec", {}).get("suspend", False),
@@ -256,6 +273,17 @@ def _controller(metadata: Mapping[str, Any]) -> str:
 def _number(text: str) -> int:
     """Read a number of a child of ours; on what only looks like one anything may be written."""
     return int(text) if text.isdecimal() and text.isascii() and len(text) < LONGEST_NUMBER else 0
+
+
+def _output(job: Mapping[str, Any]) -> str | None:
+    """Give where a Job writes to, by the contract that its Pods get; None if it has none that can be read."""
+    template = job.get("spec", {}).get("template", {}).get("metadata", {})
+    try:
+        contract = from_json(template.get("annotations", {}).get(CONTRACT_ANNOTATION, ""))
+    except ValueError:
+        return None
+    output = contract.get("output") if isinstance(contract, dict) else None
+    return output if isinstance(output, str) else None
 
 
 def _ended_pods(job_status: Mapping[str, Any]) -> int:

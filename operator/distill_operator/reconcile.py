@@ -3,6 +3,7 @@
 import logging
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +28,8 @@ from distill_operator.work_queue import backoff_seconds
 
 TRIES_BEFORE_SAYING = 3
 """Times in a row that the API server is too busy for an object before its status says so: a hiccup is nobody's news."""
+CONFLICT_SECONDS = 5.0
+"""After which to look again if the watch has not brought the change that a status write was refused for."""
 
 _log = logging.getLogger(__name__)
 
@@ -88,6 +91,10 @@ class Reconciler:
         observation = self._observe(key, resource)
         now = self._clock().replace(microsecond=0)
         decision = self._decide(key, observation, now)
+        if decision.confirm:
+            self._store.take_pods(key, await self._cluster.list_pods(key))
+            observation = replace(self._observe(key, resource), confirmed=True)
+            decision = self._decide(key, observation, now)
         error = await self._carry_out(key, decision)
         if isinstance(error, BusyError) and self._refusals.get(key, 0) + 1 < TRIES_BEFORE_SAYING:
             raise error
@@ -166,7 +173,7 @@ class Reconciler:
             return None
         except ConflictError:
             _log.info("%s: changed meanwhile", key)  # the watch brings the change, and with it the next look
-            return None
+            return CONFLICT_SECONDS
         self._written_at[key] = self._clock()
         self._metrics.status_written(key.kind, key.namespace)
         self._take_in(key, written)

@@ -9,29 +9,22 @@ from typing import Annotated, Any, Final, Literal, Self
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
+from distill_operator.allowed import Endpoints, Names, PodTemplateBounds, PriorityClasses
+from distill_operator.api.quantities import QUANTITY, checked_quantity
 from distill_runtime.contract import Model
 from distill_runtime.contract.parameters import EntryPoint
 from distill_runtime.contract.stages import DeviceTarget
-
-# As Kubernetes parses them (apimachinery's resource.Quantity), without a minus; the chart's schema has the same.
-QUANTITY = re.compile(r"\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?")
 
 
 class SettingsError(Exception):
     """The configuration file cannot be used; the message says what to change in it."""
 
 
-def _checked(quantity: str) -> str:
-    if not QUANTITY.fullmatch(quantity):
-        raise ValueError(f"{quantity!r} is no quantity of Kubernetes, such as 500m, 16 or 64Gi")
-    return quantity
-
-
 def _checked_if_any(quantity: str) -> str:
-    return quantity and _checked(quantity)
+    return quantity and checked_quantity(quantity)
 
 
-Quantity = Annotated[str, AfterValidator(_checked)]
+Quantity = Annotated[str, AfterValidator(checked_quantity)]
 QuantityIfAny = Annotated[str, AfterValidator(_checked_if_any)]
 Source = Literal["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef"]
 """Where a variable's value may come from (core/v1 EnvVarSource)."""
@@ -196,6 +189,13 @@ class Jobs(Model):
     )
 
 
+class CaBundle(Model):
+    """Certificates of authorities that stage Pods believe, instead of those of their image."""
+
+    config_map_name: str = Field(default="", description="ConfigMap of each namespace that has them; empty for none.")
+    key: str = Field(default="ca.crt", min_length=1, description="Key in its data.")
+
+
 class Verifiers(Model):
     """What filtering may run."""
 
@@ -214,6 +214,13 @@ class Settings(Model):
     jobs: Jobs = Jobs()
     stages: dict[str, PodSettings] = Field(default_factory=dict)
     verifiers: Verifiers = Verifiers()
+    object_labels: Names = Field(
+        default=(), description="Patterns of labels of an object that its Jobs and Pods get as well."
+    )
+    pod_template: PodTemplateBounds = PodTemplateBounds()
+    priority_classes: PriorityClasses = PriorityClasses()
+    endpoints: Endpoints = Endpoints()
+    ca_bundle: CaBundle = CaBundle()
     servers: dict[str, Server] = Field(default_factory=dict)
     profiles: dict[str, Profile] = Field(min_length=1)
 

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from distill_operator.api import KINDS
-from distill_operator.observation import JobView, PodView, ResourceKey, owner_key, view_job, view_pod
+from distill_operator.observation import JobView, PodListing, PodView, ResourceKey, owner_key, view_job, view_pod
 from distill_operator.plan.decision import parse
 from distill_operator.plan.kinds import KIND_PLANS
 
@@ -77,6 +77,15 @@ class WatchedStore:
             if uid not in uids and entry.version <= version and namespace in (None, entry.key.namespace)
         ]
         return tuple(dict.fromkeys(found for uid in missing for found in self.discard(kind, uid)))
+
+    def take_pods(self, key: ResourceKey, listing: PodListing) -> None:
+        """Know the Pods of the object as they have just been listed, and no others."""
+        for body in listing.bodies:
+            self.put("Pod", body)
+        listed = {body["metadata"]["uid"] for body in listing.bodies}
+        for uid, entry in self._tables["Pod"].entries_of(key):
+            if uid not in listed and entry.version <= listing.version:
+                self.discard("Pod", uid)
 
     def resource(self, key: ResourceKey) -> Mapping[str, Any] | None:
         """Give the object that `key` names, if it exists."""
@@ -165,6 +174,9 @@ class _Table(Generic[Value]):
 
     def of(self, key: ResourceKey) -> Collection[_Entry[Value]]:
         return self._by_key.get(key, {}).values()
+
+    def entries_of(self, key: ResourceKey) -> tuple[tuple[str, _Entry[Value]], ...]:
+        return tuple(self._by_key.get(key, {}).items())
 
     def entries(self) -> Collection[tuple[str, _Entry[Value]]]:
         return self._by_uid.items()

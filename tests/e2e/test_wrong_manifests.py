@@ -36,6 +36,65 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         "prompts.uri must be a path on the claim, or a URL that begins with one of hf, http",
     ),
     (
+        "a host path",
+        DATASET,
+        {"podTemplate": {"volumes": [{"name": "node", "hostPath": {"path": "/"}}]}},
+        'unknown field "spec.podTemplate.volumes[0].hostPath"',
+    ),
+    (
+        "the host's network",
+        DATASET,
+        {"podTemplate": {"hostNetwork": True}},
+        'unknown field "spec.podTemplate.hostNetwork"',
+    ),
+    (
+        "a service account's token",
+        DATASET,
+        {"podTemplate": {"automountServiceAccountToken": True}},
+        'unknown field "spec.podTemplate.automountServiceAccountToken"',
+    ),
+    (
+        "a volume over the claim",
+        FINETUNE,
+        {
+            "podTemplate": {
+                "volumes": [{"name": "a", "emptyDir": {}}],
+                "volumeMounts": [{"name": "a", "mountPath": "/data"}],
+            }
+        },
+        "spec.podTemplate.volumeMounts[0].mountPath in body should match",
+    ),
+    (
+        "a label by which the operator finds its Pods",
+        FINETUNE,
+        {"podTemplate": {"labels": {"npu-distill.io/uid": "x"}}},
+        "podTemplate.labels: leave out what the operator, Kubernetes or a queue sets",
+    ),
+    (
+        "a container without AppArmor",
+        EVALUATION,
+        {"podTemplate": {"annotations": {"container.apparmor.security.beta.kubernetes.io/stage": "unconfined"}}},
+        "podTemplate.annotations: leave out what the operator, Kubernetes or a queue sets, or is not safe",
+    ),
+    (
+        "a variable of the operator",
+        EVALUATION,
+        {"podTemplate": {"env": [{"name": "DISTILL_API_KEY", "value": "x"}]}},
+        "podTemplate.env: the operator sets",
+    ),
+    (
+        "devices past the accelerator",
+        FINETUNE,
+        {"podTemplate": {"resources": [{"stage": "train", "limits": {"huawei.com/Ascend910": 8}}]}},
+        'unknown field "spec.podTemplate.resources[0].limits.huawei.com/Ascend910"',
+    ),
+    (
+        "resources of a stage of another kind",
+        DATASET,
+        {"podTemplate": {"resources": [{"stage": "train", "limits": {"cpu": 1}}]}},
+        "podTemplate.resources: stage is one of generate, filter, select, pack, server",
+    ),
+    (
         "a file of the container by a detour",
         EVALUATION,
         {"benchmark": {"uri": "simplecache::file:///etc/passwd"}},
@@ -166,6 +225,33 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         "set teacher.sampling.generationsPerPrompt to 2",
     ),
     ("a tolerance of letters", DATASET, {"filter": {"tolerance": {"absolute": 1}}}, "tolerance says how far"),
+    (
+        "a judge of everything",
+        DATASET,
+        {"filter": {"verifier": "none", "judge": {"endpoint": {"url": "http://judge/v1", "model": "judge"}}}},
+        "the verifier none accepts everything",
+    ),
+    (
+        "a judge that sees no answer",
+        DATASET,
+        {"filter": {"judge": {"endpoint": {"url": "http://judge/v1", "model": "judge"}, "promptTemplate": "Yes?"}}},
+        "judge.promptTemplate must have {reference} and {answer} in it",
+    ),
+    (
+        "a probe that nothing is chosen by",
+        DATASET,
+        {"select": {"probe": {"endpoint": {"url": "http://probe/v1", "model": "probe"}}}},
+        "set one of them",
+    ),
+    (
+        "a probe without reference answers",
+        DATASET,
+        {
+            "filter": {"verifier": "none"},
+            "select": {"maxPassRate": 0.9, "probe": {"endpoint": {"url": "http://probe/v1", "model": "probe"}}},
+        },
+        "the pass rate of select.probe is told by the reference answers",
+    ),
     ("regex without a pattern", DATASET, {"filter": {"verifier": "regex"}}, "answerPattern says what the verifier"),
     (
         "a function that no verifier calls",
@@ -405,7 +491,7 @@ def test_a_missing_secret_is_named_and_the_stage_goes_on_when_it_is_there(worksp
     eventually(lambda: workspace.reason("distilldataset") == "CreateContainerConfigError", "the Secret is missed")
     message = condition(workspace.get("distilldataset"), "Ready")["message"]
     assert 'secret "hub" not found. Create it, and the Pod starts.' in message
-    metadata = {"name": "hub", "namespace": workspace.namespace}
+    metadata = {"name": "hub", "namespace": workspace.namespace, "labels": {"npu-distill.io/allow": "true"}}
     workspace.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"HF_TOKEN": "hf_x"}})
     workspace.wait_for("distilldataset")
     (pod,) = workspace.pods("filter")

@@ -38,10 +38,13 @@ def write_filter_artifact(root: Path, generations: Iterable[Verified], output: s
             known = {"source": each.source, "tokens": each.tokens, "teacher": each.teacher}
             if each.verdict == RIGHT:
                 kept += 1
-                rows.write(json_line(kept_row(each.uuid, each.index, f"problem {each.uuid}", "2", each.text, **known)))
+                row = kept_row(
+                    each.uuid, each.index, f"problem {each.uuid}", "2", each.text, **known, decided_by="rules"
+                )
+                rows.write(json_line(row))
             else:
-                row = {"uuid": each.uuid, "generation": each.index, "reason": each.verdict, "answer": "2", **known}
-                rejects.write(json_line(row))
+                reject = {"uuid": each.uuid, "generation": each.index, "reason": each.verdict, "answer": "2", **known}
+                rejects.write(json_line(reject))
     release = writer.directory / RELEASE_DIRECTORY
     release.mkdir()
     (release / "README.md").write_text("---\nlicense: mit\n---\n\n# filter\n")

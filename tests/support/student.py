@@ -76,7 +76,9 @@ def pack_samples(volume: Volume, samples: int, tokenizer: str = "student") -> Ar
         for number in range(samples):
             text = f"<think>\nAdd one.\n</think>\n\n\\boxed{{{number + 1}}}"
             prompt, answer = f"{number} + 1?", str(number + 1)
-            row = kept_row(f"u{number}", 0, prompt, answer, text, source=None, tokens=None, teacher=None)
+            row = kept_row(
+                f"u{number}", 0, prompt, answer, text, source=None, tokens=None, teacher=None, decided_by="rules"
+            )
             file.write(json.dumps(row) + "\n")
     kept = writer.finish({"kept": samples}, {})
     contract = PackContract(

@@ -1,14 +1,16 @@
-{{/* Name of everything in the release: the release's own if it names the chart already. */}}
-{{- define "npu-distill.fullname" -}}
-{{- if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- define "npu-distill.name" -}}
+{{- .Values.nameOverride | default .Chart.Name -}}
 {{- end -}}
+
+{{/* Name of everything in the release, with room for what is added: the release's own if it names the chart already. */}}
+{{- define "npu-distill.fullname" -}}
+{{- $name := include "npu-distill.name" . -}}
+{{- $own := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- .Values.fullnameOverride | default $own | trunc 53 | trimSuffix "-" -}}
 {{- end -}}
 
 {{- define "npu-distill.selectorLabels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: {{ include "npu-distill.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end -}}
@@ -18,17 +20,44 @@ app.kubernetes.io/component: operator
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "npu-distill.serviceAccountName" -}}
 {{- .Values.serviceAccount.name | default (include "npu-distill.fullname" .) -}}
 {{- end -}}
 
-{{/* image reference: (list <image values> <root>) */}}
+{{/* image reference: (list <image values> <root>). A digest is what counts where there is one. */}}
 {{- define "npu-distill.image" -}}
 {{- $image := index . 0 -}}
 {{- $root := index . 1 -}}
-{{- printf "%s:%s" $image.repository ($image.tag | default $root.Chart.AppVersion) -}}
+{{- $version := ternary (printf "@%s" $image.digest) (printf ":%s" ($image.tag | default $root.Chart.AppVersion)) (not (empty $image.digest)) -}}
+{{- include "npu-distill.fromRegistry" (list (printf "%s%s" $image.repository $version) $root) -}}
+{{- end -}}
+
+{{/*
+An image reference, from the registry for all images if there is one: (list <reference> <root>). What comes before the
+first slash is a registry if it has a dot or a port, or is localhost, as everywhere.
+*/}}
+{{- define "npu-distill.fromRegistry" -}}
+{{- $reference := index . 0 -}}
+{{- $registry := (index . 1).Values.global.imageRegistry -}}
+{{- if and $registry $reference -}}
+{{- printf "%s/%s" (trimSuffix "/" $registry) (regexReplaceAll "^(localhost|[^/]*[.:][^/]*)/" $reference "") -}}
+{{- else -}}
+{{- $reference -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Settings with an image from that registry: (list <settings> <root>) */}}
+{{- define "npu-distill.withImage" -}}
+{{- $settings := index . 0 -}}
+{{- if $settings.image -}}
+{{- $settings = merge (dict "image" (include "npu-distill.fromRegistry" (list $settings.image (index . 1)))) $settings -}}
+{{- end -}}
+{{- toYaml $settings -}}
 {{- end -}}
 
 {{/* securityContext of the operator's container at Pod Security restricted; its Pod's is a value. */}}
@@ -67,4 +96,63 @@ into the stage Pod by the kubelet's hand.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+{{- end -}}
+
+{{/* CEL: whether the metadata that is named are those of a child of an object of ours. */}}
+{{- define "npu-distill.celOwned" -}}
+has({{ . }}.labels) && 'app.kubernetes.io/managed-by' in {{ . }}.labels
+&& {{ . }}.labels['app.kubernetes.io/managed-by'] == 'npu-distill' && has({{ . }}.ownerReferences)
+&& {{ . }}.ownerReferences.exists_one(owner, has(owner.controller) && owner.controller
+&& owner.apiVersion.startsWith('npu-distill.io/'))
+{{- end -}}
+
+{{/* CEL: a string of the regular expression that a list of patterns is, in which * is any text. */}}
+{{- define "npu-distill.celPattern" -}}
+{{- $parts := list -}}
+{{- range . -}}
+{{- $parts = append $parts (regexQuoteMeta . | replace "\\*" ".*") -}}
+{{- end -}}
+{{- printf "^(%s)$" (join "|" $parts) | toJson -}}
+{{- end -}}
+
+{{/* What the configuration gives some stage Pod of its node: its host paths, its network, its privileges. */}}
+{{- define "npu-distill.configuredPods" -}}
+{{- $hostPaths := list -}}
+{{- $hostNetwork := false -}}
+{{- $privileged := false -}}
+{{- range $settings := concat (values .Values.stages) (values .Values.profiles) (values .Values.servers) -}}
+{{- if $settings -}}
+{{- range $settings.volumes -}}
+{{- with .hostPath -}}
+{{- $hostPaths = append $hostPaths .path -}}
+{{- end -}}
+{{- end -}}
+{{- $hostNetwork = or $hostNetwork $settings.hostNetwork -}}
+{{- $privileged = or $privileged (dig "privileged" false ($settings.containerSecurityContext | default dict)) -}}
+{{- end -}}
+{{- end -}}
+hostPaths: {{ $hostPaths | uniq | sortAlpha | toJson }}
+hostNetwork: {{ $hostNetwork | default false }}
+privileged: {{ $privileged | default false }}
+{{- end -}}
+
+{{/* metadata.annotations of everything in the release. */}}
+{{- define "npu-distill.annotations" -}}
+{{- with .Values.commonAnnotations -}}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels by which NetworkPolicies find stage Pods. */}}
+{{- define "npu-distill.stageLabels" -}}
+app.kubernetes.io/name: npu-distill-stage
+app.kubernetes.io/managed-by: npu-distill
+{{- end -}}
+
+{{/* egress rule of a NetworkPolicy: names, wherever the cluster's DNS is. */}}
+{{- define "npu-distill.toDns" -}}
+- ports:
+    - {port: 53, protocol: UDP}
+    - {port: 53, protocol: TCP}
 {{- end -}}

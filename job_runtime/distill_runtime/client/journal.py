@@ -27,6 +27,8 @@ from distill_runtime.foundation.errors import Retryable, WrongInput
 logger = logging.getLogger(__name__)
 
 _FLUSH_SECONDS = 1.0
+_READ_BYTES = 1 << 20
+"""Read at once: of what a file object reads by itself, a line of a long answer has to be put together."""
 _HEAD = re.compile(
     rb'\{"key":"([0-9a-f]{16})","failure":(?:null|"(\w+)"),"finish_reason":(?:null|"(\w+)"),'
     rb'"prompt_tokens":(?:null|(\d+)),"completion_tokens":(?:null|(\d+)),"attempts":(\d+)'
@@ -204,7 +206,7 @@ def read_records_from(path: Path, offset: int) -> Iterator[tuple[dict[str, Any],
 
     A line at a time, where a mapped file would be in the process's memory as far as it was read.
     """
-    with path.open("rb") as file:
+    with path.open("rb", buffering=_READ_BYTES) as file:
         file.seek(offset)
         for line in file:
             if not line.endswith(b"\n"):

@@ -3,7 +3,7 @@
 Every path in a contract is relative to the volume, which is where the claim is mounted (`/data` in a Pod, any
 directory on a laptop). What differs between the Pods of one Job comes from their environment: the index from
 JOB_COMPLETION_INDEX, the node's name from DISTILL_NODE, the teacher's key from DISTILL_API_KEY, those of its additional
-models from DISTILL_API_KEY_1 and so on. A contract never holds a secret.
+models from DISTILL_API_KEY_1 and so on, a judge's from DISTILL_JUDGE_API_KEY. A contract never holds a secret.
 """
 
 from collections.abc import Mapping
@@ -47,6 +47,7 @@ VOLUME_PATH = "/data"
 API_KEY_VARIABLE = "DISTILL_API_KEY"
 ADDITIONAL_API_KEY_VARIABLE = "DISTILL_API_KEY_{number}"
 """The key of each of a teacher's additional models, which are numbered from 1."""
+JUDGE_API_KEY_VARIABLE = "DISTILL_JUDGE_API_KEY"
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 NODE_VARIABLE = "DISTILL_NODE"
 """Name of the node that a training Pod runs on."""
@@ -140,6 +141,7 @@ class GenerateContract(StageContract):
             self.filter is None
             or not self.filter.min_acceptance_rate
             or self.filter.verifier in ("none", "recorded", "majority")
+            or self.filter.judge is not None  # it may accept what the verifier does not
         ):
             return None
         return self.filter
@@ -156,6 +158,11 @@ class FilterContract(StageContract):
         default=1, ge=1, description="Shards that generate was run with; all must be complete."
     )
     filter: FilterParameters
+    purpose: Literal["training", "passRates"] = Field(
+        default="training",
+        description="What the verdicts are for. training: rows are kept, and without any there is no use in going on. "
+        "passRates: to tell which prompts a model solves, which may be none.",
+    )
 
     @model_validator(mode="after")
     def _check_verifier(self) -> Self:
@@ -171,6 +178,11 @@ class SelectContract(StageContract):
     stage: Literal["select"] = "select"
     input: ArtifactReference = Field(description="The filter stage's artifact.")
     select: SelectParameters
+    probe: ArtifactReference | None = Field(
+        default=None,
+        description="The artifact of a filter that has judged another model's answers to the same prompts, whose pass "
+        "rates count instead. Default: those of the answers that are selected from.",
+    )
 
 
 class PackContract(StageContract):

@@ -2,7 +2,8 @@
 
 * `asking`: asks the student what is missing.
 * `judging`: gives answers their verdicts as they come.
-* `training_prompt`: what the student's training data had as system prompt.
+* `training_data`: the rows that the student was trained on; `training_prompt`: what they had as system prompt.
+* `overlap`: the problems that these rows share words with, and the score without them.
 * `unfinished`: tells reasoning that was cut off from an answer.
 * `interval`: confidence intervals of a share.
 * `score`: a benchmark's samples, judged and counted.

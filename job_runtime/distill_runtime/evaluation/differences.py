@@ -29,7 +29,7 @@ class Difference:
 
 def describe_p(p_value: float) -> str:
     """Give a p-value as it is read; what is as small as this says no more by its digits."""
-    return "< 0.001" if p_value < 0.001 else f"= {p_value:.2g}"  # noqa: PLR2004 - as it says
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.2g}"  # noqa: PLR2004 - as it says
 
 
 def mcnemar(better: int, worse: int, problems: int) -> Difference:

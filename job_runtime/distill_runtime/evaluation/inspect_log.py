@@ -184,7 +184,7 @@ def _score(sample: Sample, record: Mapping[str, Any]) -> dict[str, Any]:
     What was not answered is no error of Inspect's, of which its viewer says that they are not scored.
     """
     value = "C" if sample.correct else "I" if sample.extracted is not None else "N"
-    why = sample.reason or f"unanswered: {record['failure_message']}"
+    why = sample.why or sample.reason or f"unanswered: {record['failure_message']}"
     return {"value": value, "answer": sample.extracted, "explanation": why}
 
 

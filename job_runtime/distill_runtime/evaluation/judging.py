@@ -13,14 +13,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-import orjson
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from distill_runtime.client.journal import read_lines as read_answers
 from distill_runtime.client.journal import read_records_from
-from distill_runtime.contract import Model
 from distill_runtime.evaluation.score import UNANSWERED, Sample
 from distill_runtime.evaluation.unfinished import closes_unopened, may_be_reasoning
 from distill_runtime.foundation.reasoning import text_after_reasoning
@@ -38,12 +36,17 @@ _LONGEST_EXTRACTED: Final = 1000
 """Characters that are kept of a final answer; a model may put a book into its box."""
 
 
-class _Verdict(Model):
-    """A line of the file."""
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """A line of the file; no model, since there is one for each answer, and writing it needs no validation.
 
-    key: str = Field(description="Of the line of the journal that it is about.")
+    Attributes:
+        key: of the line of the journal that it is about.
+    """
+
+    key: str
     uuid: str
-    sample: int = Field(ge=0)
+    sample: Annotated[int, Field(ge=0)]
     reason: Reason | None
     extracted: str | None
     finish_reason: str | None
@@ -51,6 +54,9 @@ class _Verdict(Model):
     empty: bool
     closes_unopened: bool
     may_be_reasoning: bool
+
+
+_VERDICT: Final = TypeAdapter(_Verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +240,7 @@ class Judging:
             closes_unopened=answer.closes_unopened,
             may_be_reasoning=answer.may_be_reasoning,
         )
-        self._file.append(json_line(line.model_dump()))
+        self._file.append(json_line(line))
         self._count(line)
 
     def _count(self, verdict: _Verdict) -> None:
@@ -277,6 +283,6 @@ class Judging:
 def _parse(line: bytes) -> _Verdict | None:
     """Read a line of the file; None if it is not whole, as a crash may leave the last one."""
     try:
-        return _Verdict.model_validate(orjson.loads(line)) if line.endswith(b"\n") else None
-    except (orjson.JSONDecodeError, ValidationError):
+        return _VERDICT.validate_json(line) if line.endswith(b"\n") else None
+    except ValidationError:
         return None

@@ -11,7 +11,7 @@ The answers' texts are read once, one by one.
 import json
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,11 +34,12 @@ _MOST_SHOWN: Final = 150
 _LENGTH_PARTS: Final = ("correct", "not correct", TRUNCATED)
 
 
-def write_outputs(evaluated: Evaluated, sentence: str, answers: Path, directory: Path) -> None:
+def write_outputs(evaluated: Evaluated, sentence: str, more: Sequence[Chart], answers: Path, directory: Path) -> None:
     """Write all of it into a directory.
 
     Args:
         sentence: the result in a sentence.
+        more: charts for the page besides its own.
         answers: the journal.
     """
     places = {result.uuid: (number, result) for number, result in enumerate(evaluated.results, start=1)}
@@ -54,7 +55,7 @@ def write_outputs(evaluated: Evaluated, sentence: str, answers: Path, directory:
                 tokens[_length_part(sample)].append(record["completion_tokens"])
             if (result.uuid, sample.number) in chosen:
                 shown[number, sample.number] = shown_sample(number, result, sample, record)
-    charts = (_verdicts(evaluated), _lengths(tokens))
+    charts = (_verdicts(evaluated), _lengths(tokens), *more)
     samples = [shown[place] for place in sorted(shown)]
     write_report(report_of(evaluated.model, evaluated.summary, sentence, (), charts, samples, ()), directory)
     (directory / LM_EVAL_NAME).parent.mkdir(exist_ok=True)

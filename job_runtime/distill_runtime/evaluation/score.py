@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from distill_runtime.foundation.rows import CUT_OFF
 from distill_runtime.verification.verifier import Reason
@@ -14,7 +15,8 @@ RESULTS_NAME = "results.jsonl"
 """File of an eval artifact: a line a problem with its samples' verdicts."""
 REFUSED = "content_filter"
 """The finish_reason of an answer that the server withheld (OpenAI's chat completions API)."""
-_UNDECIDED = ("timeout", "crashed")
+UNDECIDED = ("timeout", "crashed")
+"""What a verifier says of answers that it cannot judge."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Sample:
         finish_reason: as the server said; None if the problem was not answered.
         completion_tokens: length of the answer; None if the server did not tell.
         empty: whether there was nothing in the answer, or nothing after its reasoning.
+        decided_by: whose the verdict is: the verifier's, or that of a judge after it.
+        why: how the judge's reply ends, if it is the judge's.
     """
 
     number: int
@@ -36,6 +40,8 @@ class Sample:
     finish_reason: str | None
     completion_tokens: int | None = None
     empty: bool = False
+    decided_by: Literal["rules", "judge"] = "rules"
+    why: str | None = None
 
     @property
     def correct(self) -> bool:
@@ -69,7 +75,7 @@ def count_samples(results: Sequence[ProblemResult]) -> dict[str, int]:
     again = {
         "empty": sum(sample.empty and sample.finish_reason not in (CUT_OFF, REFUSED) for sample in samples),
         "refused": sum(sample.finish_reason == REFUSED for sample in samples),
-        "undecided": sum(reasons[reason] for reason in _UNDECIDED),
+        "undecided": sum(reasons[reason] for reason in UNDECIDED),
     }
     return {
         "problems": len(results),

@@ -13,8 +13,9 @@ from distill_runtime.evaluation.estimates import (
     standard_error,
 )
 from distill_runtime.evaluation.interval import clustered_interval
+from distill_runtime.evaluation.overlap import describe_overlap
 from distill_runtime.evaluation.score import UNANSWERED, ProblemResult
-from distill_runtime.evaluation.summary import Interval, ProtocolFingerprint, Summary
+from distill_runtime.evaluation.summary import Interval, Overlap, ProtocolFingerprint, Summary
 
 
 def summarise(
@@ -24,6 +25,7 @@ def summarise(
     results: Sequence[ProblemResult],
     counts: Mapping[str, int],
     columns: Mapping[str, Mapping[str, str | None]],
+    overlap: Overlap,
 ) -> Summary:
     """Give all that the samples tell, in percent.
 
@@ -33,6 +35,7 @@ def summarise(
     Args:
         counts: as `count_samples` gives them.
         columns: to break the score down by, each with its value by the uuid of the problem.
+        overlap: with the training data.
     """
     samples = protocol.samples_per_problem
     shares = [result.score for result in results]
@@ -54,6 +57,7 @@ def summarise(
         unanswered_rate=100 * counts[UNANSWERED] / counts["samples"],
         counts=dict(counts),
         breakdowns=(*(by_column(results, name, values) for name, values in columns.items()), by_length(results)),
+        overlap=overlap,
         protocol=protocol.to_json(),
         fingerprint=fingerprint,
     )
@@ -73,6 +77,22 @@ def metrics_of(summary: Summary) -> dict[str, float]:
         **({f"maj@{k}": share for k, share in summary.maj_at.items()} if several else {}),
         "truncatedRate": summary.truncated_rate,
         "unansweredRate": summary.unanswered_rate,
+        **_overlap_metrics(summary.overlap),
+    }
+
+
+def _overlap_metrics(overlap: Overlap | None) -> dict[str, float]:
+    """Give the figures of the shortest run of words, as far as they are known."""
+    if overlap is None or not overlap.by_words:
+        return {}
+    found = overlap.by_words[0]
+    if found.clean_score is None or found.clean_interval is None:
+        return {"overlapRate": found.rate}
+    return {
+        "overlapRate": found.rate,
+        "cleanScore": found.clean_score,
+        "cleanScoreLow": found.clean_interval.low,
+        "cleanScoreHigh": found.clean_interval.high,
     }
 
 
@@ -88,4 +108,6 @@ def describe(summary: Summary) -> str:
         text += f"; {truncated} answers were cut off at maxTokens or at the end of the context"
     if unanswered := summary.counts["unanswered"]:
         text += f"; {unanswered} were not answered and count as wrong"
+    if summary.overlap is not None and any(found.problems for found in summary.overlap.by_words):
+        text += f"; {describe_overlap(summary.overlap)}"
     return text

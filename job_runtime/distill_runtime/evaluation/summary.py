@@ -45,6 +45,27 @@ class Breakdown(Model):
     groups: tuple[Group, ...] = Field(description="In the order of their values.")
 
 
+class OverlapOf(Model):
+    """How many problems share a run of so many words with a training prompt, and the score of the others."""
+
+    words: int = Field(ge=1, description="Words in a row; a shorter problem is compared as a whole.")
+    problems: int = Field(ge=0, description="Problems that share some.")
+    rate: float = Field(description="Percent of all problems.")
+    clean_problems: int = Field(ge=0, description="Problems that share none.")
+    clean_score: float | None = Field(default=None, description="Their score; absent if there are none.")
+    clean_interval: Interval | None = Field(default=None, description="95 % interval of it.")
+
+
+class Overlap(Model):
+    """What the benchmark has in common with what the model was trained on; changes nothing of the score."""
+
+    unknown: str | None = Field(default=None, description="Why that is not known; nothing else is there then.")
+    training_data: str | None = Field(default=None, description="Artifact whose rows were looked at.")
+    digest: str | None = Field(default=None, description="Its digest.")
+    rows: int | None = Field(default=None, ge=0, description="Rows in it.")
+    by_words: tuple[OverlapOf, ...] = Field(default=(), description="By the length of the run, the shortest first.")
+
+
 class ProtocolFingerprint(Model):
     """What makes two scores comparable. Absent is what is not known."""
 
@@ -57,7 +78,10 @@ class ProtocolFingerprint(Model):
     verifier: str | None = Field(default=None, description="Verifier and its version.")
     server: str | None = Field(default=None, description="What answered: server and versions, or an endpoint.")
     weights: str | None = Field(default=None, description="Digest of the weights, or what a server says of them.")
-    tokenizer: str | None = Field(default=None, description="Digest of the tokenizer, where it is known apart.")
+    tokenizer: str | None = Field(
+        default=None,
+        description="Digest of the tokenizer's files, chat template included, where weights are served here.",
+    )
 
 
 class Summary(Model):
@@ -84,6 +108,7 @@ class Summary(Model):
     unanswered_rate: float = Field(description="Percent of the samples that no answer came for.")
     counts: dict[str, int] = Field(description="As in the manifest.")
     breakdowns: tuple[Breakdown, ...] = Field(default=(), description="Scores by parts of the benchmark.")
+    overlap: Overlap | None = Field(default=None, description="Absent in what earlier versions wrote.")
     comparisons: tuple[Comparison, ...] = Field(default=(), description="Beside each baseline.")
     gate: GateVerdict | None = Field(default=None, description="Absent without a gate.")
     protocol: dict[str, JsonValue] = Field(description="How it was asked and scored: the contract's protocol.")

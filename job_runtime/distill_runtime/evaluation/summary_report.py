@@ -9,7 +9,8 @@ from distill_runtime.contract.comparison import Comparison
 from distill_runtime.contract.identity import OPERATIONAL
 from distill_runtime.evaluation.differences import describe_p
 from distill_runtime.evaluation.interval import wilson_interval
-from distill_runtime.evaluation.summary import Group, Summary
+from distill_runtime.evaluation.overlap import describe_overlap
+from distill_runtime.evaluation.summary import Group, OverlapOf, Summary
 from distill_runtime.reporting.evaluation import (
     CARD_NAME,
     PAGE_NAME,
@@ -48,7 +49,8 @@ def report_of(
         sentence=sentence,
         figures=_figures(summary),
         breakdowns={each.by: [_group(group) for group in each.groups] for each in summary.breakdowns},
-        tables=(_comparisons(summary), _gate(summary)),
+        tables=(_comparisons(summary), _gate(summary), _overlap(summary)),
+        overlap="" if summary.overlap is None else describe_overlap(summary.overlap),
         charts=charts,
         flips=flips,
         samples=samples,
@@ -113,7 +115,7 @@ def _comparison(found: Comparison) -> tuple[str, ...]:
 
 
 def _p(found: Comparison) -> str:
-    return "–" if found.p_value is None else describe_p(found.p_value).removeprefix("= ")
+    return "–" if found.p_value is None else describe_p(found.p_value)
 
 
 def _gate(summary: Summary) -> Table:
@@ -121,6 +123,23 @@ def _gate(summary: Summary) -> Table:
         return Table(title="Gate", columns=(), rows=())
     rows = tuple((shortfall,) for shortfall in summary.gate.shortfalls) or (("It holds.",),)
     return Table(title="Gate", columns=("what falls short" if summary.gate.shortfalls else "verdict",), rows=rows)
+
+
+def _overlap(summary: Summary) -> Table:
+    title = "Problems that training prompts share words with"
+    if summary.overlap is None:
+        return Table(title=title, columns=(), rows=())
+    if summary.overlap.unknown is not None:
+        return Table(title=title, columns=("not known",), rows=((summary.overlap.unknown,),))
+    columns = ("words in a row", "problems", "of all", "score without them", "95 % interval", "of problems")
+    return Table(title=title, columns=columns, rows=tuple(map(_overlap_of, summary.overlap.by_words)))
+
+
+def _overlap_of(found: OverlapOf) -> tuple[str, ...]:
+    score, interval = found.clean_score, found.clean_interval
+    clean = "–" if score is None else f"{score:.1f} %"
+    span = "–" if interval is None else f"{interval.low:.1f} to {interval.high:.1f}"
+    return str(found.words), f"{found.problems:,}", f"{found.rate:.1f} %", clean, span, f"{found.clean_problems:,}"
 
 
 def _protocol(summary: Summary) -> dict[str, str]:
@@ -132,4 +151,6 @@ def _protocol(summary: Summary) -> dict[str, str]:
         for name, value in summary.fingerprint.to_json().items()
         if name not in ("systemPrompt", "maxTokens")
     }
-    return worded | {f"{name} (fingerprint)" if name in worded else name: text for name, text in fingerprint.items()}
+    unknown = {} if summary.fingerprint.tokenizer is not None else {"tokenizer": "not known"}
+    named = {f"{name} (fingerprint)" if name in worded else name: text for name, text in fingerprint.items()}
+    return worded | named | unknown

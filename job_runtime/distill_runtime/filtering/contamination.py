@@ -1,22 +1,16 @@
-"""Which prompts are taken from a benchmark: those that share a run of words with one of its problems.
+"""Which prompts are taken from a benchmark: those that share a run of words with one of its problems."""
 
-The check of n-grams that GPT-3's authors introduced (Brown et al., 2020, appendix C), over words without case and
-punctuation. Numbers and formulas count as words, or problems that differ only in them would look the same.
-"""
-
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from distill_runtime.contract import Decontamination
 from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.foundation.ngrams import ngrams, words_of
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.table import open_table
 from distill_runtime.storage.volume import Volume
 
 CONTAMINATED = "contaminated"
-
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -34,7 +28,7 @@ class Contamination:
 
     def find(self, prompt: str) -> str | None:
         """Give the benchmark that a prompt is taken from, if it is from one."""
-        for fingerprint in _fingerprints(prompt, self.ngram):
+        for fingerprint in ngrams(words_of(prompt), self.ngram):
             benchmark = self.benchmark_of.get(fingerprint)
             if benchmark is not None:
                 return benchmark
@@ -64,11 +58,4 @@ def read_benchmarks(parameters: Decontamination, volume: Volume) -> Contaminatio
 
 def _all_fingerprints(texts: Iterable[str], ngram: int) -> Iterator[int]:
     for text in texts:
-        yield from _fingerprints(text, ngram)
-
-
-def _fingerprints(text: str, ngram: int) -> Iterator[int]:
-    words = _WORD.findall(text.lower())
-    if words:
-        for start in range(max(1, len(words) - ngram + 1)):
-            yield hash(tuple(words[start : start + ngram]))
+        yield from ngrams(words_of(text), ngram)

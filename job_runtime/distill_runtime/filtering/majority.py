@@ -5,7 +5,6 @@ it as with any reference answer, so that `0.5` agrees with `\\frac{1}{2}` whiche
 answer where two are as frequent, or where none was given twice: one voice is no majority.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from distill_runtime.contract import FilterParameters
 from distill_runtime.filtering.generations import Generation
 from distill_runtime.filtering.reasons import rejected_unseen
 from distill_runtime.foundation.reasoning import text_after_reasoning
+from distill_runtime.foundation.texts import text_fingerprint
 from distill_runtime.sources.problems import ANSWER_MISSING
 from distill_runtime.verification.boxed import boxed_answer
 from distill_runtime.verification.easy import as_number
@@ -34,13 +34,13 @@ class _Votes:
 
 @dataclass(frozen=True)
 class Majorities:
-    """The elected answers, by a digest of the prompt's uuid."""
+    """The elected answers, by the fingerprint of the prompt's uuid."""
 
-    answers: Mapping[bytes, str]
+    answers: Mapping[int, str]
 
     def judge_by(self, generation: Generation) -> Generation:
         """Give the generation with its prompt's answer for reference, whatever its row has, or rejected without one."""
-        answer = self.answers.get(_digest(generation.uuid))
+        answer = self.answers.get(text_fingerprint(generation.uuid))
         unusable = None if generation.unusable == ANSWER_MISSING else generation.unusable
         return generation._replace(
             answer=answer or "", unusable=unusable, recorded=NO_MAJORITY if answer is None else None
@@ -54,14 +54,14 @@ def elect(generations: Iterable[Generation], parameters: FilterParameters) -> Ma
     Counting takes some 630 bytes of memory a prompt whose generations agree, and more for each further answer (measured
     with 200,000 prompts of two generations).
     """
-    ballots: dict[bytes, dict[str, _Votes]] = {}
+    ballots: dict[int, dict[str, _Votes]] = {}
     for generation in generations:
         if rejected_unseen(generation.unusable, generation.truncated, parameters) not in (None, ANSWER_MISSING):
             continue
         answer = boxed_answer(text_after_reasoning(generation.text))
         if answer is None:
             continue
-        votes = ballots.setdefault(_digest(generation.uuid), {}).setdefault(_meaning(answer), _Votes(answer))
+        votes = ballots.setdefault(text_fingerprint(generation.uuid), {}).setdefault(_meaning(answer), _Votes(answer))
         votes.number += 1
     elected = {prompt: _elected(list(ballot.values())) for prompt, ballot in ballots.items()}
     return Majorities({prompt: answer for prompt, answer in elected.items() if answer is not None})
@@ -78,7 +78,3 @@ def _meaning(answer: str) -> str:
     """Give what equal answers have in common, where that is plain to see."""
     number = as_number(answer)
     return _SPACES.sub("", answer) if number is None else str(number)
-
-
-def _digest(uuid: str) -> bytes:
-    return hashlib.blake2b(uuid.encode(errors="surrogatepass"), digest_size=8).digest()

@@ -5,6 +5,8 @@ from distill_runtime.contract import FilterParameters
 ACCEPTED = "accepted"
 FAILED = "failed"
 TRUNCATED = "truncated"
+TO_BE_JUDGED = "toBeJudged"
+"""While it is not known yet what a judge says."""
 
 UNJUDGED = frozenset(
     {

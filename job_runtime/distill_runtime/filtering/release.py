@@ -19,9 +19,9 @@ _GROUP_BYTES = 2 << 20
 """JSON of one row group, which is in memory while it is written."""
 _FILE_GROUPS = 256
 _UNKNOWN_LICENSE = "unknown"
-_PRIVATE = ("endpoints", "price")
-"""Where the teacher was served, and for how much, concerns nobody else."""
-_MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+_PRIVATE = ("endpoints", "price", "url")
+"""Where a model was served, and for how much, concerns nobody else."""
+MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 _SCHEMA = pa.schema(
     [
         ("uuid", pa.string()),
@@ -31,7 +31,8 @@ _SCHEMA = pa.schema(
         ("source", pa.string()),
         ("tokens", pa.int64()),
         ("teacher", pa.string()),
-        ("messages", pa.list_(_MESSAGE)),
+        ("decided_by", pa.string()),
+        ("messages", pa.list_(MESSAGE)),
     ]
 )
 
@@ -91,14 +92,15 @@ Reasoning {whose}, verified against reference answers by npu-distill.
 {figures}
 
 Each row has the `uuid` of its prompt and the index of its `generation`, `prompt`, the reference `answer`, the prompt's
-`source` where that is known, the `teacher` that was asked and the `tokens` of its answer where they were counted, and
-`messages`: the prompt and what the teacher wrote, with its reasoning between `<think>` tags.
+`source` where that is known, the `teacher` that was asked and the `tokens` of its answer where they were counted, in
+`decided_by` who found it right (`rules`, or a `judge` after them), and `messages`: the prompt and what the teacher
+wrote, with its reasoning between `<think>` tags.
 
 ## How it was made
 
 {made}
 
-{_block("Filter", filter_parameters)}
+{_block("Filter", _without_places(filter_parameters))}
 """
 
 
@@ -121,6 +123,14 @@ def _public(teacher: Mapping[str, Any]) -> dict[str, Any]:
     told = {name: value for name, value in teacher.items() if name not in _PRIVATE}
     if others := told.pop("additionalModels", None):
         told["additionalModels"] = [_public(each) for each in others]
+    return told
+
+
+def _without_places(filter_parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out where the judge was served."""
+    told = dict(filter_parameters)
+    if judge := told.get("judge"):
+        told["judge"] = {**judge, "endpoint": _public(judge["endpoint"])}
     return told
 
 

@@ -12,17 +12,16 @@ from pydantic import Field
 
 from distill_runtime.contract import FilterParameters, Model
 from distill_runtime.filtering.contamination import CONTAMINATED, Contamination
+from distill_runtime.filtering.doubts import Doubt, doubtful_line, is_doubtful
 from distill_runtime.filtering.generations import Generation, Generations, Place
 from distill_runtime.filtering.majority import Majorities
-from distill_runtime.filtering.reasons import ACCEPTED, rejected_unseen
-from distill_runtime.filtering.selection import KEY, key_of
-from distill_runtime.foundation.rows import kept_row
+from distill_runtime.filtering.outcomes import accepted_row, rejected_row
+from distill_runtime.filtering.reasons import ACCEPTED, TO_BE_JUDGED, rejected_unseen
+from distill_runtime.filtering.selection import KEY
 from distill_runtime.process.progress import Reporter
-from distill_runtime.storage.resumable import GrowingFile, json_line, load_checkpoint, save_checkpoint
-from distill_runtime.verification import Question, Verdict, open_verifier, verifier_workers, verify_all
+from distill_runtime.storage.resumable import GrowingFile, load_checkpoint, save_checkpoint
+from distill_runtime.verification import Question, open_verifier, verifier_workers, verify_all
 
-_FOUND_CHARACTERS = 200
-"""Of what was compared, which for some verifiers is the whole text."""
 _CHECKPOINT_SECONDS = 5.0
 _REPORT_SECONDS = 0.5
 
@@ -35,12 +34,14 @@ class Files:
         accepted: right generations, as `rows.kept_row`.
         keys: for each of them, what the selection needs to know (`selection.KEY`).
         rejects: all other generations, each with its reason.
+        doubts: those that a judge is yet to be asked about, if there is one.
         checkpoint: how far it is.
     """
 
     accepted: Path
     keys: Path
     rejects: Path
+    doubts: Path
     checkpoint: Path
 
 
@@ -53,6 +54,7 @@ class Verified(Model):
     rows: int = Field(default=0, ge=0, description="Rows that were begun, if there are rows.")
     accepted_size: int = Field(default=0, ge=0, description="Bytes of the accepted rows.")
     rejects_size: int = Field(default=0, ge=0, description="Bytes of the rejects.")
+    doubts_size: int = Field(default=0, ge=0, description="Bytes of what a judge is yet to be asked about.")
     counts: dict[str, int] = Field(default_factory=dict, description="Generations by what became of them.")
 
 
@@ -91,12 +93,13 @@ def verify_generations(
         accepted = stack.enter_context(GrowingFile(files.accepted, begun.accepted_size))
         keys = stack.enter_context(GrowingFile(files.keys, counts[ACCEPTED] * KEY.itemsize))
         rejects = stack.enter_context(GrowingFile(files.rejects, begun.rejects_size))
+        doubts = stack.enter_context(GrowingFile(files.doubts, begun.doubts_size))
         # One assignment a row; a model a row would take as long as the easy rows themselves.
         place = Place(begun.shard, begun.offset, begun.rows)
-        done = (place, begun.accepted_size, begun.rejects_size, begun.counts)
+        done = (place, begun.accepted_size, begun.rejects_size, begun.doubts_size, begun.counts)
 
         def state() -> Verified:
-            place, accepted_size, rejects_size, so_far = done
+            place, accepted_size, rejects_size, doubts_size, so_far = done
             return Verified(
                 fingerprint=start.fingerprint,
                 shard=place.part,
@@ -104,11 +107,12 @@ def verify_generations(
                 rows=place.rows,
                 accepted_size=accepted_size,
                 rejects_size=rejects_size,
+                doubts_size=doubts_size,
                 counts=so_far,
             )
 
         def save() -> None:
-            for file in (accepted, keys, rejects):
+            for file in (accepted, keys, rejects, doubts):
                 file.sync()
             save_checkpoint(files.checkpoint, state())
 
@@ -125,14 +129,17 @@ def verify_generations(
         for candidate, verdict in results:
             generation = candidate.generation
             reason = candidate.rejected or (ACCEPTED if verdict.correct else verdict.reason)
-            counts[reason] += 1
             if reason == ACCEPTED:
-                row, key = _row(generation)
+                row, key = accepted_row(generation, "rules")
                 accepted.append(row)
                 keys.append(key)
+            elif parameters.judge is not None and is_doubtful(generation, reason):
+                doubts.append(doubtful_line(Doubt(generation, reason, verdict.answer)))
+                reason = TO_BE_JUDGED
             else:
-                rejects.append(_reject(candidate, reason, verdict))
-            done = (generation.next, accepted.size, rejects.size, dict(counts))
+                rejects.append(rejected_row(generation, reason, verdict.answer, candidate.benchmark, "rules"))
+            counts[reason] += 1
+            done = (generation.next, accepted.size, rejects.size, doubts.size, dict(counts))
             now = time.monotonic()
             if now - reported > _REPORT_SECONDS:
                 _report(reporter, state())
@@ -166,43 +173,6 @@ def _question(candidate: _Candidate) -> Question[_Candidate]:
     return Question(candidate, generation.answer, None if candidate.rejected else generation.text)
 
 
-def _row(generation: Generation) -> tuple[bytes, bytes]:
-    """Give the row of an accepted generation, and its key."""
-    uuid, number, text = generation.uuid, generation.number, generation.text
-    row = kept_row(
-        uuid,
-        number,
-        generation.prompt,
-        generation.answer,
-        text,
-        source=generation.source,
-        tokens=generation.tokens,
-        teacher=generation.teacher,
-    )
-    return json_line(row), key_of(uuid, number, text, generation.tokens)
-
-
-def _reject(candidate: _Candidate, reason: str, verdict: Verdict) -> bytes:
-    """Say why a generation is rejected; what it says is in the generate stage's artifact, or in the source's row."""
-    generation = candidate.generation
-    return json_line(
-        {
-            "uuid": generation.uuid,
-            "generation": generation.number,
-            "position": generation.position,
-            "reason": reason,
-            "teacher": generation.teacher,
-            "tokens": generation.tokens,
-            "characters": len(generation.text),
-            "answer": generation.answer,
-            "source": generation.source,
-            "found": verdict.answer and verdict.answer[:_FOUND_CHARACTERS],
-            "failure": generation.failure,
-            "benchmark": candidate.benchmark,
-        }
-    )
-
-
 def _report(reporter: Reporter, done: Verified) -> None:
     verified = sum(done.counts.values())
     accepted = done.counts.get(ACCEPTED, 0)
@@ -210,7 +180,10 @@ def _report(reporter: Reporter, done: Verified) -> None:
         done=done.rows or verified,
         counts={
             ACCEPTED: accepted,
-            **{f"rejected.{reason}": number for reason, number in done.counts.items() if reason != ACCEPTED},
+            **{
+                reason if reason in (ACCEPTED, TO_BE_JUDGED) else f"rejected.{reason}": number
+                for reason, number in done.counts.items()
+            },
         },
         metrics={"acceptanceRate": accepted / verified} if verified else {},
     )

@@ -26,6 +26,7 @@ def kept_row(
     source: str | None,
     tokens: int | None,
     teacher: str | None,
+    decided_by: str,
 ) -> Mapping[str, Any]:
     """Make the row of a kept generation, in the shape of published reasoning data sets.
 
@@ -38,6 +39,7 @@ def kept_row(
         source: where the prompt comes from, if that is known.
         tokens: of the text, as the teacher's server counted them, if it did.
         teacher: the model that wrote it, if that is known.
+        decided_by: who says that it is right: rules, or a judge after them.
     """
     return {
         "uuid": uuid,
@@ -47,5 +49,6 @@ def kept_row(
         "source": source,
         "tokens": tokens,
         "teacher": teacher,
+        "decided_by": decided_by,
         "messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": text}],
     }

@@ -120,7 +120,7 @@ async def _ask(
         tasks = (
             background.create_task(journal.keep_flushed()),
             background.create_task(progress.keep_reporting(teachers)),
-            background.create_task(_keep_checking(check_server, journal.tally)),
+            background.create_task(_keep_checking(check_server, journal.tally, progress)),
         )
         async with asyncio.TaskGroup() as asking:
             for number in range(len(settings)):
@@ -131,9 +131,9 @@ async def _ask(
     return [teachers.clients[number].answering for number in range(len(settings))]
 
 
-async def _keep_checking(check_server: Callable[[int], str], tally: Tally) -> None:
+async def _keep_checking(check_server: Callable[[int], str], tally: Tally, progress: AskingProgress) -> None:
     while True:
-        check_server(tally.outcomes)
+        progress.server_ended = check_server(tally.outcomes)
         await asyncio.sleep(_CHECK_SECONDS)
 
 

@@ -61,6 +61,9 @@ class AskingProgress:
     Args:
         total: generations of the shard.
         forecast: of the acceptance rate, if there is one.
+
+    Attributes:
+        server_ended: how the server beside the stage has ended since its last answer; empty if it has not.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class AskingProgress:
         self._tally = tally
         self._total = total
         self.forecast = forecast
+        self.server_ended = ""
 
     def begin(self) -> None:
         """Say what was there before."""
@@ -107,7 +111,7 @@ class AskingProgress:
     def _message(self, teachers: Teachers) -> str:
         if self.forecast is not None and self.forecast.hopeless:
             doing = f"stopping, because {self.forecast.hopeless}; finishing what is under way"
-        elif trouble := teachers.describe_trouble():
+        elif trouble := self.server_ended or teachers.describe_trouble():
             doing = f"{trouble}; {self._tally.outcomes} of {self._total} done; retrying"
         else:
             doing = "asking the teacher"

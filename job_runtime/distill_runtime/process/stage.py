@@ -60,6 +60,7 @@ class StageContext:
         index: which Pod of an Indexed Job it is, from 0.
         api_key: key of the teacher or of the evaluated endpoint, if there is one.
         additional_api_keys: keys of a teacher's additional models, as far as they have one, by their variables.
+        judge_api_key: key of the judge, if there is one.
         fingerprints: what its inputs are, by their content.
     """
 
@@ -68,6 +69,7 @@ class StageContext:
     index: int = 0
     api_key: str | None = field(default=None, repr=False)
     additional_api_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    judge_api_key: str | None = field(default=None, repr=False)
     fingerprints: tuple[InputFingerprint, ...] = ()
 
 

@@ -49,7 +49,8 @@ class EvaluationReport:
         sentence: the result in a sentence.
         figures: the most important numbers, worded, by what a person calls them.
         breakdowns: scores of parts of the benchmark, by what they are parts of.
-        tables: what there is to say of differences and protocols.
+        tables: what there is to say of differences, protocols and the training data.
+        overlap: what the benchmark has in common with the training data, in a sentence; empty if nobody looked.
         charts: verdicts and lengths.
         flips: a baseline's each.
         samples: some of the answers, chosen so that every verdict is there.
@@ -64,6 +65,7 @@ class EvaluationReport:
     figures: Mapping[str, str]
     breakdowns: Mapping[str, Sequence[Score]]
     tables: Sequence[Table]
+    overlap: str
     charts: Sequence[Chart]
     flips: Sequence[Flips]
     samples: Sequence[ShownSample]
@@ -73,12 +75,9 @@ class EvaluationReport:
 
 def render_page(report: EvaluationReport) -> str:
     """Write the page."""
-    figures = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in report.figures.items()
-    )
     body = [
         f'<p class="state">{escape(report.sentence)}</p>',
-        f"<dl>{figures}</dl>",
+        page.tiles(report.figures),
         f"<h2>Score, with its 95 % interval</h2>\n{forest_plot.draw(report.own, report.baselines)}",
         *(page.table(table.model_dump()) for table in report.tables if table.rows),
         *(
@@ -108,6 +107,8 @@ def render_card(report: EvaluationReport) -> str:
     ]
     if report.sentence:
         lines += ["", _cell(report.sentence)]
+    if report.overlap and report.overlap not in report.sentence:
+        lines += ["", _cell(f"Training data: {report.overlap}.")]
     if report.protocol:
         lines += ["", "| Protocol | |", "|---|---|"]
         lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in report.protocol.items()]

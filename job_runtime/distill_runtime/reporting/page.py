@@ -1,8 +1,12 @@
 """A report as one HTML page: no script, no font and no image from elsewhere; light or dark as the system is."""
 
+import math
 from collections.abc import Iterable, Mapping
 from html import escape
-from typing import Any
+from typing import Any, Final
+
+_TILES_IN_A_ROW: Final = 7
+"""As many as there is room for on a wide page."""
 
 STYLE = """
 :root { color-scheme: light dark; --page: #fff; --card: #f6f8fa; --text: #1b1f24; --faint: #59636e; --line: #d8dee4;
@@ -14,7 +18,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2.5rem au
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 1.2rem; overflow-wrap: anywhere }
 h2 { font-size: 1.1rem; margin: 2.5rem 0 .5rem }
 .kind { color: var(--faint); margin: 0 }
-dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(7.2rem, 1fr)); gap: .7rem; margin: 0 }
+dl { display: grid; gap: .7rem; margin: 0;
+  grid-template-columns: repeat(auto-fit, minmax(max(7.2rem, 100% / var(--columns) - .7rem), 1fr)) }
 dl div { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .5rem .8rem }
 dt { color: var(--faint); font-size: .85rem } dd { margin: 0; font-size: 1.35rem; font-weight: 600 }
 table { border-collapse: collapse; width: 100% }
@@ -46,7 +51,7 @@ def render(report: Mapping[str, Any]) -> str:
         report: a `report.Report` as plain values.
     """
     body = [
-        _figures(report["figures"].values()),
+        tiles({each["label"]: _value(each["value"], each["unit"]) for each in report["figures"].values()}),
         *(chart(each) for each in report["charts"] if each["bars"]),
         *(table(each) for each in report["tables"] if each["rows"]),
     ]
@@ -71,12 +76,11 @@ def document(subject: str, kind: str, body: Iterable[str], style: str) -> str:
     )
 
 
-def _figures(figures: Iterable[Mapping[str, Any]]) -> str:
-    cards = (
-        f"<div><dt>{escape(figure['label'])}</dt><dd>{_value(figure['value'], figure['unit'])}</dd></div>"
-        for figure in figures
-    )
-    return f"<dl>{''.join(cards)}</dl>"
+def tiles(figures: Mapping[str, str]) -> str:
+    """Write the most important numbers, by what a person calls them, in rows that are about equally long."""
+    cards = (f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in figures.items())
+    rows = max(1, math.ceil(len(figures) / _TILES_IN_A_ROW))
+    return f'<dl style="--columns: {max(1, math.ceil(len(figures) / rows))}">{"".join(cards)}</dl>'
 
 
 def _value(value: float, unit: str) -> str:

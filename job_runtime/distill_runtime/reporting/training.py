@@ -54,14 +54,11 @@ class TrainingReport:
 
     def render(self) -> str:
         """Write the page."""
-        figures = "".join(
-            f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in self.figures.items()
-        )
         share = 100 * min(self.done / self.total, 1)
         body = [
             f'<p class="state">{escape(self.state)}</p>',
             f'<div class="all" role="img" aria-label="{share:.0f} % done"><i style="width:{share:.2f}%"></i></div>',
-            f"<dl>{figures}</dl>",
+            page.tiles(self.figures),
             *(line_chart.draw(chart) for chart in self.charts),
             _MARKED if any(chart.marks for chart in self.charts) else "",
             timeline.draw(self.attempts, self.now),

@@ -1,8 +1,8 @@
 """What a selection knows of the filter's rows: a few numbers each, in two files.
 
 One has what is known of each kept row, in the order of the rows. The other has every verdict on a generation of a
-prompt, from which the prompt's pass rate follows; generations on which there is none, such as those that the teacher
-never answered, are left out of it.
+prompt, from which the prompt's pass rate follows: of the filter itself, or of one that has judged a probe's answers to
+the same prompts. Generations on which there is none, such as those that were never answered, are left out of it.
 """
 
 import struct
@@ -50,11 +50,14 @@ class Known:
     verdicts: Keys
 
 
-def read_candidates(filtered: Path, work: Path, parameters: SelectParameters, report: Callable[[int], None]) -> Known:
+def read_candidates(
+    filtered: Path, probe: Path | None, work: Path, parameters: SelectParameters, report: Callable[[int], None]
+) -> Known:
     """Read the filter's artifact once, and write down what is known.
 
     Args:
         filtered: directory of the artifact.
+        probe: directory of another's, whose verdicts count; None for those of the artifact itself.
         work: directory to write to; what is there of an earlier time is written over.
         report: called now and then with the number of kept rows that were read.
 
@@ -81,10 +84,13 @@ def read_candidates(filtered: Path, work: Path, parameters: SelectParameters, re
                     text_fingerprint(f"{parameters.seed}:{generation}:{uuid}"),
                 )
             )
-            verdicts.append(_PACKED_VERDICT.pack(prompt, 1))
+            if probe is None:
+                verdicts.append(_PACKED_VERDICT.pack(prompt, 1))
             if number % _REPORT_ROWS == 0:
                 report(number)
-        for line, _ in read_lines(filtered / REJECTS_NAME):
+        for line, _ in read_lines(probe / KEPT_NAME) if probe is not None else ():
+            verdicts.append(_PACKED_VERDICT.pack(text_fingerprint(orjson.loads(line)["uuid"]), 1))
+        for line, _ in read_lines((probe or filtered) / REJECTS_NAME):
             reject = orjson.loads(line)
             if (reason := reject["reason"]) not in UNJUDGED:
                 verdicts.append(_PACKED_VERDICT.pack(text_fingerprint(reject["uuid"]), reason in UNSELECTED))

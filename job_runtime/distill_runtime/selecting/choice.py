@@ -17,19 +17,21 @@ from distill_runtime.filtering.selection import NOT_KEPT, beyond_first, beyond_m
 from distill_runtime.selecting.candidates import Known
 
 SELECTED = "selected"
-PASS_RATE_TOO_LOW, PASS_RATE_TOO_HIGH = "passRateTooLow", "passRateTooHigh"
+PASS_RATE_TOO_LOW, PASS_RATE_TOO_HIGH, PASS_RATE_UNKNOWN = "passRateTooLow", "passRateTooHigh", "passRateUnknown"
 TOO_SHORT, TOO_LONG, LENGTH_UNKNOWN = "tooShort", "tooLong", "lengthUnknown"
 OVERREPRESENTED = "overrepresented"
 BEYOND_LIMIT = "beyondLimit"
 FATES = (
     SELECTED,
-    *(PASS_RATE_TOO_LOW, PASS_RATE_TOO_HIGH, LENGTH_UNKNOWN, TOO_SHORT, TOO_LONG),
+    *(PASS_RATE_UNKNOWN, PASS_RATE_TOO_LOW, PASS_RATE_TOO_HIGH, LENGTH_UNKNOWN, TOO_SHORT, TOO_LONG),
     *(NOT_KEPT, OVERREPRESENTED, BEYOND_LIMIT),
 )
 """What may become of a row."""
 
 TENTHS = 11
 """Into which pass rates are sorted: ten parts of a tenth each, and 1."""
+UNKNOWN = TENTHS
+"""Where a prompt is sorted that has no pass rate."""
 
 Fates = NDArray[np.uint8]
 
@@ -40,7 +42,7 @@ class Choice:
 
     Attributes:
         fates: its place in `FATES`.
-        tenths: of its prompt's pass rate; the last is for 1.
+        tenths: of its prompt's pass rate; the last is for 1, and one more for none.
         prompts: how many prompts have a selected row.
     """
 
@@ -57,7 +59,7 @@ def choose(known: Known, parameters: SelectParameters) -> Choice:
     number = known.verdicts.fitting_parts
     for (rows, part), (_, verdicts) in zip(candidates.parts(number), known.verdicts.parts(number), strict=True):
         rates = _pass_rates(part["prompt"], verdicts)
-        tenths[rows] = (rates * (TENTHS - 1)).astype(np.uint8)
+        tenths[rows] = np.where(np.isnan(rates), UNKNOWN, np.nan_to_num(rates) * (TENTHS - 1)).astype(np.uint8)
         fates[rows] = _judge_by_prompt(part, rates, parameters)
     if parameters.balance is not None:
         _balance(candidates, fates, parameters.balance.max_per_value)
@@ -67,13 +69,18 @@ def choose(known: Known, parameters: SelectParameters) -> Choice:
 
 
 def _pass_rates(prompts: NDArray[np.uint64], verdicts: NDArray[np.void]) -> NDArray[np.float64]:
-    """Give for each row the share of its prompt's generations that is right; its own is among them."""
+    """Give for each row the share of its prompt's generations that is right, or NaN where there is no verdict on any.
+
+    Without a probe each row's own generation is among them.
+    """
+    if not len(verdicts):
+        return np.full(len(prompts), np.nan)
     distinct, places = np.unique(verdicts["prompt"], return_inverse=True)
     judged = np.bincount(places, minlength=len(distinct))
     right = np.bincount(places, weights=verdicts["right"], minlength=len(distinct))
-    found = np.searchsorted(distinct, prompts)
+    found = np.minimum(np.searchsorted(distinct, prompts), len(distinct) - 1)
     # Divided rather than multiplied: 3 of 10 is the same number as a bound that is written as 0.3.
-    rates: NDArray[np.float64] = right[found] / judged[found]
+    rates: NDArray[np.float64] = np.where(distinct[found] == prompts, right[found] / judged[found], np.nan)
     return rates
 
 
@@ -82,6 +89,7 @@ def _judge_by_prompt(part: NDArray[np.void], rates: NDArray[np.float64], paramet
     fates = np.zeros(len(part), np.uint8)
     fates[rates < parameters.min_pass_rate] = FATES.index(PASS_RATE_TOO_LOW)
     fates[rates > parameters.max_pass_rate] = FATES.index(PASS_RATE_TOO_HIGH)
+    fates[np.isnan(rates)] = FATES.index(PASS_RATE_UNKNOWN)
     if parameters.length is not None:
         within = fates == 0
         fates[within] = _judge_length(part[within], parameters.length)

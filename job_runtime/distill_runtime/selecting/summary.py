@@ -11,7 +11,7 @@ from distill_runtime.foundation.rows import KEPT_NAME, REJECTS_NAME
 from distill_runtime.reporting.lengths import BARS, count_by_doubling, label, span
 from distill_runtime.reporting.report import Bar, Chart, Figure, Report
 from distill_runtime.selecting.candidates import Known
-from distill_runtime.selecting.choice import TENTHS, Choice
+from distill_runtime.selecting.choice import TENTHS, UNKNOWN, Choice
 from distill_runtime.storage.resumable import read_lines
 
 _PARTS = ("selected", "left out")
@@ -48,9 +48,10 @@ def summarise(subject: str, counts: Mapping[str, int], known: Known, choice: Cho
 
 
 def _by_pass_rate(choice: Choice) -> Chart:
-    selected = np.bincount(choice.tenths[choice.fates == 0], minlength=TENTHS)
-    others = np.bincount(choice.tenths[choice.fates != 0], minlength=TENTHS)
-    labels = [f"{10 * tenth} – {10 * tenth + 10} %" for tenth in range(TENTHS - 1)] + ["100 %"]
+    number = TENTHS + bool((choice.tenths == UNKNOWN).any())
+    selected = np.bincount(choice.tenths[choice.fates == 0], minlength=number)
+    others = np.bincount(choice.tenths[choice.fates != 0], minlength=number)
+    labels = [*(f"{10 * tenth} – {10 * tenth + 10} %" for tenth in range(TENTHS - 1)), "100 %", "unknown"][:number]
     bars = [
         Bar(label=name, parts=(int(in_it), int(not_in_it)))
         for name, in_it, not_in_it in zip(labels, selected, others, strict=True)

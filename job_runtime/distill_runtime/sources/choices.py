@@ -1,11 +1,11 @@
 """The choices of a problem: read from a row, put in an order, lettered, and the one that is right among them."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from distill_runtime.contract.parameters import LETTERS
+from distill_runtime.foundation.texts import text_digest
 from distill_runtime.sources.values import as_text
 
 _FEWEST: Final = 2
@@ -27,7 +27,7 @@ class Choices:
 
         Which one is right, and where it was, has no part in it.
         """
-        return Choices(tuple(sorted(self.texts, key=lambda text: _digest(problem, text))))
+        return Choices(tuple(sorted(self.texts, key=lambda text: text_digest(f"{problem}\0{text}", 16))))
 
     def position(self, answer: Any) -> int | None:
         """Give the position of the one that an answer means: by its text, its letter or its index, which counts from 0.
@@ -54,7 +54,3 @@ def read_choices(values: Sequence[Any]) -> Choices | None:
         return None
     texts = [(as_text(value) or "").strip() for value in listed]
     return Choices(tuple(texts)) if all(texts) else None
-
-
-def _digest(problem: str, text: str) -> bytes:
-    return hashlib.blake2b(f"{problem}\0{text}".encode(errors="surrogatepass"), digest_size=16).digest()

@@ -1,6 +1,5 @@
 """Problems with reference answers: which rows can be asked, which are rejected and why, which shard asks them."""
 
-import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from itertools import islice
 
 from distill_runtime.contract import PromptSource
 from distill_runtime.foundation.errors import WrongInput
-from distill_runtime.foundation.texts import text_fingerprint
+from distill_runtime.foundation.texts import text_digest, text_fingerprint
 from distill_runtime.sources.formats import Row
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.problems import REFUSALS, ProblemReader
@@ -154,7 +153,7 @@ def open_prompts(source: PromptSource, volume: Volume) -> Prompts:
 
 def text_uuid(text: str) -> str:
     """Give what identifies a problem that has no uuid."""
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return text_digest(text, 16).hex()
 
 
 def _repeated(fingerprints: "array[int]") -> frozenset[int]:

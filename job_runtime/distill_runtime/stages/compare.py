@@ -130,7 +130,7 @@ def _said(found: Comparison) -> str:
     assert found.p_value is not None  # where there is a difference
     text = (
         f"{found.difference:+.1f} points to {found.name} (95 % interval {found.difference_low:+.1f} to "
-        f"{found.difference_high:+.1f}, p {describe_p(found.p_value)}"
+        f"{found.difference_high:+.1f}, p: {describe_p(found.p_value)}"
         f"{', unpaired' if found.method == 'unpaired' else ''})"
     )
     if found.p_value > _SIGNIFICANT:

@@ -1,15 +1,16 @@
 """Eval: go to where the student is served, ask it the benchmark's problems, score its answers.
 
     answers.jsonl   a line a sample, as the student gave it (see `client.journal`); what a restarted stage goes on from
+    judgements.jsonl  with a judge, a line for each question to it, in the same form
     results.jsonl   a line a problem: its samples' final answers and verdicts
     summary.json    score, interval, errors, breakdowns, protocol; see `evaluation.summary`
+    overlap.jsonl   a line a problem that shares words with a prompt of the training data, where that is known
 
 and what `evaluation.outputs` makes of these two.
 
 A problem that could not be answered is wrong, and counted as unanswered: a score must not rise by an outage.
 """
 
-import importlib.metadata
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,6 @@ from distill_runtime.client.journal import Journal
 from distill_runtime.client.served_model import fingerprint_endpoint
 from distill_runtime.client.values import Request
 from distill_runtime.contract import (
-    ArtifactReference,
     EvalContract,
     InputFingerprint,
     PromptSource,
@@ -38,10 +38,12 @@ from distill_runtime.evaluation.asking import (
     sample_requests,
 )
 from distill_runtime.evaluation.evaluated import Evaluated
-from distill_runtime.evaluation.fingerprint import fingerprint_of
+from distill_runtime.evaluation.fingerprint import fingerprint_of, fingerprint_tokenizer
 from distill_runtime.evaluation.grouping import read_columns
+from distill_runtime.evaluation.judged import judge_samples
 from distill_runtime.evaluation.judging import Judging
 from distill_runtime.evaluation.outputs import write_outputs
+from distill_runtime.evaluation.overlap import measure_overlap
 from distill_runtime.evaluation.score import ANSWERS_NAME, RESULTS_NAME, ProblemResult, Sample, count_samples
 from distill_runtime.evaluation.summarising import describe, metrics_of, summarise
 from distill_runtime.evaluation.summary import SUMMARY_NAME
@@ -49,6 +51,8 @@ from distill_runtime.evaluation.training_prompt import training_prompt
 from distill_runtime.foundation.boxes import one_sided_box, unasked_box
 from distill_runtime.foundation.cpus import available_cpus
 from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.judge.agreement import Agreement
+from distill_runtime.judge.asking import check_judge, fingerprint_judge
 from distill_runtime.process import event_loop
 from distill_runtime.process.child_process import make_logs_directory
 from distill_runtime.process.stage import StageContext
@@ -57,7 +61,7 @@ from distill_runtime.serving.limits import LARGEST_BATCH, check_servable
 from distill_runtime.sources.fingerprint import fingerprint_source
 from distill_runtime.sources.layout import Selection
 from distill_runtime.sources.prompts import Prompt, open_prompts
-from distill_runtime.storage.artifact import ArtifactWriter, open_artifact, own_version
+from distill_runtime.storage.artifact import ArtifactWriter, open_artifact, own_version, versions_of
 from distill_runtime.storage.fingerprints import fingerprint_artifact
 from distill_runtime.storage.inputs import refuse_changes
 from distill_runtime.training.architecture import read_architecture, read_positions
@@ -71,12 +75,16 @@ _SERVING_PACKAGES: Final = ("mindspore", "mindformers")
 
 
 def fingerprints(contract: EvalContract, context: StageContext) -> tuple[InputFingerprint, ...]:
-    """Tell what the benchmark is, and the model.
+    """Tell what the benchmark is, the model, and the judge.
 
     Raises:
         WrongInput: as `fingerprint_source` and `fingerprint_model`.
         Retryable: EndpointUnreachable.
     """
+    return *_fingerprints(contract, context), *fingerprint_judge(contract.protocol.judge, context)
+
+
+def _fingerprints(contract: EvalContract, context: StageContext) -> tuple[InputFingerprint, ...]:
     benchmark, target = contract.benchmark, contract.target
     selection = Selection(benchmark.subset, benchmark.split)
     problems = fingerprint_source("benchmark", benchmark.uri, context.volume, selection)
@@ -97,13 +105,15 @@ def _fingerprint_weights(target: WeightsTarget, context: StageContext) -> InputF
 
 
 def check(contract: EvalContract, context: StageContext) -> None:
-    """Read the benchmark, open the verifier; look at the weights, or ask the endpoint which models it serves.
+    """Read the benchmark, open the verifier, ask the judge which models it serves; look at the weights, or ask the
+    endpoint too.
 
     Raises:
         WrongInput: where `run` would.
     """
     problems = _read_problems(contract, context)
     open_verifier(contract.protocol)
+    check_judge(contract.protocol.judge, context)
     read_columns(contract.benchmark, problems.prompts, context.volume)
     if isinstance(contract.target, EndpointTarget):
         settings = client_settings(contract.protocol, context, contract.target)
@@ -119,15 +129,19 @@ def check(contract: EvalContract, context: StageContext) -> None:
 
 
 def run(contract: EvalContract, context: StageContext) -> Result:
-    """Ask what is not in the journal yet, judge the answers as they come, write the score.
+    """Ask what is not in the journal yet, verify the answers as they come, have the judge decide about those that are
+    not right, write the score.
 
     Raises:
         WrongInput: as `check`, and InputChanged, EndpointRefuses, EndpointCapsOutput or NothingAnswered.
-        Retryable: EndpointUnreachable or ServerFailed, or as `Judging`.
+        Retryable: EndpointUnreachable or ServerFailed, or as `Judging` and `judge_samples`.
     """
     started = datetime.now(UTC)
     problems = _read_problems(contract, context)
     verifier = open_verifier(contract.protocol)
+    check_judge(contract.protocol.judge, context)
+    versions = versions_of(_packages(contract))
+    verifying = {**{name: versions[name] for name in _PACKAGES}, "npu-distill": own_version()}
     columns = read_columns(contract.benchmark, problems.prompts, context.volume)
     refuse_changes(context.volume, contract, context.fingerprints)
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
@@ -135,30 +149,38 @@ def run(contract: EvalContract, context: StageContext) -> Result:
     total = len(problems.prompts) * contract.protocol.samples_per_problem
     with Journal(answers) as journal:
         requests = sample_requests(contract.protocol, contract.target.model, problems.prompts)
-        with _open_judging(contract, verifier, problems.prompts, answers, writer.work) as judging:
+        with _open_judging(contract, verifier, verifying, problems.prompts, answers, writer.work) as judging:
             context.reporter.update(done=judging.judged, total=total, unit="samples", counts=judging.counts)
             if journal.tally.outcomes < total:
                 missing = (request for request in requests if request.key not in journal)
                 _ask(contract, context, missing, journal, judging)
             judging.finish(lambda: report_judging(judging, context, "verifying the answers"))
+    agreement = _ask_judge(contract, problems.prompts, judging.samples, writer.directory, context)
     results = _results(contract.protocol, problems.prompts, judging.samples)
     _write_results(results, writer.directory / RESULTS_NAME)
-    counts = count_samples(results) | problems.rejected
+    counts = count_samples(results) | problems.rejected | (agreement.counts if agreement else {})
     if counts["unanswered"] == counts["samples"]:
         raise WrongInput(
             "NothingAnswered",
             f"none of {total} samples was answered; why, is in {answers.relative_to(context.volume.root)}",
         )
-    versions = {name: importlib.metadata.version(name) for name in _packages(contract)}
-    fingerprint = fingerprint_of(contract, context.fingerprints, versions)
-    summary = summarise(contract.benchmark.name, contract.protocol, fingerprint, results, counts, columns)
+    context.reporter.update(message="holding the problems against the training data")
+    samples_per_problem = contract.protocol.samples_per_problem
+    overlap, rows = measure_overlap(
+        contract.target.weights, results, samples_per_problem, context.volume, writer.directory
+    )
+    tokenizer = fingerprint_tokenizer(contract.target, context.volume)
+    fingerprint = fingerprint_of(contract, context.fingerprints, versions, tokenizer)
+    summary = summarise(contract.benchmark.name, contract.protocol, fingerprint, results, counts, columns, overlap)
     (writer.directory / SUMMARY_NAME).write_text(summary.model_dump_json(by_alias=True, indent=2), encoding="utf-8")
-    metrics = metrics_of(summary)
+    metrics = metrics_of(summary) | (agreement.metrics if agreement else {})
     context.reporter.update(message="writing the reports")
-    evaluated = Evaluated(contract, results, summary, versions | _judge(), started, datetime.now(UTC))
-    message = "; ".join([describe(summary), *_warnings(contract, context)])
-    write_outputs(evaluated, message, answers, writer.directory)
-    artifact = writer.finish(counts, metrics, _inputs(contract), _packages(contract))
+    evaluated = Evaluated(contract, results, summary, versions | verifying, started, datetime.now(UTC))
+    message = "; ".join([describe(summary), *([str(agreement)] if agreement else []), *_warnings(contract, context)])
+    write_outputs(evaluated, message, [agreement.chart()] if agreement else [], answers, writer.directory)
+    read = [reference for reference in (contract.target.weights, rows) if reference is not None]
+    noted = (fingerprint_artifact("trainingData", rows),) if rows is not None else ()
+    artifact = writer.finish(counts, metrics, read, versions, noted)
     return Result(
         outcome="Succeeded",
         reason="Scored",
@@ -166,13 +188,8 @@ def run(contract: EvalContract, context: StageContext) -> Result:
         artifact=artifact,
         counts=counts,
         metrics=metrics,
+        inputs=noted,
     )
-
-
-def _inputs(contract: EvalContract) -> list[ArtifactReference]:
-    """Name the artifacts that are read."""
-    weights = contract.target.weights
-    return [weights] if weights is not None else []
 
 
 def _packages(contract: EvalContract) -> tuple[str, ...]:
@@ -253,15 +270,28 @@ def _ask(
 
 
 def _open_judging(
-    contract: EvalContract, verifier: Verifier, prompts: list[Prompt], answers: Path, directory: Path
+    contract: EvalContract,
+    verifier: Verifier,
+    versions: Mapping[str, str],
+    prompts: list[Prompt],
+    answers: Path,
+    directory: Path,
 ) -> Judging:
     references = {prompt.uuid: prompt.answer for prompt in prompts}
-    return Judging(verifier, contract.protocol.verify_timeout_seconds, _judge(), references, answers, directory)
+    return Judging(verifier, contract.protocol.verify_timeout_seconds, versions, references, answers, directory)
 
 
-def _judge() -> dict[str, str]:
-    """Name what judges, with its versions."""
-    return {name: importlib.metadata.version(name) for name in _PACKAGES} | {"npu-distill": own_version()}
+def _ask_judge(
+    contract: EvalContract,
+    prompts: list[Prompt],
+    samples: dict[str, dict[int, Sample]],
+    directory: Path,
+    context: StageContext,
+) -> Agreement | None:
+    judge = contract.protocol.judge
+    if judge is None:
+        return None
+    return judge_samples(judge, {prompt.uuid: prompt for prompt in prompts}, samples, directory, context)
 
 
 def _results(
@@ -292,6 +322,8 @@ def _write_results(results: list[ProblemResult], path: Path) -> None:
                         "sample": sample.number,
                         "correct": sample.correct,
                         "reason": sample.reason or "unanswered",
+                        "decidedBy": sample.decided_by,
+                        **({"why": sample.why} if sample.why is not None else {}),
                         "extracted": sample.extracted,
                         "finishReason": sample.finish_reason,
                     }

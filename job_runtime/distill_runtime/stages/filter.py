@@ -5,10 +5,14 @@ The generations are those of the generate stage, or those that a table of rows h
 * `kept.jsonl`: what training may use (see `rows.kept_row`).
 * `rejects.jsonl`: every other generation, each with the reason; its text is in the generate stage's artifact, or
   in the row of that position.
+* `judged.jsonl`, `judgements.jsonl`: with a judge, what it and the verifier say of each answer that it was asked about,
+  and its whole replies (see `filtering.judged`).
 * `dataset/`: the kept rows as parquet, with a card, for others (see `filtering.release`).
+* `preferences/`: with `preferencePairs`, pairs of a kept and a wrong answer (see `filtering.preferences`).
 * `report.html`, `report.json`: the same for people (see `filtering.summary`).
 
-Accepted rows before the selection, and the checkpoint, are in `<output>.work` until the artifact is complete.
+Accepted rows before the selection, what a judge is yet to be asked about, and the checkpoint, are in `<output>.work`
+until the artifact is complete.
 
 The counts close: generations = kept + every `rejected.…`. With rows, `rows` says how many were read.
 """
@@ -22,8 +26,10 @@ from distill_runtime.contract import FilterContract, FilterParameters, InputFing
 from distill_runtime.filtering.answered import open_rows
 from distill_runtime.filtering.contamination import Contamination, read_benchmarks
 from distill_runtime.filtering.generations import Generations, Place
+from distill_runtime.filtering.judged import judge_doubts
 from distill_runtime.filtering.keys import Keys
 from distill_runtime.filtering.majority import Majorities, elect
+from distill_runtime.filtering.preferences import PREFERENCES_DIRECTORY, write_preferences
 from distill_runtime.filtering.reasons import ACCEPTED
 from distill_runtime.filtering.release import RELEASE_DIRECTORY, write_card, write_release
 from distill_runtime.filtering.selection import FATES, KEY, select
@@ -33,10 +39,12 @@ from distill_runtime.filtering.summary import summarise
 from distill_runtime.filtering.verifying import Files, Verified, verify_generations
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.foundation.rows import KEPT_NAME, REJECTS_NAME
+from distill_runtime.judge.agreement import Agreement
+from distill_runtime.judge.asking import check_judge, fingerprint_judge
 from distill_runtime.process.stage import StageContext
 from distill_runtime.sources.fingerprint import fingerprint_source
 from distill_runtime.sources.layout import Selection
-from distill_runtime.storage.artifact import ArtifactWriter
+from distill_runtime.storage.artifact import ArtifactWriter, versions_of
 from distill_runtime.storage.inputs import discard_if_changed
 from distill_runtime.storage.resumable import GrowingFile, json_line, read_lines
 from distill_runtime.verification import open_verifier
@@ -46,10 +54,11 @@ _TOLD = ("uuid", "generation", "answer", "source", "teacher")
 
 
 def fingerprints(contract: FilterContract, context: StageContext) -> tuple[InputFingerprint, ...]:
-    """Tell what the generations or rows are, and the benchmarks.
+    """Tell what the generations or rows are, the benchmarks, and the judge.
 
     Raises:
         WrongInput: as `open_shards` and `fingerprint_source`.
+        Retryable: as `fingerprint_judge`.
     """
     read = contract.input
     if isinstance(read, str):
@@ -61,27 +70,29 @@ def fingerprints(contract: FilterContract, context: StageContext) -> tuple[Input
         fingerprint_source("benchmark", each.uri, context.volume, Selection(each.subset, each.split))
         for each in (decontamination.benchmarks if decontamination else ())
     )
-    return (generations, *benchmarks)
+    return (generations, *benchmarks, *fingerprint_judge(contract.filter.judge, context))
 
 
 def check(contract: FilterContract, context: StageContext) -> None:
-    """Check that the generations are there, complete or with all their columns, and so are verifier and benchmarks.
+    """Check that the generations are there, complete or with all their columns; so are verifier, judge and benchmarks.
 
     Raises:
-        WrongInput: as `open_shards`, `open_rows`, `open_verifier` and `read_benchmarks`.
+        WrongInput: as `open_shards`, `open_rows`, `open_verifier`, `check_judge` and `read_benchmarks`.
     """
     _open_generations(contract, context)
     open_verifier(contract.filter)
+    check_judge(contract.filter.judge, context)
     _read_benchmarks(contract, context)
 
 
 def run(contract: FilterContract, context: StageContext) -> Result:
-    """Verify, select, finish.
+    """Verify, have the judge decide what the verifier does not accept, select, finish.
 
     Raises:
-        WrongInput: as `check`, AcceptanceRateTooLow or NothingAccepted.
-        Retryable: as `verify_all`.
+        WrongInput: as `check`, AcceptanceRateTooLow or NothingAccepted; as `judge_doubts`.
+        Retryable: as `verify_all` and `judge_doubts`.
     """
+    check_judge(contract.filter.judge, context)
     source = _open_generations(contract, context)
     discard_if_changed(context.volume, contract, context.fingerprints)
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
@@ -90,16 +101,21 @@ def run(contract: FilterContract, context: StageContext) -> Result:
         accepted=writer.work / "accepted.jsonl",
         keys=writer.work / "keys",
         rejects=writer.directory / REJECTS_NAME,
+        doubts=writer.work / "doubts.jsonl",
         checkpoint=writer.work / "checkpoint.json",
     )
     rows = {"rows": source.total} if source.unit == "rows" else {}
     context.reporter.update(total=source.total, unit=source.unit, message="verifying", counts=rows)
     benchmarks, majorities = _read_benchmarks(contract, context), _elect(source, contract, context)
     verified = verify_generations(source, files, contract.filter, benchmarks, majorities, context.reporter)
-    accepted, generations = verified.counts.get(ACCEPTED, 0), sum(verified.counts.values())
+    generations = sum(verified.counts.values())
     read = {"generations": generations, "rows": verified.rows}[source.unit]
     if read != source.total:
         raise RuntimeError(f"{read} {source.unit} were verified, the source counts {source.total}")
+    agreement: Agreement | None = None
+    if contract.filter.judge is not None:
+        verified, agreement = judge_doubts(contract.filter.judge, files, verified, writer.directory, context)
+    accepted = verified.counts.get(ACCEPTED, 0)
     refusal = _refusal(verified.counts, contract, context.volume.relative(files.rejects))
     if refusal is not None:
         files.checkpoint.unlink()  # whoever runs it again has corrected something, and all is to be verified anew
@@ -113,13 +129,26 @@ def run(contract: FilterContract, context: StageContext) -> Result:
         "generations": generations,
         "kept": accepted - sum(unselected.values()),
         **{f"rejected.{reason}": number for reason, number in sorted(rejected.items()) if number},
+        **(agreement.counts if agreement else {}),
     }
-    metrics = {"acceptanceRate": accepted / generations}
+    if contract.filter.preference_pairs is not None:
+        context.reporter.update(message="pairing right and wrong answers")
+        counts["preferencePairs"] = write_preferences(
+            source,
+            writer.directory / KEPT_NAME,
+            files.rejects,
+            contract.filter.preference_pairs.max_per_prompt,
+            writer.work,
+            writer.directory / PREFERENCES_DIRECTORY,
+        )
+    metrics = {"acceptanceRate": accepted / generations, **(agreement.metrics if agreement else {})}
     kept = writer.directory / KEPT_NAME
     charts = [chart_by_source(kept, files.rejects)] if source.have_sources else []
     if len(source.teachers) > 1:
         counts |= count_by_teacher(kept, files.rejects, source.teachers)
         charts.append(chart_by_teacher(counts, source.teachers))
+    if agreement is not None:
+        charts.append(agreement.chart())
     summarise(
         contract.subject, counts, metrics, Keys(files.keys, KEY), files.rejects, source.length_unit, charts
     ).write(writer.directory)
@@ -130,8 +159,8 @@ def run(contract: FilterContract, context: StageContext) -> Result:
         outcome="Succeeded",
         reason="Filtered",
         message=f"{accepted} of {generations} generations are right ({100 * metrics['acceptanceRate']:.1f} %), "
-        f"{counts['kept']} of them are kept",
-        artifact=writer.finish(counts, metrics, source.references, ["math-verify", "sympy"]),
+        f"{counts['kept']} of them are kept" + (f"; {agreement}" if agreement else ""),
+        artifact=writer.finish(counts, metrics, source.references, versions_of(("math-verify", "sympy"))),
         counts=counts,
         metrics=metrics,
     )
@@ -163,6 +192,8 @@ def _refusal(counts: Mapping[str, int], contract: FilterContract, rejects: str) 
     rejected = ", ".join(f"{number} {reason}" for reason, number in sorted(counts.items()) if reason != ACCEPTED)
     figures = f"{accepted} of {generations} generations ({100 * accepted / generations:.1f} %); rejected: {rejected}"
     rate = contract.filter.min_acceptance_rate
+    if contract.purpose == "passRates":
+        return None
     if not accepted:
         return WrongInput(
             "NothingAccepted",

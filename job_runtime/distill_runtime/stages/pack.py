@@ -37,7 +37,7 @@ from distill_runtime.packing.summary import summarise
 from distill_runtime.packing.tokenising import FIRST_ROWS, RowTokenizer, refuse_if_most_failed
 from distill_runtime.packing.tokens import TOKENIZER_FILES, SampleTokenizer
 from distill_runtime.process.stage import StageContext
-from distill_runtime.storage.artifact import ArtifactWriter, open_artifact
+from distill_runtime.storage.artifact import ArtifactWriter, open_artifact, versions_of
 from distill_runtime.storage.fingerprints import fingerprint_artifact, fingerprint_directory
 from distill_runtime.storage.inputs import discard_if_changed
 from distill_runtime.storage.resumable import GrowingFile, load_checkpoint, read_lines, save_checkpoint
@@ -210,7 +210,7 @@ def _finish(contract: PackContract, writer: ArtifactWriter, made: _Made, context
         outcome="Succeeded",
         reason=made.reason,
         message=made.message,
-        artifact=writer.finish(made.counts, metrics, made.inputs, made.packages),
+        artifact=writer.finish(made.counts, metrics, made.inputs, versions_of(made.packages)),
         counts=made.counts,
         metrics=metrics,
     )

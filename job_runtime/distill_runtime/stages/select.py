@@ -1,7 +1,7 @@
 """The select stage: choose among the right answers those that are trained on.
 
-A pure function of the filter's artifact, so that another selection verifies nothing anew. The artifact has the form of
-the filter's:
+A pure function of the filter's artifact, and of the verdicts on a probe's answers where there is one, so that another
+selection verifies nothing anew. The artifact has the form of the filter's:
 
 * `kept.jsonl`: the rows that are selected (see `rows.kept_row`).
 * `rejects.jsonl`: the others, each with the reason.
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import orjson
 
-from distill_runtime.contract import InputFingerprint, Result, SelectContract
+from distill_runtime.contract import ArtifactReference, InputFingerprint, Result, SelectContract
 from distill_runtime.filtering.release import RELEASE_DIRECTORY, write_release
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.foundation.rows import KEPT_NAME, REJECTS_NAME
@@ -28,7 +28,7 @@ from distill_runtime.process.stage import StageContext
 from distill_runtime.selecting.candidates import read_candidates
 from distill_runtime.selecting.choice import FATES, Choice, choose
 from distill_runtime.selecting.summary import summarise
-from distill_runtime.storage.artifact import ArtifactWriter, open_artifact
+from distill_runtime.storage.artifact import ArtifactWriter, open_artifact, versions_of
 from distill_runtime.storage.fingerprints import fingerprint_artifact
 from distill_runtime.storage.inputs import discard_if_changed
 from distill_runtime.storage.resumable import GrowingFile, json_line, read_lines
@@ -38,17 +38,19 @@ _TOLD = ("uuid", "generation", "answer", "source", "teacher", "tokens")
 
 
 def fingerprints(contract: SelectContract, context: StageContext) -> tuple[InputFingerprint, ...]:
-    """Tell what the rows are."""
-    return (fingerprint_artifact("kept", contract.input),)
+    """Tell what the rows are, and the probe's verdicts."""
+    probe = (fingerprint_artifact("probe", contract.probe),) if contract.probe is not None else ()
+    return (fingerprint_artifact("kept", contract.input), *probe)
 
 
 def check(contract: SelectContract, context: StageContext) -> None:
-    """Check that the filter's artifact is the one that was planned with.
+    """Check that the filter's artifact is the one that was planned with, and so is the probe's.
 
     Raises:
         WrongInput: as `open_artifact`.
     """
     open_artifact(context.volume, contract.input)
+    _open_probe(contract, context)
 
 
 def run(contract: SelectContract, context: StageContext) -> Result:
@@ -59,6 +61,7 @@ def run(contract: SelectContract, context: StageContext) -> Result:
     """
     discard_if_changed(context.volume, contract, context.fingerprints)
     filtered, manifest = open_artifact(context.volume, contract.input)
+    probe = _open_probe(contract, context)
     writer = ArtifactWriter(context.volume, contract, context.fingerprints)
     writer.work.mkdir(exist_ok=True)
     rows = manifest.counts["kept"]
@@ -67,7 +70,7 @@ def run(contract: SelectContract, context: StageContext) -> Result:
     def report(done: int) -> None:
         context.reporter.update(done=done)
 
-    known = read_candidates(filtered, writer.work, contract.select, report)
+    known = read_candidates(filtered, probe, writer.work, contract.select, report)
     if len(known.candidates) != rows:
         raise RuntimeError(f"{len(known.candidates)} rows were read, the filter's artifact counts {rows}")
     context.reporter.update(done=rows, message="selecting")
@@ -90,9 +93,17 @@ def run(contract: SelectContract, context: StageContext) -> Result:
         outcome="Succeeded",
         reason="Selected",
         message=f"{counts['kept']} of {rows} right answers are selected, to {choice.prompts} prompts",
-        artifact=writer.finish(counts, {}, (contract.input,), ("numpy",)),
+        artifact=writer.finish(counts, {}, _inputs(contract), versions_of(("numpy",))),
         counts=counts,
     )
+
+
+def _open_probe(contract: SelectContract, context: StageContext) -> Path | None:
+    return None if contract.probe is None else open_artifact(context.volume, contract.probe)[0]
+
+
+def _inputs(contract: SelectContract) -> tuple[ArtifactReference, ...]:
+    return (contract.input, *((contract.probe,) if contract.probe is not None else ()))
 
 
 def _write_rows(filtered: Path, directory: Path, choice: Choice) -> None:

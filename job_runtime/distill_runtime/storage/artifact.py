@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -79,7 +80,7 @@ class ArtifactWriter:
         counts: Mapping[str, int],
         metrics: Mapping[str, float],
         inputs: Iterable[ArtifactReference] = (),
-        packages: Iterable[str] = (),
+        versions: Mapping[str, str] = MappingProxyType({}),
         noted: Iterable[InputFingerprint] = (),
         judgement: Judgement | None = None,
     ) -> ArtifactReference:
@@ -91,7 +92,7 @@ class ArtifactWriter:
             counts: what went in, what came out, what was rejected, by reason.
             metrics: measured figures.
             inputs: the artifacts that were read.
-            packages: installed distributions whose versions matter to the content.
+            versions: of installed packages that matter to the content (see `versions_of`).
             noted: fingerprints of what may be another the next time.
             judgement: what the stage compare has found.
         """
@@ -115,7 +116,7 @@ class ArtifactWriter:
             versions={
                 "python": platform.python_version(),
                 "npu-distill": own_version(),
-                **{name: importlib.metadata.version(name) for name in packages},
+                **versions,
             },
         )
         content = manifest.model_dump_json(by_alias=True, exclude_none=True, indent=2).encode()
@@ -283,6 +284,11 @@ def _taken(uri: str) -> WrongInput:
 
 def _damaged(what: str) -> WrongInput:
     return WrongInput("ArtifactDamaged", f"{what}; restore the file or make the artifact again")
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Give the versions of installed packages."""
+    return {name: importlib.metadata.version(name) for name in packages}
 
 
 def own_version() -> str:

@@ -5,9 +5,9 @@ outputs back to those lengths and reads on from there, so nothing is lost and no
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import orjson
 
@@ -61,8 +61,8 @@ class GrowingFile:
         os.fsync(self._file.fileno())
 
 
-def json_line(row: Mapping[str, Any]) -> bytes:
-    """Write a row as a line of JSON."""
+def json_line(row: object) -> bytes:
+    """Write a row, which is a mapping or a dataclass, as a line of JSON."""
     return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
 
 

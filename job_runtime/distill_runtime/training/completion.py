@@ -7,7 +7,7 @@ from typing import Final
 from distill_runtime.contract import ArtifactReference, Result, TrainContract
 from distill_runtime.foundation.errors import Retryable
 from distill_runtime.process.progress import Reporter
-from distill_runtime.storage.artifact import ArtifactWriter
+from distill_runtime.storage.artifact import ArtifactWriter, versions_of
 from distill_runtime.training.attempt import RunPaths, training_metrics
 from distill_runtime.training.attempt_log import AttemptRecord, end_run, nodes_of, read_attempts
 from distill_runtime.training.best import find_best
@@ -95,7 +95,9 @@ def complete_artifact(run: Run, last: Checkpoint, writer: ArtifactWriter, report
     summary = sum_up(run)
     write_final_report(run, TrainingLogFollower(paths.training_log).read_new())
     summary = replace(summary, counts={**summary.counts, "exportedStep": checkpoint.step})
-    artifact = writer.finish(summary.counts, summary.metrics, inputs=[contract.dataset], packages=_PACKAGES)
+    artifact = writer.finish(
+        summary.counts, summary.metrics, inputs=[contract.dataset], versions=versions_of(_PACKAGES)
+    )
     which = "the model" if contract.checkpoint.export == "last" else f"the model of the best step, {checkpoint.step},"
     return summary.result(f"{which} is in {artifact.uri}", artifact)
 

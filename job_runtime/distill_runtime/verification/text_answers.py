@@ -33,6 +33,38 @@ class ExactAnswers:
         return reference.split() == answer.split()
 
 
+def check_pattern(name: str, pattern: str) -> None:
+    """Make sure that something is a regular expression.
+
+    Args:
+        name: of the parameter that has it.
+
+    Raises:
+        WrongInput: InvalidPattern.
+    """
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise WrongInput("InvalidPattern", f"{name} {pattern!r} is not a valid regular expression: {error}") from error
+
+
+def last_match(pattern: str, text: str) -> str | None:
+    """Give what the last match of a regular expression says: its first group, if it has one, or all of it.
+
+    Returns:
+        None where that group took no part in the match.
+
+    Raises:
+        NoAnswer: where there is no match.
+    """
+    found = None
+    for found in re.finditer(pattern, text):  # noqa: B007 - the last one is what is wanted
+        pass
+    if found is None:
+        raise NoAnswer
+    return found.group(1) if found.re.groups else found.group()
+
+
 @dataclass(frozen=True, slots=True)
 class PatternAnswers:
     """The last match of a regular expression must be the reference answer; see `FilterParameters.answer_pattern`.
@@ -49,12 +81,7 @@ class PatternAnswers:
         Raises:
             WrongInput: InvalidPattern.
         """
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise WrongInput(
-                "InvalidPattern", f"answerPattern {pattern!r} is not a valid regular expression: {error}"
-            ) from error
+        check_pattern("answerPattern", pattern)
         return cls(pattern)
 
     def prepare(self) -> None:
@@ -69,12 +96,7 @@ class PatternAnswers:
 
     def compare(self, reference: str, answer: str) -> bool:
         """Find the last match and compare it."""
-        found = None
-        for found in re.finditer(self.pattern, answer):  # noqa: B007 - the last one is what is wanted
-            pass
-        if found is None:
-            raise NoAnswer
-        value = found.group(1) if found.re.groups else found.group()
+        value = last_match(self.pattern, answer)
         return value is not None and value.split() == reference.split()
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import ConfigDict, Field
 
+from distill_operator.api.pod_template import DnsName, PodTemplate
 from distill_operator.api.rules import Rule, with_rules
 from distill_runtime.contract import Model
 from distill_runtime.contract.comparison import Judgement
@@ -16,8 +17,6 @@ VERSION = "v1alpha1"
 NAME_LIMIT = 36
 """Longest name of a custom resource: its Pods' names, of at most 63 characters, are
 `<name>-<stage>-a<attempt>-<index>-<5 characters>`, and the longest stage is `train-preflight`."""
-
-DnsName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 
 
 class ObjectReference(Model):
@@ -61,6 +60,10 @@ class RunSpec(Model):
     storage: Storage = Field(description="Where inputs are read and artifacts are written.")
     suspend: bool = Field(default=False, description="Stop and free all Pods; false again goes on where it was.")
     priority_class_name: DnsName | None = Field(default=None, description="PriorityClass of Pods started from now on.")
+    pod_template: PodTemplate | None = Field(
+        default=None,
+        description="What is added to Pods started from now on, as far as the chart's values allow it.",
+    )
     retry: int = Field(
         default=0,
         ge=0,
@@ -274,6 +277,7 @@ class Metadata(Model):
     namespace: str
     uid: str
     generation: int = 1
+    labels: dict[str, str] = Field(default_factory=dict)
     deletion_timestamp: datetime | None = None
 
 

@@ -16,6 +16,9 @@ from distill_operator.api.common import (
     message_columns,
     ready_columns,
 )
+from distill_operator.api.judge import JudgeSpec, JudgeStatus
+from distill_operator.api.pod_template import resources_of
+from distill_operator.api.probe import Probe, ProbeStatus
 from distill_operator.api.problems import PROBLEM_RULES
 from distill_operator.api.rules import NO_SOURCE, Rule, exactly_one_of, immutable, is_source, with_rules
 from distill_operator.api.verification import VERIFICATION_RULES
@@ -176,8 +179,16 @@ class Filter(FilterParameters):
                 f"decontamination.benchmarks: {NO_SOURCE}",
                 field="decontamination",
             ),
+            Rule(
+                "!has(self.judge) || self.verifier != 'none'",
+                "judge is asked about what the verifier does not accept, and the verifier none accepts everything: "
+                "leave judge out, or choose another verifier",
+                field="judge",
+            ),
         )
     )
+
+    judge: JudgeSpec | None = Field(default=None, description=FilterParameters.model_fields["judge"].description)
 
 
 class Select(SelectParameters):
@@ -195,7 +206,18 @@ class Select(SelectParameters):
                 "length.min must not exceed length.max: no answer would be left",
                 field="length",
             ),
+            Rule(
+                "!has(self.probe) || self.minPassRate > 0.0 || self.maxPassRate < 1.0",
+                "probe gives prompts the pass rate that minPassRate and maxPassRate choose by: set one of them",
+                field="probe",
+            ),
         )
+    )
+
+    probe: Probe | None = Field(
+        default=None,
+        description="Have another model, such as the student, answer the prompts too: minPassRate and maxPassRate go "
+        "by its pass rate then. Default: by that of the answers that are selected from. Only with source.prompts.",
     )
 
 
@@ -214,12 +236,13 @@ class Pack(PackParameters):
 
 
 class DistillDatasetSpec(RunSpec):
-    """What to make. All but suspend, priorityClassName and retry is fixed at creation."""
+    """What to make. All but suspend, priorityClassName, podTemplate and retry is fixed at creation."""
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
             *immutable("DistillDataset", "source", "teacher", "filter", "select", "pack"),
             *immutable("DistillDataset", "credentialsSecretRef", "storage"),
+            resources_of("generate", "filter", "select", "pack", "server"),
             Rule(
                 "!has(self.teacher) || self.teacher.shards * (1 + size(self.teacher.additionalModels))"
                 " <= self.teacher.maxConcurrentRequests",
@@ -269,6 +292,18 @@ class DistillDatasetSpec(RunSpec):
                 " || self.select.balance.column != 'source' || has(self.source.prompts.sourceColumn)",
                 "select.balance counts rows by where their prompts come from: name the column that says it in "
                 "source.prompts.sourceColumn",
+                field="select",
+            ),
+            Rule(
+                "!has(self.select) || !has(self.select.probe) || has(self.source.prompts)",
+                "select.probe has source.prompts answered once more: leave it out with source.rows",
+                field="select",
+            ),
+            Rule(
+                "!has(self.select) || !has(self.select.probe) || !has(self.filter)"
+                " || !(self.filter.verifier in ['majority', 'none'])",
+                "the pass rate of select.probe is told by the reference answers: choose a filter.verifier that "
+                "compares with them",
                 field="select",
             ),
             Rule(
@@ -367,6 +402,8 @@ class DistillDatasetStatus(Status):
     )
     rejected: dict[str, int] = Field(default_factory=dict, description="Generations rejected, by reason.")
     acceptance_rate: float | None = Field(default=None, description="Share of the generations with the right answer.")
+    judge: JudgeStatus | None = Field(default=None, description="What filter.judge has said; absent without one.")
+    probe: ProbeStatus | None = Field(default=None, description="What has come of select.probe; absent without one.")
     rows: int | None = Field(default=None, description="Packed sequences.")
     tokens: int | None = Field(default=None, description="Tokens in the packed sequences, without padding.")
 

@@ -18,6 +18,8 @@ from distill_operator.api.common import (
     ready_columns,
 )
 from distill_operator.api.given import not_filled_in
+from distill_operator.api.judge import JudgeSpec, JudgeStatus
+from distill_operator.api.pod_template import resources_of
 from distill_operator.api.problems import PROBLEM_RULES
 from distill_operator.api.rules import NO_SOURCE, Rule, exactly_one_of, immutable, is_source, with_rules
 from distill_operator.api.verification import VERIFICATION_RULES
@@ -30,6 +32,7 @@ from distill_runtime.contract.parameters import (
     ComparingVerifier,
     Uri,
 )
+from distill_runtime.contract.parameters.teacher import Endpoint as EndpointUrl
 
 
 class ModelTarget(Model):
@@ -52,11 +55,7 @@ class WaitFor(Model):
 class Endpoint(Model):
     """A model that is served elsewhere."""
 
-    url: str = Field(
-        pattern="^https?://",
-        max_length=2048,
-        description="Base URL of an OpenAI-compatible server, such as http://h/v1.",
-    )
+    url: EndpointUrl = Field(description="Base URL of an OpenAI-compatible server, such as http://h/v1.")
     model: str = Field(min_length=1, max_length=256, description="Model name to send.")
     api_key_secret_ref: SecretKeyReference | None = Field(
         default=None, description="Secret that holds the bearer token of the endpoint."
@@ -159,6 +158,7 @@ class EvalProtocol(Protocol):
         description=f"How an answer is compared with the reference answer. {COMPARING_VERIFIERS}. Default: "
         "math-verify, or that of a known benchmark.",
     )
+    judge: JudgeSpec | None = Field(default=None, description=Protocol.model_fields["judge"].description)
 
 
 class Baseline(Model):
@@ -210,7 +210,7 @@ _NAME = "(has({0}.evalRef) ? {0}.evalRef.name : has({0}.name) ? {0}.name : '')"
 
 
 class EvalRunSpec(RunSpec):
-    """What to evaluate. All but suspend, priorityClassName and retry is fixed at creation."""
+    """What to evaluate. All but suspend, priorityClassName, podTemplate and retry is fixed at creation."""
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
@@ -226,6 +226,7 @@ class EvalRunSpec(RunSpec):
                 "credentialsSecretRef",
                 "storage",
             ),
+            resources_of("eval-preflight", "eval", "compare", "server"),
             Rule(
                 f"self.compareWith.all(one, self.compareWith.exists_one(other, {_NAME.format('one')} == "
                 f"{_NAME.format('other')}))",
@@ -311,6 +312,14 @@ class EvalRunStatus(Status):
     unanswered_rate: float | None = Field(
         default=None, description="Percent of the samples that the endpoint never answered; they count as wrong."
     )
+    judge: JudgeStatus | None = Field(default=None, description="What protocol.judge has said; absent without one.")
+    overlap_rate: float | None = Field(
+        default=None,
+        description="Percent of the problems that share 8 words in a row with a prompt of the training data; absent "
+        "where that is not known.",
+    )
+    clean_score: float | None = Field(default=None, description="Score in percent without these problems.")
+    clean_interval: str | None = Field(default=None, description="95 % interval of cleanScore as text.")
     comparison: tuple[Comparison, ...] = Field(default=(), description="The score beside each baseline.")
     difference: str | None = Field(
         default=None, description="The difference to the first baseline, in points, with its 95 % interval, as text."

@@ -15,6 +15,7 @@ from distill_operator.api.common import (
     message_columns,
     ready_columns,
 )
+from distill_operator.api.pod_template import resources_of
 from distill_operator.api.rules import Rule, immutable, with_rules
 from distill_runtime.contract import Checkpoint, Model, ModelSource, Parallelism, Training
 
@@ -46,7 +47,7 @@ class Hyperparameters(Training):
 
 
 class FinetuneRunSpec(RunSpec):
-    """What to train. All but suspend, priorityClassName, retry and restarts is fixed at creation."""
+    """What to train. All but suspend, priorityClassName, podTemplate, retry and restarts is fixed at creation."""
 
     model_config = ConfigDict(
         json_schema_extra=with_rules(
@@ -61,6 +62,7 @@ class FinetuneRunSpec(RunSpec):
                 "checkpoint",
                 "storage",
             ),
+            resources_of("train-preflight", "train", "export"),
             Rule(
                 "(self.accelerator.nodes * self.accelerator.devicesPerNode)"
                 " % (self.parallelism.tensor * self.parallelism.pipeline * self.parallelism.context) == 0",

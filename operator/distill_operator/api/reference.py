@@ -43,13 +43,15 @@ def _fields(path: str, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, 
 
 def _row(path: str, field: dict[str, Any], required: bool) -> str:
     default = "required" if required else _default(field)
-    description = field.get("description", "").replace("|", "\\|").replace("\n", " ")
+    description = _cell(field.get("description", ""))
     return f"| `{path}` | {_type(field)} | {default} | {description} |"
 
 
 def _type(field: dict[str, Any]) -> str:
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
+    if field.get("x-kubernetes-int-or-string"):
+        return "quantity"
     if field.get("type") == "array":
         return f"list of {_type(field['items'])}"
     if "additionalProperties" in field:
@@ -63,7 +65,15 @@ def _default(field: dict[str, Any]) -> str:
     default = field.get("default", "")
     if isinstance(default, dict | list) or default == "":
         return ""
-    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    if isinstance(default, str) and "\n" in default:
+        return f"a text of {len(default.splitlines())} lines"
+    text = str(default).lower() if isinstance(default, bool) else str(default)
+    return f"`{_cell(text)}`"
+
+
+def _cell(text: str) -> str:
+    """Give a text as a cell of a table has it, in code as well."""
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _rules(schema: object) -> Iterator[dict[str, str]]:

@@ -55,7 +55,7 @@ def step_stage(
             return _while_active(planned, attempt, before, children, now)
         case Buckets(complete=[*_, attempt]):
             before = _continued(stage, current, attempt, buckets, now)
-            return _take_result(children.key, stage, attempt, before, retry, now)
+            return _take_result(children, stage, attempt, before, retry, now)
         case Buckets(failed=[*_, attempt]):
             before = _continued(stage, current, attempt, buckets, now)
             return _after_failure(planned, attempt, before, buckets, children, retry, now)
@@ -73,6 +73,7 @@ def _continued(stage: Outline, current: StageStatus, attempt: Attempt, buckets: 
         update={
             "attempt": attempt.job.attempt,
             "job": attempt.job.name,
+            "output": attempt.job.output or status.output,
             "started_at": status.started_at or attempt.job.created_at or now,
         }
     )
@@ -140,8 +141,9 @@ def _after_failure(
     """Go on with the next attempt from what a failed one has left, or say why there is none."""
     stage, job, pods = planned.outline, attempt.job, attempt.pods
     told = all(pod.finished for pod in pods) and any(pod.phase == "Failed" for pod in pods)
-    if not told and not _heard(attempt, now):
-        return Step(before, stage.reason, f"Job {job.name} has failed; reading why.", look_again_after=HEARD_AFTER)
+    unheard = _unheard(stage, before, attempt, f"Job {job.name} has failed; reading why.", children, now)
+    if not told and unheard is not None:
+        return unheard
     cause = _cause(stage, attempt)
     if cause.final and cause.reason in FAULTS_OF_A_NODE and not attempt_records.has_met(before, cause.reason):
         cause = replace(cause, final=False)  # another node may be better; if not, it is no node's fault
@@ -223,29 +225,31 @@ def _standing_still(status: StageStatus) -> StageStatus:
 
 
 def _take_result(
-    key: ResourceKey, stage: Outline, attempt: Attempt, before: StageStatus, retry: int, now: datetime
+    children: Children, stage: Outline, attempt: Attempt, before: StageStatus, retry: int, now: datetime
 ) -> Step:
     job, pods = attempt.job, attempt.pods
     result = merge_results(pods, stage.pods, stage.teamwork)
     if result is not None:
         return Step(_succeeded(stage, before, attempt, result))
-    if not _heard(attempt, now):
-        return Step(
-            before, stage.reason, f"Job {job.name} is complete; reading its result.", look_again_after=HEARD_AFTER
-        )
+    if unheard := _unheard(stage, before, attempt, f"Job {job.name} is complete; reading its result.", children, now):
+        return unheard
     if cause := unreadable_result(pods):
-        return _failed(_with_failure(key, attempt, before, retry, cause))
+        return _failed(_with_failure(children.key, attempt, before, retry, cause))
     message = f"The result of Job {job.name} was lost with its Pods; running it again, which picks up what is complete."
     return Step(
         before.model_copy(update={"message": message}), stage.reason, message, delete=() if job.deleting else (job,)
     )
 
 
-def _heard(attempt: Attempt, now: datetime) -> bool:
-    """Whether all that the Pods of an ended Job had to say must have arrived."""
-    if any(not pod.finished for pod in attempt.pods):
-        return False
-    return attempt.job.finished_at is None or now - attempt.job.finished_at > HEARD_AFTER
+def _unheard(
+    stage: Outline, before: StageStatus, attempt: Attempt, message: str, children: Children, now: datetime
+) -> Step | None:
+    """Wait for the last words of an ended Job's Pods, and have these read anew; None once no more will be heard."""
+    ended_at = attempt.job.finished_at
+    due = ended_at is None or now - ended_at > HEARD_AFTER
+    if due and children.confirmed and all(pod.finished for pod in attempt.pods):
+        return None
+    return Step(before, stage.reason, message, look_again_after=HEARD_AFTER, confirm=due and not children.confirmed)
 
 
 def _succeeded(stage: Outline, before: StageStatus, attempt: Attempt, result: Result) -> StageStatus:

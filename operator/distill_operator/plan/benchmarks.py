@@ -3,6 +3,7 @@
 from pydantic import ValidationError
 
 from distill_operator.api.evaluation import EvalBenchmark, EvalProtocol
+from distill_operator.api.judge import JUDGE_KEY_REFERENCE
 from distill_operator.plan.stages import Invalid
 from distill_runtime.contract import Benchmark, Protocol
 from distill_runtime.contract.benchmarks import KnownBenchmark, known_benchmarks
@@ -18,7 +19,7 @@ def resolve_benchmark(asked: EvalBenchmark, protocol: EvalProtocol) -> tuple[Ben
     With a uri the name is a name only, so that a benchmark of one's own is what it was when this one got to be known.
     """
     given = asked.model_dump(include=asked.model_fields_set)
-    said = protocol.model_dump(include=protocol.model_fields_set)
+    said = protocol.model_dump(include=protocol.model_fields_set, exclude=JUDGE_KEY_REFERENCE)
     if asked.uri:
         return Benchmark.model_validate(given), Protocol.model_validate(said)
     known = known_benchmarks().get(asked.name)

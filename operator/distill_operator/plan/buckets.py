@@ -60,6 +60,8 @@ class Children:
     strange_jobs: tuple[JobView, ...]
     pods: tuple[PodView, ...]
     progress: Mapping[str, Progress]
+    confirmed: bool
+    """Whether the Pods are as they are, see `Observation.confirmed`."""
 
     @property
     def unfinished_jobs(self) -> tuple[JobView, ...]:
@@ -88,6 +90,11 @@ class Children:
             earlier=tuple(attempt for attempt in ended if attempt.job.attempt < current),
         )
 
+    def output_of(self, stage: str) -> str | None:
+        """Give where the newest Job of a stage writes to, if there is one."""
+        jobs = sorted((job for job in self.jobs if job.stage == stage), key=lambda job: job.attempt)
+        return jobs[-1].output if jobs else None
+
     def _pods_of(self, job: JobView) -> tuple[PodView, ...]:
         return tuple(pod for pod in self.pods if pod.job_uid == job.uid)
 
@@ -99,7 +106,15 @@ def sort_children(key: ResourceKey, observation: Observation) -> Children:
     for job in observation.jobs:
         is_own = job.owner_uid == observation.uid and job.name == job_name(key.name, job.stage, job.attempt)
         (own if is_own else strange).append(job)
-    return Children(key, observation.uid, tuple(own), tuple(strange), observation.pods, observation.progress)
+    return Children(
+        key=key,
+        uid=observation.uid,
+        jobs=tuple(own),
+        strange_jobs=tuple(strange),
+        pods=observation.pods,
+        progress=observation.progress,
+        confirmed=observation.confirmed,
+    )
 
 
 def _number(attempt: Attempt) -> int:

@@ -1,4 +1,7 @@
-"""The stages of a DistillDataset: generate, filter, select, pack, from where its source begins."""
+"""The stages of a DistillDataset: generate, filter, select, pack, from where its source begins.
+
+A probe is one more generation and its verification, between filter and select: the same commands with another model.
+"""
 
 from collections.abc import Mapping
 from itertools import count
@@ -6,6 +9,7 @@ from typing import Any
 
 from distill_operator.api import DistillDataset, StageStatus
 from distill_operator.api.dataset import Teacher
+from distill_operator.api.judge import JUDGE_KEY_REFERENCE
 from distill_operator.observation import Dependencies, ResourceKey
 from distill_operator.plan.serving import Devices, find_devices, longest_sequence
 from distill_operator.plan.stages import (
@@ -19,7 +23,7 @@ from distill_operator.plan.stages import (
     owner_of,
     placed,
 )
-from distill_operator.plan.verifiers import refuse_verifier
+from distill_operator.plan.verifiers import judge_key, refuse_verifier
 from distill_operator.settings import Settings
 from distill_runtime.contract import (
     ArtifactReference,
@@ -33,6 +37,7 @@ from distill_runtime.contract import (
     SelectContract,
     SelectParameters,
     TeacherParameters,
+    Verification,
 )
 from distill_runtime.contract.stages import ADDITIONAL_API_KEY_VARIABLE, API_KEY_VARIABLE, ServedTeacher
 
@@ -43,7 +48,17 @@ _OPERATOR_ONLY: Any = {
     "additional_models": {"__all__": {"api_key_secret_ref"}},
 }
 """What of a teacher its stages are not told."""
-_REASONS = {"generate": "Generating", "filter": "Filtering", "select": "Selecting", "pack": "Packing"}
+_VERIFYING = {*Verification.model_fields, "on_truncated", "verify_timeout_seconds"}
+"""What of a filter says which answers are right."""
+PROBE, PROBE_VERIFY = "probe", "probe-verify"
+_REASONS = {
+    "generate": "Generating",
+    "filter": "Filtering",
+    PROBE: "Probing",
+    PROBE_VERIFY: "Probing",
+    "select": "Selecting",
+    "pack": "Packing",
+}
 
 
 def stage_names(dataset: DistillDataset, settings: Settings) -> tuple[str, ...]:
@@ -52,7 +67,9 @@ def stage_names(dataset: DistillDataset, settings: Settings) -> tuple[str, ...]:
     if source.packed is not None:
         return ("pack",)
     first = () if source.rows is not None else ("generate",)
-    return (*first, "filter", *(("select",) if dataset.spec.select is not None else ()), "pack")
+    select = dataset.spec.select
+    probe = (PROBE, PROBE_VERIFY) if select is not None and select.probe is not None else ()
+    return (*first, "filter", *probe, *(("select",) if select is not None else ()), "pack")
 
 
 def dependencies(_: DistillDataset) -> tuple[ResourceKey, ...]:
@@ -76,11 +93,18 @@ def plan_stage(
 ) -> Stage | Invalid:
     """Give the stage `name`; `finished` holds the stages before it, all Succeeded."""
     entry_point = dataset.spec.filter.entry_point if dataset.spec.filter else None
-    if name in ("generate", "filter"):
+    if name in ("generate", "filter", PROBE_VERIFY):
         refusal = refuse_verifier(entry_point, "filter.entryPoint", settings)
         if refusal is not None:
             return refusal
-    build = {"generate": _generate, "filter": _filter, "select": _select, "pack": _pack}[name]
+    build = {
+        "generate": _generate,
+        "filter": _filter,
+        PROBE: _probe,
+        PROBE_VERIFY: _probe_verify,
+        "select": _select,
+        "pack": _pack,
+    }[name]
     return build(dataset, finished, settings)
 
 
@@ -155,8 +179,74 @@ def _filter(dataset: DistillDataset, _: Mapping[str, StageStatus], settings: Set
         run=dataset.spec,
         command="filter",
         contract=placed(contract, dataset, "filter"),
+        secrets=judge_key(spec.filter.judge if spec.filter else None),
         credentials=credentials_of(dataset),
     )
+
+
+def _probe(dataset: DistillDataset, _: Mapping[str, StageStatus], settings: Settings) -> Stage | Invalid:
+    probing = _probing(dataset)
+    if isinstance(probing, Invalid):
+        return probing
+    select = dataset.spec.select
+    reference = select.probe.endpoint.api_key_secret_ref if select is not None and select.probe is not None else None
+    return Stage(
+        outline=outline(dataset, PROBE),
+        run=dataset.spec,
+        command="generate",
+        contract=probing,
+        secrets=(SecretVariable(API_KEY_VARIABLE, reference.name, reference.key),) if reference is not None else (),
+        credentials=credentials_of(dataset),
+    )
+
+
+def _probe_verify(dataset: DistillDataset, _: Mapping[str, StageStatus], settings: Settings) -> Stage | Invalid:
+    probing = _probing(dataset)
+    if isinstance(probing, Invalid):
+        return probing
+    judged = _filtering(dataset).model_dump(include=_VERIFYING)
+    contract = FilterContract(
+        owner=owner_of(dataset),
+        output=UNPLACED,
+        input=probing.output,
+        filter=FilterParameters.model_validate(judged),
+        purpose="passRates",
+    )
+    return Stage(
+        outline=outline(dataset, PROBE_VERIFY),
+        run=dataset.spec,
+        command="filter",
+        contract=placed(contract, dataset, PROBE_VERIFY),
+        secrets=judge_key(dataset.spec.filter.judge if dataset.spec.filter else None),
+        credentials=credentials_of(dataset),
+    )
+
+
+def _probing(dataset: DistillDataset) -> GenerateContract | Invalid:
+    """Give what the probe is asked: what the teacher is, by its own endpoint and sampling."""
+    prompts, teacher, select = dataset.spec.source.prompts, dataset.spec.teacher, dataset.spec.select
+    if prompts is None or teacher is None or select is None or select.probe is None:
+        return Invalid("InvalidSpec", "spec.select.probe needs source.prompts and teacher.")
+    probe = select.probe
+    contract = GenerateContract(
+        owner=owner_of(dataset),
+        output=UNPLACED,
+        prompts=PromptSource.model_validate(prompts.model_dump()),
+        teacher=TeacherParameters(
+            endpoints=(probe.endpoint.url,),
+            model=probe.endpoint.model,
+            system_prompt=teacher.system_prompt,
+            prompt_template=teacher.prompt_template,
+            few_shot=teacher.few_shot,
+            sampling=probe.sampling,
+            max_concurrent_requests=probe.max_concurrent_requests,
+            request_timeout_seconds=teacher.request_timeout_seconds,
+            stall_timeout_seconds=teacher.stall_timeout_seconds,
+            max_attempts=teacher.max_attempts,
+            unavailable_timeout_seconds=teacher.unavailable_timeout_seconds,
+        ),
+    )
+    return placed(contract, dataset, PROBE)
 
 
 def _select(dataset: DistillDataset, finished: Mapping[str, StageStatus], _: Settings) -> Stage | Invalid:
@@ -166,7 +256,8 @@ def _select(dataset: DistillDataset, finished: Mapping[str, StageStatus], _: Set
         owner=owner_of(dataset),
         output=UNPLACED,
         input=_artifact_of("filter", finished),
-        select=SelectParameters.model_validate(select.model_dump()),
+        select=SelectParameters.model_validate(select.model_dump(exclude={"probe"})),
+        probe=_artifact_of(PROBE_VERIFY, finished) if select.probe is not None else None,
     )
     return Stage(
         outline=outline(dataset, "select"),
@@ -235,4 +326,4 @@ def _generation(dataset: DistillDataset, settings: Settings) -> GenerateContract
 
 def _filtering(dataset: DistillDataset) -> FilterParameters:
     filtering = dataset.spec.filter
-    return FilterParameters.model_validate(filtering.model_dump() if filtering else {})
+    return FilterParameters.model_validate(filtering.model_dump(exclude=JUDGE_KEY_REFERENCE) if filtering else {})

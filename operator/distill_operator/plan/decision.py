@@ -22,13 +22,15 @@ from distill_operator.settings import Settings
 class Decision:
     """What to do about one object, and the status that says so.
 
-    `look_again_after` is set where time alone, without any event, changes what is to be done.
+    `look_again_after` is set where time alone, without any event, changes what is to be done; `confirm` where the Pods
+    are to be read anew before anything is, as `Observation.confirmed` then says.
     """
 
     status: Status
     create: tuple[dict[str, Any], ...] = ()
     delete: tuple[JobView, ...] = ()
     look_again_after: timedelta | None = None
+    confirm: bool = False
 
 
 def decide(key: ResourceKey, observation: Observation, settings: Settings, now: datetime) -> Decision:
@@ -43,7 +45,7 @@ def decide(key: ResourceKey, observation: Observation, settings: Settings, now: 
         return Decision(_status_without_stages(key, observation, verdict, now), delete=delete)
     plan = plan_resource(kind, resource, observation, settings, now)
     create = _manifests(key, observation, plan.start, settings) if plan.start is not None else ()
-    return Decision(summarize(kind, resource, plan, now), create, plan.delete, plan.look_again_after)
+    return Decision(summarize(kind, resource, plan, now), create, plan.delete, plan.look_again_after, plan.confirm)
 
 
 def _manifests(
@@ -66,8 +68,8 @@ def with_invalid_child(
 ) -> Decision:
     """Give the decision again, its status saying that a child is not valid, so that trying again would not help."""
     remedy = (
-        "Correct the accelerator profile or the stages in the chart's values, upon which the operator starts and tries "
-        "again, or create the object again with its spec corrected."
+        "Correct spec.podTemplate, or the accelerator profile or the stages in the chart's values, upon which the "
+        "operator tries again, or create the object again with its spec corrected."
     )
     verdict = Verdict(Phase.FAILED, "InvalidChild", f"The API server calls it invalid: {message}. {remedy}")
     return _with_verdict(key, observation, decision, verdict, now)

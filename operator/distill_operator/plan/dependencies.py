@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from distill_operator.api import AnyResource, StageStatus, Storage
+from distill_operator.api import AnyResource, StageState, StageStatus, Storage
 from distill_operator.api.common import Artifact
 from distill_operator.observation import Dependencies, ResourceKey
 from distill_operator.plan.stages import Invalid, Waiting
@@ -23,33 +23,40 @@ def input_artifact(
     planned_with = waiting.status.input
     if planned_with is not None:
         return ArtifactReference(uri=planned_with.uri, digest=planned_with.digest)
-    found = _ready(key, known.get(key), kind, waiting.spec.storage)
-    return found if isinstance(found, Waiting | Invalid) else _reference(found.status.artifact)
+    found = _usable(key, known.get(key), kind, waiting.spec.storage)
+    if isinstance(found, Waiting | Invalid):
+        return found
+    ready = found.status.condition("Ready")
+    current = found.status.observed_generation == found.metadata.generation
+    if current and ready is not None and ready.status == "True" and found.status.artifact is not None:
+        return _reference(found.status.artifact)
+    return _unfinished(key, found, "to be Ready")
 
 
 def stage_artifact(
     waiting: AnyResource, key: ResourceKey, known: Dependencies, kind: type[AnyResource], stage: str
 ) -> ArtifactReference | Waiting | Invalid:
-    """Give what the stage `stage` of the object that `key` names has written, once the object is Ready."""
-    found = _ready(key, known.get(key), kind, waiting.spec.storage)
+    """Give what the stage `stage` of the object that `key` names has written, once that stage has succeeded.
+
+    Whether the object gets any further is no matter: what a stage has written is complete, and stays what it is.
+    """
+    found = _usable(key, known.get(key), kind, waiting.spec.storage)
     if isinstance(found, Waiting | Invalid):
         return found
     status: StageStatus | None = found.status.stage(stage)
-    if status is None or status.artifact is None:
-        return Waiting(
-            f"WaitingFor{key.kind}", f"{key.kind} {key.name!r} has no artifact of stage {stage} in its status."
-        )
-    return _reference(status.artifact)
+    if status is not None and status.state is StageState.SUCCEEDED and status.artifact is not None:
+        return _reference(status.artifact)
+    return _unfinished(key, found, f"to be done with stage {stage}")
 
 
 def _reference(artifact: Artifact) -> ArtifactReference:
     return ArtifactReference(uri=artifact.uri, digest=artifact.digest)
 
 
-def _ready(
+def _usable(
     key: ResourceKey, body: Mapping[str, Any] | None, kind: type[AnyResource], storage: Storage
 ) -> AnyResource | Waiting | Invalid:
-    """Give the object that `key` names, if it is Ready and has an artifact on the same claim."""
+    """Give the object that `key` names, if it exists and writes to the same claim."""
     reason = f"WaitingFor{key.kind}"
     if body is None:
         return Waiting(reason, f"{key.kind} {key.name!r} does not exist in this namespace; waiting for it.")
@@ -64,11 +71,14 @@ def _ready(
             f"{key.kind} {key.name!r} writes to claim {claim!r}, but spec.storage.claimName is "
             f"{storage.claim_name!r}: use the same claim.",
         )
+    return resource
+
+
+def _unfinished(key: ResourceKey, resource: AnyResource, wanted: str) -> Waiting:
+    """Say why an object has not got yet to where it is wanted."""
+    reason = f"WaitingFor{key.kind}"
     ready, stalled = resource.status.condition("Ready"), resource.status.condition("Stalled")
-    current = resource.status.observed_generation == resource.metadata.generation
-    if current and ready is not None and ready.status == "True" and resource.status.artifact is not None:
-        return resource
     if stalled is not None and stalled.status == "True":
         return Waiting(reason, f"{key.kind} {key.name!r} has failed ({stalled.reason}): {stalled.message}")
     state = f" ({ready.reason})" if ready is not None else ""
-    return Waiting(reason, f"Waiting for {key.kind} {key.name!r} to be Ready{state}.")
+    return Waiting(reason, f"Waiting for {key.kind} {key.name!r} {wanted}{state}.")

@@ -25,7 +25,7 @@ from distill_operator.plan.stages import (
     owner_of,
     placed,
 )
-from distill_operator.plan.verifiers import refuse_verifier
+from distill_operator.plan.verifiers import judge_key, refuse_verifier
 from distill_operator.settings import Settings
 from distill_runtime.contract import ArtifactReference, EvalContract
 from distill_runtime.contract.stages import API_KEY_VARIABLE, EndpointTarget, WeightsTarget
@@ -94,7 +94,7 @@ def plan_stage(
         input=target.contract.weights,
         devices=target.contract.devices if isinstance(target, _Weights) and not preflight else 0,
         check_only=preflight,
-        secrets=_api_key(run.spec.target.endpoint),
+        secrets=(*_api_key(run.spec.target.endpoint), *judge_key(run.spec.protocol.judge)),
         credentials=credentials_of(run),
         sidecar=None if preflight else _sidecar(target, contract, finished.get(PREFLIGHT)),
     )

@@ -101,15 +101,18 @@ def pod_failure(pod: PodView) -> Failure:
     if result is not None and result.outcome != "Terminated":
         if result.reason == "ServerFailed" and pod.server_ended == OOM_KILLED:
             message = (
-                f"The server of Pod {pod.name} was killed at its memory limit: raise the resources of the server, or "
-                "of the accelerator profile, in the chart's values."
+                f"The server of Pod {pod.name} was killed at its memory limit: raise its resources in "
+                "spec.podTemplate, or those of the server or the accelerator profile in the chart's values."
             )
             return Failure("OutOfMemory", message, failure_class="workload")
         final = result.outcome == "WrongInput"
         failure_class = result.failure_class or ("workload" if final else "unknown")
         return Failure(result.reason, result.message, final, failure_class)
     if pod.exit_reason == OOM_KILLED:
-        message = f"Pod {pod.name} was killed at its memory limit: raise it in the chart's values."
+        message = (
+            f"Pod {pod.name} was killed at its memory limit: raise its resources in spec.podTemplate, or in "
+            "the chart's values."
+        )
         return Failure("OutOfMemory", message, failure_class="workload")
     if pod.pod_reason:
         message = f"Pod {pod.name}: {pod.pod_message or pod.pod_reason}"

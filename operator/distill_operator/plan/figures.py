@@ -8,6 +8,8 @@ from typing import Any
 
 from distill_operator.api import DistillDataset, EvalRun, FinetuneRun, StageState, StageStatus
 from distill_operator.api.dataset import TeacherStatus
+from distill_operator.api.judge import JudgeStatus
+from distill_operator.api.probe import ProbeStatus
 from distill_operator.plan.reports import LARGEST_COUNT
 from distill_runtime.contract import Price, TeacherModel, TeacherParameters
 from distill_runtime.contract.comparison import Comparison
@@ -38,6 +40,8 @@ def dataset_figures(dataset: DistillDataset, stages: Mapping[str, StageStatus]) 
         "kept": selected.get("kept", verified.get("kept")),
         "rejected": dict(rejected),
         "acceptance_rate": _rounded(_metrics(stages, "filter").get("acceptanceRate"), 4),
+        "judge": _judge(stages.get("filter")),
+        "probe": _probe(stages),
         "rows": pack.get("sequences"),
         "tokens": pack.get("tokens"),
     }
@@ -62,7 +66,7 @@ def finetune_figures(_: FinetuneRun, stages: Mapping[str, StageStatus]) -> dict[
     return {
         **planned,
         "epoch": counts.get("epoch"),
-        "step": train.done,
+        "step": _steps_done(train),
         "total_steps": train.total if train.total is not None else planned["total_steps"],
         "global_batch_size": counts.get("globalBatchSize", planned["global_batch_size"]),
         "loss": _rounded(metrics.get("loss"), 4),
@@ -92,7 +96,7 @@ def evaluation_figures(_: EvalRun, stages: Mapping[str, StageStatus]) -> dict[st
         "score": score,
         "score_low": low,
         "score_high": high,
-        "interval": f"{low:.1f}–{high:.1f}" if low is not None and high is not None else None,
+        "interval": _interval(low, high),
         "stderr": _rounded(metrics.get("stderr"), 2),
         "run_stderr": _rounded(metrics.get("runStderr"), 2),
         "smallest_difference": _rounded(metrics.get("smallestDifference"), 1),
@@ -102,10 +106,18 @@ def evaluation_figures(_: EvalRun, stages: Mapping[str, StageStatus]) -> dict[st
         "samples": counts.get("samples"),
         "truncated_rate": _rounded(metrics.get("truncatedRate"), 2),
         "unanswered_rate": _rounded(metrics.get("unansweredRate"), 2),
+        "judge": _judge(evaluation),
+        "overlap_rate": _rounded(metrics.get("overlapRate"), 2),
+        "clean_score": _rounded(metrics.get("cleanScore"), 1),
+        "clean_interval": _interval(metrics.get("cleanScoreLow"), metrics.get("cleanScoreHigh")),
         "comparison": comparisons,
         "difference": _difference(comparisons),
         "gate": judgement.gate if judgement is not None else None,
     }
+
+
+def _interval(low: float | None, high: float | None) -> str | None:
+    return f"{low:.1f}–{high:.1f}" if low is not None and high is not None else None
 
 
 def _difference(comparisons: Sequence[Comparison]) -> str | None:
@@ -125,6 +137,33 @@ def _by_samples(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
     }
 
 
+def _probe(stages: Mapping[str, StageStatus]) -> ProbeStatus | None:
+    """Give what has come of a probe, once it has reported."""
+    counts = _counts(stages, "probe")
+    if not counts:
+        return None
+    return ProbeStatus(
+        generations=counts.get("generations"),
+        tokens=counts.get("completionTokens"),
+        pass_rate=_rounded(_metrics(stages, "probe-verify").get("acceptanceRate"), 4),
+    )
+
+
+def _judge(stage: StageStatus | None) -> JudgeStatus | None:
+    """Give what a judge has said, once the stage has reported it."""
+    if stage is None or "judge.asked" not in stage.counts:
+        return None
+    counts, metrics = stage.counts, stage.metrics
+    doubted = [name for name in counts if name.startswith("judge.") and not name.startswith("judge.correct.")]
+    return JudgeStatus(
+        asked=counts["judge.asked"],
+        accepted=counts.get("judge.accepted", 0),
+        no_verdict=sum(counts[name] for name in doubted if name.endswith((".noVerdict", ".failed"))),
+        false_accept_rate=_rounded(metrics.get("judgeFalseAcceptRate"), 4),
+        false_reject_rate=_rounded(metrics.get("judgeFalseRejectRate"), 4),
+    )
+
+
 def _prompts_done(counts: Mapping[str, int], teacher: TeacherParameters) -> int | None:
     """Give the prompts that are settled. A prompt's generations are asked one after another, so that the number is
     right to within those under way."""
@@ -132,11 +171,20 @@ def _prompts_done(counts: Mapping[str, int], teacher: TeacherParameters) -> int 
     return generations // teacher.sampling.generations_per_prompt if generations is not None else None
 
 
+def _steps_done(train: StageStatus) -> int | None:
+    """Give the steps that are done; of a training that ended while nobody followed it, only its result says them."""
+    return train.counts.get("steps", train.done) if train.state is StageState.SUCCEEDED else train.done
+
+
 def _rows_done(verified: StageStatus | None) -> int | None:
     """Give the rows that are verified; in the end all that were read, which the last progress need not have said."""
     if verified is None:
         return None
-    return verified.counts.get("rows") if verified.state is StageState.SUCCEEDED else verified.done
+    rows = verified.counts.get("rows")
+    if verified.state is StageState.SUCCEEDED:
+        return rows
+    # Behind the rows, what a judge was asked about is counted as done too.
+    return verified.done if rows is None or verified.done is None else min(verified.done, rows)
 
 
 def _speed(generate: StageStatus | None) -> float | None:

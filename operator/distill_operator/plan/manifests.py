@@ -7,9 +7,9 @@ from typing import Any
 from distill_operator.observation import (
     ATTEMPT_LABEL,
     CONTAINER,
+    CONTRACT_ANNOTATION,
     DISRUPTION,
     KIND_LABEL,
-    LABEL_PREFIX,
     MANAGED_BY_LABEL,
     MANAGER,
     NAME_LABEL,
@@ -18,6 +18,8 @@ from distill_operator.observation import (
     UID_LABEL,
     ResourceKey,
 )
+from distill_operator.plan.certificates import add_ca_bundle
+from distill_operator.plan.pod_templates import add_pod_template, pod_settings
 from distill_operator.plan.serving import (
     OUTPUT_MOUNT,
     RESTRICTED,
@@ -44,7 +46,6 @@ from distill_runtime.contract.stages import CONTRACT_PATH, NODE_VARIABLE, RENDEZ
 
 Manifest = dict[str, Any]
 
-CONTRACT_ANNOTATION = f"{LABEL_PREFIX}/contract"
 CONTRACT_FILE = {
     "path": CONTRACT_PATH.rsplit("/", 1)[1],
     "fieldRef": {"fieldPath": f"metadata.annotations['{CONTRACT_ANNOTATION}']"},
@@ -68,8 +69,10 @@ def attempt_manifests(
     job = _job(metadata, stage, name, _contract_of_attempt(stage, name, attempt), settings)
     _apply(job, stage, settings)
     pod = job["spec"]["template"]["spec"]
+    add_ca_bundle(pod, settings.ca_bundle)
+    add_pod_template(job["spec"]["template"], stage)
     if avoid:
-        pod["affinity"] = _rather_elsewhere(avoid)
+        pod["affinity"] = _rather_elsewhere(pod.get("affinity", {}), avoid)
     if stage.outline.fenced:
         pod["tolerations"] = _leaving_a_dead_node(pod.get("tolerations", []))
     return [_headless_service(metadata, name), job] if _must_meet(stage) else [job]
@@ -84,6 +87,7 @@ def _metadata(key: ResourceKey, uid: str, stage: Stage, name: str, attempt: int)
         "name": name,
         "namespace": key.namespace,
         "labels": {
+            **stage.labels,
             "app.kubernetes.io/name": "npu-distill-stage",
             MANAGED_BY_LABEL: MANAGER,
             KIND_LABEL: key.kind,
@@ -218,14 +222,16 @@ def _one_pod_a_node(name: str, pods: int) -> Manifest:
     }
 
 
-def _rather_elsewhere(nodes: Sequence[str]) -> Manifest:
-    """Prefer all other nodes. Not more than that: where no other has room, a node that had a fault may do.
+def _rather_elsewhere(affinity: Manifest, nodes: Sequence[str]) -> Manifest:
+    """Prefer all other nodes, besides what `affinity` asks for.
 
-    A device that is broken for good is the device plugin's to take away, upon which the Pod does not fit there.
+    Not more than that: where no other has room, a node that had a fault may do. A device that is broken for good is the
+    device plugin's to take away, upon which the Pod does not fit there.
     """
     fields = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
-    preferred = {"weight": 100, "preference": {"matchFields": fields}}
-    return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preferred]}}
+    other, preferred = affinity.get("nodeAffinity", {}), "preferredDuringSchedulingIgnoredDuringExecution"
+    elsewhere = {"weight": 100, "preference": {"matchFields": fields}}
+    return {**affinity, "nodeAffinity": {**other, preferred: [*other.get(preferred, []), elsewhere]}}
 
 
 def _leaving_a_dead_node(configured: Sequence[Manifest]) -> list[Manifest]:
@@ -310,14 +316,9 @@ def _variable(name: str, value: str | VariableSource) -> Manifest:
     return {"name": name, "value": value}
 
 
-def _pod_settings(stage: Stage, settings: Settings) -> PodSettings:
-    """Give what was configured for the stage's Pods: by their profile if they hold devices, else by their command."""
-    return stage.profile if stage.profile is not None else settings.stage(stage.command)
-
-
 def _apply(job: Manifest, stage: Stage, settings: Settings) -> None:
     """Add to a Job that is being built all that is configured for it and its Pods, but the environment."""
-    configured = _pod_settings(stage, settings)
+    configured = pod_settings(stage, settings)
     job["metadata"] = _labelled(job["metadata"], configured.job_labels, configured.job_annotations)
     template = job["spec"]["template"]
     template["metadata"] = _labelled(template["metadata"], configured.pod_labels, configured.pod_annotations)

@@ -8,9 +8,11 @@ from distill_operator.api import AnyResource, StageState, StageStatus, Status
 from distill_operator.observation import Dependencies, JobView, Observation
 from distill_operator.plan.attempts import step_stage
 from distill_operator.plan.buckets import Children, sort_children
+from distill_operator.plan.endpoints import refuse_endpoints
 from distill_operator.plan.kinds import KindPlan
 from distill_operator.plan.obstacles import stuck_terminating, until_overdue
-from distill_operator.plan.stages import Blocked, Invalid, Stage, key_of
+from distill_operator.plan.pod_templates import carried_labels, refuse_pod_template
+from distill_operator.plan.stages import Blocked, Invalid, Stage, Waiting, key_of
 from distill_operator.plan.steps import Step
 from distill_operator.settings import Settings
 from distill_runtime.contract import ArtifactReference
@@ -60,6 +62,7 @@ class Plan:
     start: Start | None = None
     delete: tuple[JobView, ...] = ()
     look_again_after: timedelta | None = None
+    confirm: bool = False
     input: ArtifactReference | None = None
 
 
@@ -90,8 +93,9 @@ def _walk(
         if recorded is not None and recorded.state is StageState.SUCCEEDED:
             statuses[name] = recorded
             continue
-        planned = kind.plan_stage(resource, name, statuses, known, settings)
-        fitting = _unless_changed(planned, recorded) if isinstance(planned, Stage) else planned
+        planned = _bounded(kind.plan_stage(resource, name, statuses, known, settings), resource, settings)
+        begun_in = recorded.output if recorded is not None and recorded.output else children.output_of(name)
+        fitting = _unless_changed(planned, begun_in) if isinstance(planned, Stage) else planned
         stage = fitting if isinstance(fitting, Stage) else Blocked(kind.outline(resource, name), fitting)
         step = step_stage(stage, recorded, children, resource.spec.retry, now)
         statuses[name] = step.status
@@ -105,6 +109,7 @@ def _walk(
                 else None,
                 delete=step.delete,
                 look_again_after=step.look_again_after,
+                confirm=step.confirm,
                 input=planned.input if isinstance(planned, Stage) and begins else None,
             )
     last = statuses[names[-1]]
@@ -114,19 +119,29 @@ def _walk(
     return Plan(Verdict(Phase.DONE, kind.done_reason, last.message or "Done."), tuple(statuses.values()))
 
 
+def _bounded(
+    planned: Stage | Waiting | Invalid, resource: AnyResource, settings: Settings
+) -> Stage | Waiting | Invalid:
+    """Give what was planned within what the chart allows whoever created the object, or say what it does not."""
+    refusal = refuse_endpoints(resource, settings)
+    if refusal is None and isinstance(planned, Stage):
+        refusal = refuse_pod_template(planned, settings)
+        planned = replace(planned, labels=carried_labels(resource.metadata.labels, settings))
+    return refusal or planned
+
+
 def _shortfalls(last: StageStatus) -> tuple[str, ...]:
     """Say what a finished result does not hold of what was asked of it; nothing, if there is no gate."""
     gate = last.judgement.gate if last.judgement is not None else None
     return () if gate is None or gate.held else gate.shortfalls
 
 
-def _unless_changed(stage: Stage, recorded: StageStatus | None) -> Stage | Invalid:
+def _unless_changed(stage: Stage, begun_in: str | None) -> Stage | Invalid:
     """Give the stage, unless it has begun as another: it would start over, and find nothing of what was done.
 
     The API server does not see every change of a field without a schema, such as spec.mindformers (CEL compares only
     the keys that both have), nor one of the profile.
     """
-    begun_in = recorded.output if recorded is not None else None
     if begun_in is None or begun_in == stage.contract.output:
         return stage
     return Invalid(

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
@@ -71,7 +72,7 @@ class Stage:
 
     `run` is what every kind says of its Jobs. `input` is another object's artifact that it reads. `credentials` is the
     Secret with the variables that reading sources takes. With a `sidecar` it is that which has the devices, and
-    what else the profile says of a container.
+    what else the profile says of a container. `labels` are those of its object that its Jobs and Pods get as well.
     """
 
     outline: Outline
@@ -85,6 +86,7 @@ class Stage:
     secrets: tuple[SecretVariable, ...] = ()
     credentials: str | None = None
     sidecar: Sidecar | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ class Step:
 
     `start` is the attempt whose Job is to be started, `avoid` the nodes that it should rather not run on.
     `look_again_after` is set where time alone, without any event, changes what is to be done; `blocked` where a Job
-    should be started and cannot be.
+    should be started and cannot be; `confirm` where what is next rests on Pods that should be there and are not known,
+    or not as they should be, so that they are to be read anew: a watch that is late would have work done twice.
     """
 
     status: StageStatus
@@ -25,3 +26,4 @@ class Step:
     delete: tuple[JobView, ...] = ()
     look_again_after: timedelta | None = None
     blocked: Waiting | Invalid | None = None
+    confirm: bool = False

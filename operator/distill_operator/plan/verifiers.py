@@ -1,7 +1,9 @@
-"""Whether a verifier may be run on this cluster."""
+"""Whether a verifier may be run on this cluster, and the key of a judge."""
 
-from distill_operator.plan.stages import Invalid
+from distill_operator.api.judge import JudgeSpec
+from distill_operator.plan.stages import Invalid, SecretVariable
 from distill_operator.settings import Settings
+from distill_runtime.contract.stages import JUDGE_API_KEY_VARIABLE
 
 
 def refuse_verifier(entry_point: str | None, field: str, settings: Settings) -> Invalid | None:
@@ -20,3 +22,9 @@ def refuse_verifier(entry_point: str | None, field: str, settings: Settings) -> 
         "Create the object again with one of these or another verifier, or add the function to verifiers.python in "
         "the chart's values.",
     )
+
+
+def judge_key(judge: JudgeSpec | None) -> tuple[SecretVariable, ...]:
+    """Give the key of a judge, if it has one, in a variable of its own: it is sent to no other endpoint."""
+    reference = judge.endpoint.api_key_secret_ref if judge is not None else None
+    return (SecretVariable(JUDGE_API_KEY_VARIABLE, reference.name, reference.key),) if reference is not None else ()

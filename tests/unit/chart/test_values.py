@@ -6,7 +6,8 @@ What needs Helm itself, rendering and validation, is in tests/e2e/test_chart.py.
 import json
 import re
 import tomllib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +15,15 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
+from distill_operator.allowed import Endpoints, PodTemplateAllowed, PriorityClasses
 from distill_operator.api import EvalRunStatus, FinetuneRunStatus, StageState, StageStatus
+from distill_operator.api.pod_template import PodTemplate
+from distill_operator.api.quantities import QUANTITY
 from distill_operator.metrics import Metrics
 from distill_operator.observation import ResourceKey
-from distill_operator.settings import QUANTITY, PodSettings, Profile, Server, Settings, Verifiers
+from distill_operator.settings import CaBundle, PodSettings, Profile, Server, Settings, Verifiers
 from distill_runtime.contract import Model
 from distill_runtime.contract.parameters import EntryPoint
 
@@ -129,8 +134,26 @@ def settings() -> Settings:
 
 
 def test_schema_knows_every_value_and_no_other() -> None:
-    # `global` is Helm's own: a parent chart may set it.
-    assert set(SCHEMA["properties"]) - {"global"} == set(VALUES)
+    assert set(SCHEMA["properties"]) == set(VALUES)
+
+
+def undescribed(schema: dict[str, Any], path: str) -> Iterator[str]:
+    for name, field in schema.get("properties", {}).items():
+        if not field.get("description"):
+            yield f"{path}.{name}"
+        yield from undescribed(field, f"{path}.{name}")
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from undescribed(schema["additionalProperties"], f"{path}.*")
+
+
+def test_the_schema_describes_every_value() -> None:
+    """Editors show it, and Rancher's form."""
+    assert [*undescribed(SCHEMA, "values")] == []
+
+
+def test_the_bundle_of_certificates_has_the_fields_of_the_operator_s_settings() -> None:
+    assert set(SCHEMA["properties"]["caBundle"]["properties"]) == json_names(CaBundle)
+    assert CaBundle.model_validate(VALUES["caBundle"]) == CaBundle()
 
 
 def test_profiles_have_the_fields_of_the_operator_s_settings() -> None:
@@ -295,3 +318,29 @@ def test_chart_and_package_have_one_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     package = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert chart["version"] == chart["appVersion"] == package["version"]
+
+
+def test_what_objects_may_set_has_the_fields_of_the_operator_s_settings() -> None:
+    allowed = SCHEMA["properties"]["podTemplate"]["properties"]["allowed"]["properties"]
+    assert set(allowed) == json_names(PodTemplateAllowed)
+    assert PodTemplateAllowed.model_validate(VALUES["podTemplate"]["allowed"]).service_account_name == ()
+    assert allowed.keys() | {"volumeMounts"} == json_names(PodTemplate)
+    assert PriorityClasses.model_validate(VALUES["priorityClasses"]) == PriorityClasses()
+    assert Endpoints.model_validate(VALUES["endpoints"]) == Endpoints()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("*", True),
+        ("http://*.teachers.svc/*", True),
+        ("http://[fd00::*]:80", True),
+        ("h/v1", False),
+        ("http://a@b", False),
+    ],
+)
+def test_patterns_of_endpoints_are_the_same_in_the_schema(text: str, expected: bool) -> None:
+    pattern = SCHEMA["properties"]["endpoints"]["properties"]["allowed"]["items"]["pattern"]
+    assert (re.search(pattern, text) is not None) is expected
+    with nullcontext() if expected else pytest.raises(ValidationError):
+        Endpoints(allowed=(text,))

@@ -212,8 +212,8 @@ class ApiServer:
 
 def _selected(body: Body, request: web.Request) -> bool:
     namespace = request.match_info.get("namespace", body["metadata"]["namespace"])
-    label, _, value = request.query.get("labelSelector", "").partition("=")
-    labelled = not label or body["metadata"].get("labels", {}).get(label) == value
+    wanted = {tuple(each.split("=")) for each in request.query.get("labelSelector", "").split(",") if each}
+    labelled = wanted <= body["metadata"].get("labels", {}).items()
     return labelled and body["metadata"]["namespace"] == namespace
 
 

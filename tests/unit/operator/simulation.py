@@ -7,9 +7,11 @@ by three watches (object, Jobs, Pods), each in order, each with a delay of its o
 
 import math
 from collections import Counter, deque
-from collections.abc import Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from typing import Any, Literal, TypeVar
 
 from unit.operator.builders import NAMESPACE, NOW, SETTINGS
@@ -21,6 +23,7 @@ from distill_operator.observation import (
     DISRUPTION,
     INDEX_ANNOTATION,
     STAGE_LABEL,
+    PodListing,
     PodView,
     ResourceKey,
 )
@@ -32,6 +35,10 @@ from distill_runtime.contract import EXIT_TERMINATED, EXIT_WRONG_INPUT, Artifact
 DIGEST = f"sha256:{'a' * 64}"
 COPIED = "npu-distill/made-by-a-copy"
 
+UNITS = 100
+"""What a Pod does until it ends well."""
+DELAYED = timedelta(seconds=90)
+"""How long a watch is held back: whole stages go by."""
 GRACE_PERIOD = timedelta(seconds=30)
 
 Stream = Literal["object", "jobs", "pods"]
@@ -41,6 +48,26 @@ T = TypeVar("T")
 
 class Killed(BaseException):
     """The operator is ended here, as by SIGKILL."""
+
+
+class Moment(Enum):
+    """When, about a write, something happens to it."""
+
+    BEFORE = auto()
+    """It is not done."""
+    UNANSWERED = auto()
+    """It is done, and its answer does not arrive."""
+    ANSWERED = auto()
+    """Its answer has arrived, and nothing has been asked of the cluster since."""
+
+
+@dataclass(frozen=True)
+class Strike:
+    """An error at one write of the operator; `after` counts those that go well before it."""
+
+    after: int
+    moment: Moment
+    error: Callable[[str], BaseException]
 
 
 @dataclass
@@ -134,7 +161,7 @@ class SimulatedJob:
             metadata["deletionTimestamp"] = NOW.isoformat()
         failed = ",".join(map(str, self.failed_indexes()))
         status = {**started, "conditions": conditions, "failedIndexes": failed} if started or conditions else {}
-        return {"metadata": metadata, "status": status}
+        return {"metadata": metadata, "spec": self.manifest["spec"], "status": status}
 
     def failed_indexes(self) -> list[int]:
         limit = self.manifest["spec"].get("backoffLimitPerIndex", math.inf)
@@ -145,6 +172,15 @@ class SimulatedJob:
         if "backoffLimit" in spec:
             return self.failures.total() > int(spec["backoffLimit"])
         return len(self.failed_indexes()) > int(spec["maxFailedIndexes"])
+
+
+@dataclass
+class Delay:
+    """A watch that brings nothing more after so many events, for some time."""
+
+    stream: Stream
+    after: int
+    until: datetime | None = None
 
 
 class SimulatedCluster:
@@ -159,7 +195,14 @@ class SimulatedCluster:
         self.pods_by_name: dict[str, SimulatedPod] = {}
         self.status_writes = 0
         self.notices: list[Notice] = []
-        self.writes_until: tuple[int, type[BaseException]] | None = None
+        self.strike: Strike | None = None
+        self.delay: Delay | None = None
+        self.delivered: Counter[Stream] = Counter()
+        self.writes = 0
+        self.manifests: dict[str, Mapping[str, Any]] = {}
+        """Of the Jobs that there ever were, by name."""
+        self.started: Counter[str] = Counter()
+        """Pods that the Job controller has made, by Job and index."""
         self._made = 0
         self._version = 0
         self._published: dict[Stream, dict[str, dict[str, Any]]] = {name: {} for name in STREAMS}
@@ -281,8 +324,18 @@ class SimulatedCluster:
                 self.store.put(self._kind(stream), body)
         self._know_dependency()
 
+    def is_held_back(self, stream: Stream) -> bool:
+        """Tell whether a watch has an event that does not arrive yet."""
+        delay = self.delay
+        if delay is None or delay.stream != stream or self.delivered[stream] < delay.after:
+            return False
+        if delay.until is None:
+            delay.until = self.now + DELAYED
+        return self.now < delay.until
+
     def deliver(self, stream: Stream) -> None:
         """Let one event of a watch arrive."""
+        self.delivered[stream] += 1
         change, body = self.streams[stream].popleft()
         if change == "DELETED":
             self.store.discard(self._kind(stream), body["metadata"]["uid"])
@@ -309,9 +362,10 @@ class SimulatedCluster:
     # The Reconciler's poller
 
     def follow(self, key: ResourceKey, pods: Iterable[PodView]) -> dict[str, Progress]:
+        self._suffer(Moment.ANSWERED)
         truth = {pod.name: self.pods_by_name[pod.name] for pod in pods if pod.name in self.pods_by_name}
         return {
-            name: Progress(stage=pod.job.stage, done=pod.done, total=100, unit="generations")
+            name: Progress(stage=pod.job.stage, done=pod.done, total=UNITS, unit="generations")
             for name, pod in truth.items()
         }
 
@@ -325,52 +379,65 @@ class SimulatedCluster:
     # The Reconciler's cluster
 
     async def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        self._write()
-        name, kind = manifest["metadata"]["name"], manifest["kind"]
-        if kind != "Job":
-            return dict(manifest)
-        if name in self.jobs_by_name:
-            return self._published["jobs"][name]  # the same manifest changes nothing
-        stage = manifest["metadata"]["labels"][STAGE_LABEL]
-        assert self._recorded(stage) != "Succeeded", f"stage {stage} is started again"
-        wrong = [job.name for job in self.jobs_by_name.values() if job.stage == stage and job.wrong_input]
-        assert not wrong, f"{name} is started, although {wrong} has said that the input is wrong"
-        job = SimulatedJob(manifest, self._uid(), self.now)
-        self.jobs_by_name[name] = job
-        self._publish("jobs", name, job.body())
-        return self._published["jobs"][name]
+        with self._writing():
+            name, kind = manifest["metadata"]["name"], manifest["kind"]
+            if kind != "Job":
+                return dict(manifest)
+            if name in self.jobs_by_name:
+                return self._published["jobs"][name]  # the same manifest changes nothing
+            stage = manifest["metadata"]["labels"][STAGE_LABEL]
+            assert self._recorded(stage) != "Succeeded", f"stage {stage} is started again"
+            wrong = [job.name for job in self.jobs_by_name.values() if job.stage == stage and job.wrong_input]
+            assert not wrong, f"{name} is started, although {wrong} has said that the input is wrong"
+            job = SimulatedJob(manifest, self._uid(), self.now)
+            self.jobs_by_name[name] = job
+            self.manifests[name] = manifest
+            self._publish("jobs", name, job.body())
+            return self._published["jobs"][name]
+
+    async def list_pods(self, key: ResourceKey) -> PodListing:
+        return PodListing(self._version, tuple(self._published["pods"].values()))
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
-        self._write()
-        job = self.jobs_by_name.get(name)
-        if job is not None and job.uid == uid and not job.deleting:
-            job.deleting = True
-            self._publish("jobs", name, job.body())
+        with self._writing():
+            job = self.jobs_by_name.get(name)
+            if job is not None and job.uid == uid and not job.deleting:
+                job.deleting = True
+                self._publish("jobs", name, job.body())
 
     async def apply_status(self, key: ResourceKey, version: str, status: Mapping[str, Any]) -> dict[str, Any]:
-        self._write()
-        if version != self.body["metadata"]["resourceVersion"]:
-            raise ConflictError(key)
-        self.status_writes += 1
-        self.body = {**self.body, "status": dict(status)}
-        self._object_changed(generation=self.body["metadata"]["generation"])
-        return self.body
+        with self._writing():
+            if version != self.body["metadata"]["resourceVersion"]:
+                raise ConflictError(key)
+            self.status_writes += 1
+            self.body = {**self.body, "status": dict(status)}
+            self._object_changed(generation=self.body["metadata"]["generation"])
+            return self.body
 
     # Where the Reconciler announces
 
     def announce(self, key: ResourceKey, uid: str, notice: Notice) -> None:
+        self._suffer(Moment.ANSWERED)
         self.notices.append(notice)
 
     # Inside
 
-    def _write(self) -> None:
-        if self.writes_until is None:
-            return
-        left, error = self.writes_until
-        if left == 0:
-            self.writes_until = None
-            raise error("refused by the simulation")
-        self.writes_until = (left - 1, error)
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._suffer(Moment.ANSWERED)
+        self._suffer(Moment.BEFORE)
+        yield
+        self.writes += 1
+        self._suffer(Moment.UNANSWERED)
+        if self.strike is not None:
+            self.strike = replace(self.strike, after=self.strike.after - 1)
+
+    def _suffer(self, moment: Moment) -> None:
+        strike = self.strike
+        due = -1 if moment is Moment.ANSWERED else 0
+        if strike is not None and (strike.moment, strike.after) == (moment, due):
+            self.strike = None
+            raise strike.error("struck by the simulation")
 
     def _recorded(self, stage: str) -> str | None:
         stages = self.body.get("status", {}).get("stages", [])
@@ -399,6 +466,7 @@ class SimulatedCluster:
     def _create_pod(self, job: SimulatedJob, index: int) -> None:
         pod = SimulatedPod(f"{job.name}-{index}-{self._uid()}", job, index, self.now)
         self.pods_by_name[pod.name] = pod
+        self.started[f"{job.name}-{index}"] += 1
         self._publish("pods", pod.name, pod.body())
 
     def _delete_pod(self, pod: SimulatedPod) -> None:
@@ -425,7 +493,11 @@ def _last_words(pod: SimulatedPod, exit_code: int) -> str:
     uri = COPIED if pod.copied else f"npu-distill/{pod.job.stage}"
     artifact = ArtifactReference(uri=uri, digest=DIGEST) if exit_code == 0 else None
     return Result(
-        outcome=outcome, reason=f"{outcome}Said", message=f"{pod.job.stage}: {outcome}", artifact=artifact
+        outcome=outcome,
+        reason=f"{outcome}Said",
+        message=f"{pod.job.stage}: {outcome}",
+        artifact=artifact,
+        counts={"steps": UNITS, "totalSteps": UNITS} if exit_code == 0 else {},
     ).to_termination_message()
 
 

@@ -58,8 +58,9 @@ def step(
     now: datetime = ENDED,
     spec: dict[str, Any] | None = None,
     progress: dict[str, Progress] | None = None,
+    confirmed: bool = True,
 ) -> Step:
-    seen: Observation = observation(kind, jobs=jobs, pods=pods, progress=progress or {})
+    seen: Observation = observation(kind, jobs=jobs, pods=pods, progress=progress or {}, confirmed=confirmed)
     retry = resource(kind, spec).spec.retry
     return step_stage(stage(kind, spec), recorded, sort_children(key(kind), seen), retry, now)
 
@@ -310,6 +311,17 @@ class TestComplete:
         assert found.delete == (complete_job(),)
         assert "was lost with its Pods; running it again" in found.message
 
+    @pytest.mark.parametrize("pods", [(), (running_pod(GENERATE),)], ids=["none", "one-that-runs"])
+    def test_nothing_is_made_again_before_the_pods_were_read_anew(self, pods: tuple[PodView, ...]) -> None:
+        """The watch that brings them may be late: by then a Job is complete none of whose Pods is known to be."""
+        found = step(jobs=(complete_job(),), pods=pods, now=later(3600), confirmed=False)
+        assert (found.delete, found.confirm) == ((), True)
+
+    def test_a_job_says_where_it_writes_to(self) -> None:
+        """What has begun is told from what would begin now (SpecChanged), though no status was written in between."""
+        told = replace(GENERATE, output="npu-distill/team-a/math/generate-1")
+        assert step(jobs=(told,), pods=(running_pod(told),)).status.output == told.output
+
     def test_a_result_that_cannot_be_read_would_be_no_better_the_next_time(self) -> None:
         mute = succeeded_pod(GENERATE)
         found = step(jobs=(complete_job(),), pods=(replace(mute, termination_message="{}"),), now=later(3600))
@@ -471,6 +483,11 @@ class TestFailed:
             found = step("FinetuneRun", jobs=(failed_job(),), pods=pods, now=ENDED)
             assert (created(found), found.status.state) == ([], StageState.PENDING)
             assert found.look_again_after is not None
+
+    def test_silent_pods_are_read_anew(self) -> None:
+        """One of them may have said that the input is wrong, and another attempt would hold devices for nothing."""
+        found = step("FinetuneRun", jobs=(failed_job(),), now=later(3600), confirmed=False)
+        assert (created(found), found.confirm) == ([], True)
 
     def test_pods_that_stay_silent_are_not_waited_for(self) -> None:
         found = step("FinetuneRun", jobs=(failed_job(),), now=later(3600))

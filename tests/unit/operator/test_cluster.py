@@ -19,10 +19,11 @@ from distill_operator.errors import (
     NotServedError,
     ObjectGoneError,
 )
-from distill_operator.observation import MANAGED_BY_LABEL, MANAGER
+from distill_operator.observation import KIND_LABEL, MANAGED_BY_LABEL, MANAGER, NAME_LABEL
 from distill_operator.plan.events import Notice
 
 KEY = key("DistillDataset")
+MATH = {KIND_LABEL: KEY.kind, NAME_LABEL: KEY.name}
 
 
 @asynccontextmanager
@@ -31,8 +32,9 @@ async def connected() -> AsyncIterator[tuple[Cluster, ApiServer]]:
         yield Cluster(api), server
 
 
-def pod(uid: str, namespace: str = NAMESPACE, manager: str = MANAGER) -> dict[str, Any]:
-    return {"metadata": {"name": uid, "namespace": namespace, "uid": uid, "labels": {MANAGED_BY_LABEL: manager}}}
+def pod(uid: str, namespace: str = NAMESPACE, manager: str = MANAGER, **labels: str) -> dict[str, Any]:
+    labels[MANAGED_BY_LABEL] = manager
+    return {"metadata": {"name": uid, "namespace": namespace, "uid": uid, "labels": labels}}
 
 
 async def test_the_kinds_are_there() -> None:
@@ -99,6 +101,17 @@ async def test_lists_children_of_this_operator_only() -> None:
         server.put("Pod", pod("ours"))
         server.put("Pod", pod("another-s", manager="Helm"))
         assert (await cluster.list_uids("Pod", None)).uids == {"ours"}
+
+
+async def test_lists_the_pods_of_one_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distill_operator.cluster.PAGE_OBJECTS", 2)
+    async with connected() as (cluster, server):
+        for number in range(3):
+            server.put("Pod", pod(f"pod-{number}", **MATH))
+        server.put("Pod", pod("of-another", **{**MATH, NAME_LABEL: "other"}))
+        listing = await cluster.list_pods(KEY)
+    assert listing.version == 4
+    assert [body["metadata"]["uid"] for body in listing.bodies] == ["pod-0", "pod-1", "pod-2"]
 
 
 async def test_lists_one_namespace() -> None:

@@ -50,6 +50,17 @@ def test_baselines_are_compared_by_what_their_eval_stage_left() -> None:
     assert (stage.devices, stage.profile) == (0, None)
 
 
+def test_a_baseline_is_compared_with_as_soon_as_it_has_a_score() -> None:
+    """Whether its own gate holds, or whom it is compared with itself, concerns nobody else."""
+    unready = [{**base()["status"]["conditions"][0], "type": "Ready", "status": "False", "reason": "GateNotHeld"}]
+    assert isinstance(plan(baseline=base(conditions=unready)), Stage)
+    asking = succeeded_stage("eval", artifact={"uri": "npu-distill/base", "digest": DIGEST}).to_json()
+    waiting = plan(baseline=base(conditions=unready, stages=[{**asking, "state": "Running"}]))
+    assert waiting == Waiting(
+        "WaitingForEvalRun", "Waiting for EvalRun 'base' to be done with stage eval (GateNotHeld)."
+    )
+
+
 def test_another_gate_is_another_comparison_of_the_same_answers() -> None:
     lower = plan(baseline=base(), spec={**SPEC, "gate": {"minScore": 70}})
     assert lower.contract.output != plan(baseline=base()).contract.output

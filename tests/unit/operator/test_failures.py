@@ -127,7 +127,8 @@ class TestFailure:
                 failed_pod(JOB, exit_code=SIGKILL, exit_reason="OOMKilled"),
                 Failure(
                     "OutOfMemory",
-                    "Pod student-train-a1-0-x was killed at its memory limit: raise it in the chart's values.",
+                    "Pod student-train-a1-0-x was killed at its memory limit: raise its resources in spec.podTemplate, "
+                    "or in the chart's values.",
                     failure_class="workload",
                 ),
             ),
@@ -139,8 +140,8 @@ class TestFailure:
                 ),
                 Failure(
                     "OutOfMemory",
-                    "The server of Pod student-train-a1-0-x was killed at its memory limit: raise the resources of the "
-                    "server, or of the accelerator profile, in the chart's values.",
+                    "The server of Pod student-train-a1-0-x was killed at its memory limit: raise its resources in "
+                    "spec.podTemplate, or those of the server or the accelerator profile in the chart's values.",
                     failure_class="workload",
                 ),
             ),

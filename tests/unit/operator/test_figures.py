@@ -72,6 +72,43 @@ class TestGenerating:
         assert "tokens_per_second" not in self.figures(StageState.PENDING)
 
 
+def test_of_a_probe() -> None:
+    counts = {"prompts": 10, "generations": 40, "completionTokens": 4_000}
+    probing = by_name(stage_status("probe", StageState.RUNNING, counts=counts))
+    probed = by_name(
+        succeeded_stage("probe", counts=counts), succeeded_stage("probe-verify", metrics={"acceptanceRate": 0.25})
+    )
+    assert dataset_figures(DATASET, probing)["probe"].model_dump() == {
+        "generations": 40,
+        "tokens": 4_000,
+        "pass_rate": None,
+    }
+    assert dataset_figures(DATASET, probed)["probe"].pass_rate == 0.25
+    assert dataset_figures(DATASET, probed)["generations"] is None  # those are the teacher's
+
+
+def test_of_a_judge() -> None:
+    said = {"judge.asked": 50, "judge.accepted": 12, "judge.incorrect.noVerdict": 3, "judge.timeout.failed": 1}
+    counts = {"kept": 132, "judge.correct.noVerdict": 7, "judge.incorrect.rejected": 34, **said}
+    metrics = {"judgeFalseAcceptRate": 0.123456, "judgeFalseRejectRate": 0.0}
+    of_filter = dataset_figures(DATASET, by_name(succeeded_stage("filter", counts=counts, metrics=metrics)))
+    of_eval = evaluation_figures(resource("EvalRun"), by_name(succeeded_stage("eval", counts=counts, metrics=metrics)))
+    assert of_filter["judge"] == of_eval["judge"]
+    assert of_filter["judge"].model_dump() == {
+        "asked": 50,
+        "accepted": 12,
+        "no_verdict": 4,
+        "false_accept_rate": 0.1235,
+        "false_reject_rate": 0.0,
+    }
+
+
+def test_what_a_judge_is_asked_about_is_counted_behind_the_rows() -> None:
+    rows = {"source": {"rows": {"uri": "r.jsonl"}}, "teacher": None}
+    judging = stage_status("filter", StageState.RUNNING, done=70, unit="rows", counts={"rows": 50})
+    assert dataset_figures(resource("DistillDataset", rows), by_name(judging))["prompts_done"] == 50
+
+
 def test_of_a_dataset() -> None:
     stages = by_name(
         succeeded_stage("generate", counts={"prompts": 200, "generations": 200}),
@@ -196,6 +233,11 @@ def test_a_training_that_is_paused_is_at_no_speed() -> None:
     assert figures == {"step": 40, "loss": 1.5, "restarts": 0, "disruptions": 0}
 
 
+def test_the_steps_of_a_training_that_nobody_followed_are_those_of_its_result() -> None:
+    train = stage_status("train", StageState.SUCCEEDED, counts={"steps": 100})
+    assert finetune_figures(resource("FinetuneRun"), by_name(train))["step"] == 100
+
+
 @pytest.mark.parametrize("seconds", [-1.0, 0.0, 1e15, 1e300])
 def test_a_time_that_is_none_is_left_out(seconds: float) -> None:
     train = stage_status("train", StageState.RUNNING, metrics={"lastCheckpointTime": seconds})
@@ -252,6 +294,10 @@ def test_of_an_evaluation() -> None:
             "pass@4": 95.2,
             "maj@4": 93.04,
             "truncatedRate": 1.255,
+            "overlapRate": 4.2,
+            "cleanScore": 91.24,
+            "cleanScoreLow": 89.81,
+            "cleanScoreHigh": 92.47,
             "unansweredRate": 0.0,
         },
     )
@@ -269,6 +315,10 @@ def test_of_an_evaluation() -> None:
         "samples": 2000,
         "truncated_rate": pytest.approx(1.25, abs=0.01),
         "unanswered_rate": 0.0,
+        "judge": None,
+        "overlap_rate": 4.2,
+        "clean_score": 91.2,
+        "clean_interval": "89.8–92.5",
         "comparison": (),
         "difference": None,
         "gate": None,

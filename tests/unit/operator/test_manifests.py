@@ -11,8 +11,9 @@ from unit.operator.builders import CHART_VALUES, SETTINGS, UID, as_found, key, k
 
 from distill_operator.api import StageStatus
 from distill_operator.api.common import NAME_LIMIT
+from distill_operator.observation import CONTRACT_ANNOTATION
 from distill_operator.plan.kinds import KIND_PLANS
-from distill_operator.plan.manifests import CONTRACT_ANNOTATION, attempt_manifests
+from distill_operator.plan.manifests import attempt_manifests
 from distill_operator.plan.stages import Stage, job_name, key_of
 from distill_operator.settings import Settings
 from distill_runtime.contract import Contract, EvalContract, identity, parse_contract
@@ -73,7 +74,7 @@ ENDPOINT = {"endpoint": {"url": "http://served/v1", "model": "qwen"}}
 
 def planned(kind: str, stage: str, spec: dict[str, Any] | None = None, settings: Settings = SETTINGS) -> Stage:
     plan = KIND_PLANS[kind]
-    finished = {name: succeeded_stage(name) for name in ("generate", "filter", "eval")}
+    finished = {name: succeeded_stage(name) for name in ("generate", "filter", "eval", "probe-verify")}
     built = plan.plan_stage(resource(kind, spec), stage, finished, known(kind), settings)
     assert isinstance(built, Stage), built
     return built
@@ -117,6 +118,18 @@ def test_every_pod_of_the_recipe_from_its_data_to_its_score(equals_golden: Golde
 
 
 TEACHER = {"endpoints": ["http://teacher/v1"], "model": "deepseek-r1"}
+JUDGE = {"url": "http://judge/v1", "model": "qwen2.5-72b"}
+PROBED: dict[str, Any] = {
+    "teacher": {**TEACHER, "promptTemplate": "Solve: {prompt}", "apiKeySecretRef": {"name": "teacher", "key": "token"}},
+    "filter": {"verifier": "numeric", "minAcceptanceRate": 0.3, "judge": {"endpoint": JUDGE}},
+    "select": {
+        "maxPassRate": 0.75,
+        "probe": {
+            "endpoint": {"url": "http://qwen/v1", "model": "qwen2.5-7b", "apiKeySecretRef": {"name": "q", "key": "k"}},
+            "sampling": {"generationsPerPrompt": 4, "maxTokens": 4096},
+        },
+    },
+}
 CREDENTIALS = {"credentialsSecretRef": {"name": "hub"}}
 TWO_NODES = {"accelerator": {"profile": "cpu", "nodes": 2}}
 NPUS = {"accelerator": {"profile": "ascend-910b", "nodes": 2, "devicesPerNode": 8}}
@@ -164,7 +177,16 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
         SHIPPED,
     ),
     "filter": ("DistillDataset", "filter", CREDENTIALS, SETTINGS),
+    "filter-with-a-judge": (
+        "DistillDataset",
+        "filter",
+        {"filter": {"judge": {"endpoint": {**JUDGE, "apiKeySecretRef": {"name": "judge", "key": "token"}}}}},
+        SETTINGS,
+    ),
     "select": ("DistillDataset", "select", {"select": {"maxPassRate": 0.9, "limit": 1000}, **CREDENTIALS}, SETTINGS),
+    "probe": ("DistillDataset", "probe", PROBED, SETTINGS),
+    "probe-verify": ("DistillDataset", "probe-verify", PROBED, SETTINGS),
+    "select-by-a-probe": ("DistillDataset", "select", PROBED, SETTINGS),
     "pack": ("DistillDataset", "pack", CREDENTIALS, SETTINGS),
     "register": ("DistillDataset", "pack", {**PACKED, **CREDENTIALS}, SETTINGS),
     "train-in-one-pod": ("FinetuneRun", "train", None, SETTINGS),
@@ -205,6 +227,16 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None, Settings]] = {
     "eval-of-weights": ("EvalRun", "eval", None, SETTINGS),
     "compare": ("EvalRun", "compare", {"compareWith": [{"name": "paper", "score": 91.6, "problems": 500}]}, SHIPPED),
     "eval-of-an-endpoint": ("EvalRun", "eval", {"target": ENDPOINT, "accelerator": None, **CREDENTIALS}, SETTINGS),
+    "eval-with-a-judge": (
+        "EvalRun",
+        "eval",
+        {
+            "target": {"endpoint": {**ENDPOINT["endpoint"], "apiKeySecretRef": {"name": "served", "key": "token"}}},
+            "accelerator": None,
+            "protocol": {"judge": {"endpoint": {**JUDGE, "apiKeySecretRef": {"name": "judge", "key": "token"}}}},
+        },
+        SETTINGS,
+    ),
     "eval-of-an-endpoint-that-belongs-to-a-run": (
         "EvalRun",
         "eval",
@@ -250,7 +282,7 @@ def test_equals_its_golden_file(name: str, equals_golden: Golden) -> None:
 def test_only_stages_that_read_sources_see_credentials_and_the_hub(name: str) -> None:
     (container,) = pod_of(name)["containers"]
     _, stage, spec, _ = CASES[name]
-    reads = name == "register" or stage in ("generate", "filter", "eval", "eval-preflight")
+    reads = name == "register" or stage in ("generate", "filter", "probe", "probe-verify", "eval", "eval-preflight")
     assert ("envFrom" in container) == (reads and "credentialsSecretRef" in (spec or {}))
     assert ("HF_HUB_OFFLINE" in {variable["name"] for variable in container["env"]}) is not reads
 
@@ -534,7 +566,10 @@ def test_each_attempt_has_its_own_name_and_meeting_place() -> None:
 
 
 LARGEST: dict[str, dict[str, Any]] = {
-    "DistillDataset": {"teacher": {**TEACHER, "shards": 1000, "maxConcurrentRequests": 1000}},
+    "DistillDataset": {
+        "teacher": {**TEACHER, "shards": 1000, "maxConcurrentRequests": 1000},
+        "select": PROBED["select"],
+    },
     "FinetuneRun": {
         "accelerator": {"profile": "ascend-910b", "nodes": 1024, "devicesPerNode": 8},
         "restarts": {"max": 100},
@@ -553,7 +588,7 @@ HOST_NAME = 63
 
 def test_objects_of_one_name_have_no_child_in_common() -> None:
     """Whatever their kinds; a child that two objects owned would be taken over and never be right."""
-    assert len(STAGES) == 8
+    assert len(STAGES) == 11
     assert len({job_name("math", stage.outline.name, 1) for stage in STAGES}) == len(STAGES)
 
 

@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from distill_operator.observation import JobView, PodView, ResourceKey, owner_key, view_job, view_pod
+from distill_operator.observation import (
+    CONTRACT_ANNOTATION,
+    JobView,
+    PodView,
+    ResourceKey,
+    owner_key,
+    view_job,
+    view_pod,
+)
 
 LABELS = {
     "npu-distill.io/kind": "FinetuneRun",
@@ -22,6 +30,21 @@ TIME = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 def test_a_child_s_labels_name_its_object() -> None:
     assert owner_key({"metadata": METADATA}) == ResourceKey("FinetuneRun", "team-a", "student")
+
+
+@pytest.mark.parametrize(
+    ("contract", "output"),
+    [
+        ('{"stage": "pack", "output": "npu-distill/team-a/math/pack-1"}', "npu-distill/team-a/math/pack-1"),
+        ('{"stage": "pack"}', None),
+        ('{"output": 7}', None),
+        ("[]", None),
+        ("not JSON", None),
+    ],
+)
+def test_a_job_writes_to_where_its_contract_says(contract: str, output: str | None) -> None:
+    template = {"metadata": {"annotations": {CONTRACT_ANNOTATION: contract}}}
+    assert view_job({"metadata": METADATA, "spec": {"template": template}}).output == output
 
 
 @pytest.mark.parametrize("labels", [{}, {"npu-distill.io/kind": "FinetuneRun"}, {"app": "other"}])

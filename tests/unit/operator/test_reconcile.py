@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from unit.operator.builders import NOW, SETTINGS, UID, body, job, key, running_pod
-from unit.operator.simulation import SimulatedCluster
+from unit.operator.simulation import Moment, SimulatedCluster, Strike
 
 from distill_operator.errors import BusyError, ClusterError, InvalidError
 from distill_operator.metrics import Metrics
@@ -62,7 +62,7 @@ def test_an_object_that_is_being_deleted_starts_nothing() -> None:
 def test_children_come_before_the_status_that_tells_of_them() -> None:
     """Killed in between, the operator finds the Job; the other way round it would tell of one that is not there."""
     cluster = cluster_with()
-    cluster.writes_until = (1, ClusterError)  # the Job passes, the status does not
+    cluster.strike = Strike(1, Moment.BEFORE, ClusterError)  # the Job passes, the status does not
     assert reconcile(cluster) == 1
     assert list(cluster.jobs_by_name) == ["math-generate-a1"]
     assert cluster.status_writes == 0
@@ -70,7 +70,7 @@ def test_children_come_before_the_status_that_tells_of_them() -> None:
 
 def test_a_refused_child_is_said_and_tried_again() -> None:
     cluster = cluster_with()
-    cluster.writes_until = (0, ClusterError)
+    cluster.strike = Strike(0, Moment.BEFORE, ClusterError)
     assert reconcile(cluster) == 1
     ready = next(item for item in cluster.body["status"]["conditions"] if item["type"] == "Ready")
     assert ready["reason"] == "ApplyFailed"
@@ -83,7 +83,7 @@ def test_a_refusal_that_lasts_is_said_once_and_tried_ever_more_rarely() -> None:
     reconciler = reconciler_of(cluster)
     waits = []
     for _ in range(8):
-        cluster.writes_until = (0, ClusterError)
+        cluster.strike = Strike(0, Moment.BEFORE, ClusterError)
         waits.append(asyncio.run(reconciler.reconcile(KEY)))
     assert (cluster.status_writes, len(cluster.notices)) == (1, 1)
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
@@ -93,17 +93,17 @@ def test_an_api_server_that_is_busy_for_a_moment_is_nobody_s_news() -> None:
     cluster = cluster_with()
     reconciler = reconciler_of(cluster)
     for _ in range(TRIES_BEFORE_SAYING - 1):
-        cluster.writes_until = (0, BusyError)
+        cluster.strike = Strike(0, Moment.BEFORE, BusyError)
         asyncio.run(reconciler.reconcile(KEY))
     assert (cluster.status_writes, cluster.notices) == (0, [])
-    cluster.writes_until = (0, BusyError)
+    cluster.strike = Strike(0, Moment.BEFORE, BusyError)
     asyncio.run(reconciler.reconcile(KEY))
     assert [notice.reason for notice in cluster.notices] == ["ApplyFailed"]
 
 
 def test_an_api_server_that_asks_to_be_left_alone_is() -> None:
     cluster = cluster_with()
-    cluster.writes_until = (0, lambda message: BusyError(message, retry_after=17))
+    cluster.strike = Strike(0, Moment.BEFORE, lambda message: BusyError(message, retry_after=17))
     assert reconcile(cluster) == 17
 
 
@@ -160,7 +160,7 @@ def test_only_pods_of_its_active_jobs_are_asked(of_job: str, asked: bool) -> Non
 
 def test_an_invalid_child_is_said_and_not_tried_again_for_no_reason() -> None:
     cluster = cluster_with()
-    cluster.writes_until = (0, InvalidError)
+    cluster.strike = Strike(0, Moment.BEFORE, InvalidError)
     assert reconcile(cluster) is None
     stalled = next(item for item in cluster.body["status"]["conditions"] if item["type"] == "Stalled")
     assert (stalled["status"], stalled["reason"]) == ("True", "InvalidChild")
@@ -171,7 +171,7 @@ def test_an_invalid_child_that_stays_so_is_said_once() -> None:
     """The write of the status comes back by the watch, and is an event like any other."""
     cluster = cluster_with()
     for _ in range(2):
-        cluster.writes_until = (0, InvalidError)
+        cluster.strike = Strike(0, Moment.BEFORE, InvalidError)
         reconcile(cluster)
         cluster.relist()
     assert cluster.status_writes == 1
@@ -179,7 +179,7 @@ def test_an_invalid_child_that_stays_so_is_said_once() -> None:
 
 def test_a_child_that_was_invalid_is_tried_when_the_operator_starts() -> None:
     cluster = cluster_with()
-    cluster.writes_until = (0, InvalidError)
+    cluster.strike = Strike(0, Moment.BEFORE, InvalidError)
     reconcile(cluster)
     cluster.relist()
     reconcile(cluster)

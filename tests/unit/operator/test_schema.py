@@ -145,7 +145,7 @@ def test_every_node_has_a_type(kind: str) -> None:
     untyped = [
         path
         for path, node in nodes("", root_schema(kind))
-        if "type" not in node and "x-kubernetes-preserve-unknown-fields" not in node
+        if not node.keys() & {"type", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string"}
     ]
     assert untyped == []
 
@@ -192,4 +192,5 @@ def test_every_input_is_immutable(kind: str) -> None:
         for rule in spec["x-kubernetes-validations"]
         if "oldSelf" in rule["rule"] and "is immutable" in rule["message"]
     }
-    assert immutable == spec["properties"].keys() - {"suspend", "priorityClassName", "retry", "restarts"}
+    may_change = {"suspend", "priorityClassName", "podTemplate", "retry", "restarts"}
+    assert immutable == spec["properties"].keys() - may_change

@@ -15,10 +15,13 @@ from unit.operator.builders import body, key, ready
 from unit.operator.simulation import (
     COPIED,
     STREAMS,
+    UNITS,
     Killed,
+    Moment,
     SimulatedCluster,
     SimulatedOperator,
     SimulatedPod,
+    Strike,
 )
 
 from distill_operator.errors import ClusterError
@@ -63,7 +66,7 @@ def is_stalled(cluster: SimulatedCluster) -> bool:
 
 def catch_up(operator: SimulatedOperator) -> None:
     for stream in STREAMS:
-        while operator.cluster.streams[stream]:
+        while operator.cluster.streams[stream] and not operator.cluster.is_held_back(stream):
             operator.deliver(stream)
 
 
@@ -88,7 +91,8 @@ def settle(operator: SimulatedOperator, seconds_a_step: float = 1.0) -> None:
     for _ in range(ENOUGH_STEPS):
         before = snapshot(operator.cluster)
         go_on(operator, seconds_a_step)
-        if snapshot(operator.cluster) == before and not operator.awake and operator.wake_at is None:
+        under_way = any(operator.cluster.streams.values()) or operator.awake or operator.wake_at is not None
+        if snapshot(operator.cluster) == before and not under_way:
             return
     raise AssertionError(f"there is no end to it: {operator.cluster.body['status']}")
 
@@ -98,7 +102,7 @@ def move_on(cluster: SimulatedCluster, pod: SimulatedPod) -> None:
         cluster.remove_pod(pod)
     elif pod.phase == "Pending":
         cluster.start_pod(pod)
-    elif pod.phase == "Running" and pod.done < 100:
+    elif pod.phase == "Running" and pod.done < UNITS:
         pod.done += 50
     elif pod.phase == "Running":
         cluster.end_pod(pod, 0)
@@ -172,19 +176,19 @@ class Cluster(RuleBasedStateMachine):
     def step(self) -> None:
         self.operator.step()
 
-    @rule(writes=st.integers(0, 4))
+    @rule(writes=st.integers(0, 4), moment=st.sampled_from(Moment))
     @precondition(lambda self: self.operator.awake)
-    def step_and_be_killed(self, writes: int) -> None:
-        self.cluster.writes_until = (writes, Killed)
+    def step_and_be_killed(self, writes: int, moment: Moment) -> None:
+        self.cluster.strike = Strike(writes, moment, Killed)
         self.operator.step()
-        self.cluster.writes_until = None
+        self.cluster.strike = None
 
-    @rule(writes=st.integers(0, 3))
+    @rule(writes=st.integers(0, 3), moment=st.sampled_from([Moment.BEFORE, Moment.UNANSWERED]))
     @precondition(lambda self: self.operator.awake)
-    def step_and_be_refused(self, writes: int) -> None:
-        self.cluster.writes_until = (writes, ClusterError)
+    def step_and_be_refused(self, writes: int, moment: Moment) -> None:
+        self.cluster.strike = Strike(writes, moment, ClusterError)
         self.operator.step()
-        self.cluster.writes_until = None
+        self.cluster.strike = None
 
     @rule()
     def restart(self) -> None:

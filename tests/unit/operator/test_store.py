@@ -4,7 +4,7 @@ from typing import Any
 
 from unit.operator.builders import NAMESPACE, body, key
 
-from distill_operator.observation import KIND_LABEL, NAME_LABEL, UID_LABEL, ResourceKey
+from distill_operator.observation import KIND_LABEL, NAME_LABEL, UID_LABEL, PodListing, ResourceKey
 from distill_operator.store import WatchedStore
 
 DATASET, RUN = key("DistillDataset"), key("FinetuneRun")
@@ -188,3 +188,12 @@ def test_a_listing_of_one_kind_says_nothing_of_others() -> None:
     store = store_with(("Pod", child(1, "a")))
     assert store.discard_missing("Job", None, 9, set()) == ()
     assert pods(store) == ["a"]
+
+
+def test_the_pods_of_an_object_are_those_that_a_listing_has_just_named() -> None:
+    """A watch that is late has brought neither the end of one nor the beginning of another."""
+    store = store_with(("Pod", child(1, "gone")), ("Pod", child(2, "there")), ("Pod", child(10, "newer")))
+    store.put("Pod", child(3, "another-s", **{NAME_LABEL: "other"}))
+    store.take_pods(DATASET, PodListing(9, (child(2, "there"), child(8, "unheard-of"))))
+    assert pods(store) == ["there", "newer", "unheard-of"]
+    assert [pod.name for pod in store.pods(ResourceKey("DistillDataset", NAMESPACE, "other"))] == ["another-s"]

@@ -11,7 +11,14 @@ from distill_runtime.contract.parameters.fields import (
     EntryPoint,
     Uri,
 )
-from distill_runtime.contract.parameters.filtering import Decontamination, FilterParameters, Keep, ProblemSet
+from distill_runtime.contract.parameters.filtering import (
+    Decontamination,
+    FilterParameters,
+    Keep,
+    PreferencePairs,
+    ProblemSet,
+)
+from distill_runtime.contract.parameters.judge import Judge, JudgeEndpoint
 from distill_runtime.contract.parameters.packing import PackedSource, PackParameters, TokenizerSource
 from distill_runtime.contract.parameters.problems import CHOICES, LETTERS, ChoiceOrder, ProblemColumns
 from distill_runtime.contract.parameters.prompting import Example, Prompting
@@ -52,6 +59,8 @@ __all__ = [
     "Example",
     "FilterParameters",
     "Gate",
+    "Judge",
+    "JudgeEndpoint",
     "Keep",
     "LengthBand",
     "Lora",
@@ -60,6 +69,7 @@ __all__ = [
     "PackParameters",
     "PackedSource",
     "Parallelism",
+    "PreferencePairs",
     "Price",
     "ProblemColumns",
     "ProblemSet",

@@ -35,6 +35,14 @@ class Decontamination(Parameters):
     )
 
 
+class PreferencePairs(Parameters):
+    """Pairs of a right and a wrong answer to one prompt, for training on preferences."""
+
+    max_per_prompt: int = Field(
+        default=1, ge=1, le=256, description="Most pairs of one prompt; no answer is in two of them."
+    )
+
+
 class FilterParameters(Verification):
     """Rejection sampling: which generations are kept."""
 
@@ -71,6 +79,12 @@ class FilterParameters(Verification):
     )
     verify_timeout_seconds: int = Field(
         default=10, ge=1, le=600, description="Longest that verifying one generation may take."
+    )
+
+    preference_pairs: PreferencePairs | None = Field(
+        default=None,
+        description="Write pairs of a kept and a wrong answer to one prompt as well, in the columns prompt, chosen and "
+        "rejected, beside the kept rows. Default: none.",
     )
 
     license: str | None = Field(

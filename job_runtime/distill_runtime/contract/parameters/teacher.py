@@ -1,7 +1,8 @@
 """The teacher, and how it is asked."""
 
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
 
@@ -10,7 +11,15 @@ from distill_runtime.contract.identity import OPERATIONAL
 from distill_runtime.contract.parameters.fields import MAX_ATTEMPTS, UNAVAILABLE_TIMEOUT_SECONDS
 from distill_runtime.contract.parameters.prompting import Prompting
 
-Endpoint = Annotated[str, Field(pattern="^https?://", max_length=2048)]
+
+@dataclass(frozen=True)
+class _Asked:
+    """Marks a URL."""
+
+
+ENDPOINT: Final = _Asked()
+"""Annotates a URL of a server that is asked, which the operator holds against those that the chart allows."""
+Endpoint = Annotated[str, Field(pattern="^https?://", max_length=2048), ENDPOINT]
 
 
 class Sampling(Parameters):

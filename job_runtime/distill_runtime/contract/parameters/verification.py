@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from distill_runtime.contract.base import Parameters
 from distill_runtime.contract.parameters.fields import EntryPoint
+from distill_runtime.contract.parameters.judge import Judge
 
 ComparingVerifier = Literal["math-verify", "exact", "regex", "python", "choice", "numeric"]
 """Those that compare with a reference answer."""
@@ -50,6 +51,11 @@ class Verification(Parameters):
         description="For the verifier numeric: how far the number may be from the reference answer. Default: not at "
         "all.",
     )
+    judge: Judge | None = Field(
+        default=None,
+        description="A model that is asked about the answers that the verifier does not accept: what it rejects and "
+        "what it cannot decide, but nothing that was cut off. Default: the verifier alone decides.",
+    )
 
     @model_validator(mode="after")
     def _check_verifier(self) -> Self:
@@ -59,4 +65,6 @@ class Verification(Parameters):
             raise ValueError("entryPoint must be set with the verifier python, and only with it")
         if self.tolerance is not None and self.verifier != "numeric":
             raise ValueError("tolerance must be set with the verifier numeric only")
+        if self.judge is not None and self.verifier == "none":
+            raise ValueError("judge must not be set with the verifier none, which accepts everything")
         return self

@@ -62,6 +62,19 @@ def test_where_prompts_say_they_come_from_is_part_of_it_only_where_it_is_read() 
     assert identity(contract.model_copy(update={"prompts": labelled})) != identity(contract)
 
 
+def filtering(**judge: Any) -> FilterContract:
+    asked = {"endpoint": {"url": "http://a/v1", "model": "judge"}, **judge}
+    return FilterContract.model_validate({"output": "out", "input": "generate", "filter": {"judge": asked}})
+
+
+def test_what_a_judge_is_and_is_asked_is_part_of_it_and_where_it_is_served_is_not() -> None:
+    assert identity(filtering()) == {"input": "generate", "filter": {"judge": {"endpoint": {"model": "judge"}}}}
+    elsewhere = {"endpoint": {"url": "http://b/v1", "model": "judge"}, "maxConcurrentRequests": 7}
+    assert identity(filtering(**elsewhere)) == identity(filtering())
+    for what in ({"promptTemplate": "{reference} {answer}"}, {"verdictPattern": "yes"}, {"temperature": 1.0}):
+        assert identity(filtering(**what)) != identity(filtering())
+
+
 def test_rows_and_packed_sequences_are_named_by_what_is_read_of_them() -> None:
     filtered = FilterContract.model_validate({"output": "out", "input": {"uri": "rows", "limit": 3}, "filter": {}})
     packed = PackContract.model_validate({"output": "out", "input": {"uri": "packed"}})

@@ -13,8 +13,9 @@ from support.student import CONFIG
 
 from distill_runtime.contract import ArtifactReference, Benchmark, EvalContract, Protocol, Result
 from distill_runtime.contract.stages import EndpointTarget, ServerBeside, WeightsTarget
+from distill_runtime.evaluation.fingerprint import fingerprint_tokenizer
 from distill_runtime.evaluation.summary import SUMMARY_NAME, Summary
-from distill_runtime.foundation.errors import WrongInput
+from distill_runtime.foundation.errors import Retryable, WrongInput
 from distill_runtime.process.progress import Reporter
 from distill_runtime.process.stage import StageContext, run_stage
 from distill_runtime.stages import eval as eval_stage
@@ -229,6 +230,62 @@ def test_what_a_server_cut_before_its_limit_was_raised_is_asked_again(context: S
         assert eval_stage.run(contract(server.url), context).metrics["score"] == 100.0
 
 
+def judged(question: str, _asked_before: int) -> Reaction:
+    """Accept what is right in words."""
+    verdict = "correct" if "seven" in question.rpartition("<answer>")[2] else "incorrect"
+    return says(f"I see.\nVerdict: {verdict}")
+
+
+def test_a_judge_decides_about_what_is_not_right(context: StageContext, tmp_path: Path) -> None:
+    def in_words(question: str, asked_before: int) -> Reaction:
+        return says("It is seven.") if number_in(question) == 6 else student(question, asked_before)
+
+    asked_with = StageContext(context.volume, context.reporter, api_key="sk-student", judge_api_key="sk-judge")
+    with teacher(in_words) as server, teacher(judged) as judge:
+        asked = contract(server.url, judge={"endpoint": {"url": judge.url, "model": MODEL}, "agreementSample": 4})
+        result = run_stage(eval_stage, asked, asked_with)
+        assert judge.requests == 6  # four that are right, and the two that are neither cut off nor unanswered
+        assert {headers["Authorization"] for headers in judge.headers} == {"Bearer sk-judge"}
+        assert {headers["Authorization"] for headers in server.headers} == {"Bearer sk-student"}
+        assert ("judge", judge.url) in [(each.name, each.uri) for each in result.inputs]
+    assert {name: count for name, count in result.counts.items() if "judge" in name or name == "correct"} == {
+        "correct": 7,
+        "judge.asked": 2,
+        "judge.accepted": 1,
+        "judge.correct.rejected": 4,
+        "judge.noAnswer.accepted": 1,
+        "judge.noAnswer.rejected": 1,
+    }
+    assert result.metrics["score"] == pytest.approx(70.0)
+    assert result.metrics["judgeFalseRejectRate"] == 1.0
+    assert "the judge accepted 1 of 2 answers" in result.message
+    lines = [json.loads(line) for line in (tmp_path / "score" / "results.jsonl").read_text().splitlines()]
+    (accepted,) = [line["samples"][0] for line in lines if line["samples"][0]["decidedBy"] == "judge" and line["score"]]
+    assert (accepted["reason"], accepted["why"]) == ("correct", "I see.\nVerdict: correct")
+    summary = Summary.model_validate_json((tmp_path / "score" / SUMMARY_NAME).read_bytes())
+    told = json.loads(summary.fingerprint.verifier or "")["judge"]
+    assert (told["model"], told["verdictPattern"]) == (MODEL, asked.protocol.judge.verdict_pattern)
+    assert judge.url not in (summary.fingerprint.verifier or "")
+    assert "What the judge says of answers" in (tmp_path / "score" / "report.html").read_text()
+
+
+def test_a_judge_that_is_away_is_said_and_nothing_is_asked_again(
+    context: StageContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with teacher(student) as server, teacher(judged) as judge:
+        asked = contract(server.url, judge={"endpoint": {"url": judge.url, "model": MODEL}})
+        judge.script = lambda *_: Reaction(disconnect=True)
+        with monkeypatch.context() as impatient:
+            impatient.setattr("distill_runtime.judge.asking.UNAVAILABLE_TIMEOUT_SECONDS", 1)
+            with pytest.raises(Retryable, match="the judge: no endpoint has answered") as away:
+                eval_stage.run(asked, context)
+        assert away.value.reason == "EndpointUnreachable"
+        answered = server.requests
+        judge.script = judged
+        assert eval_stage.run(asked, context).counts["judge.asked"] == 2
+        assert server.requests == answered
+
+
 def test_killed_it_asks_only_what_is_missing(context: StageContext, tmp_path: Path) -> None:
     def slowly(question: str, asked_before: int) -> Reaction:
         reaction = student(question, asked_before)
@@ -332,6 +389,21 @@ def test_another_version_of_a_server_is_another_input(context: StageContext, tmp
 
     assert server_of("vllm-ascend:1, command sha256:a") == ["vllm-ascend:1, command sha256:a"]
     assert server_of("") == []  # our own, whose versions are in the manifest
+
+
+def test_the_chat_template_is_part_of_the_tokenizer(tmp_path: Path) -> None:
+    target = WeightsTarget(uri="model", device_target="CPU", url="http://127.0.0.1:1/v1")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"weights")
+    seen = [fingerprint_tokenizer(target, Volume(tmp_path))]
+    for name, content in (("tokenizer.json", "{}"), ("chat_template.jinja", "a"), ("chat_template.jinja", "b")):
+        (tmp_path / "model" / name).write_text(content)
+        seen.append(fingerprint_tokenizer(target, Volume(tmp_path)))
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"others")
+    assert fingerprint_tokenizer(target, Volume(tmp_path)) == seen[-1]
+    assert seen[0] is None
+    assert len(set(seen)) == len(seen)
+    assert fingerprint_tokenizer(EndpointTarget(url="http://x/v1", model="m"), Volume(tmp_path)) is None
 
 
 def test_an_endpoint_s_score_is_that_of_the_weights_it_belongs_to(context: StageContext) -> None:

@@ -17,7 +17,7 @@ from distill_runtime.evaluation.evaluated import Evaluated, choose_samples, verd
 from distill_runtime.evaluation.outputs import write_outputs
 from distill_runtime.evaluation.score import ProblemResult, Sample, count_samples
 from distill_runtime.evaluation.summarising import summarise
-from distill_runtime.evaluation.summary import ProtocolFingerprint
+from distill_runtime.evaluation.summary import Overlap, ProtocolFingerprint
 
 RIGHT = Sample(0, "correct", "2", "stop")
 CUT_OFF = Sample(1, "noAnswer", None, "length")
@@ -57,7 +57,9 @@ def evaluated(uri: str) -> Evaluated:
         protocol=Protocol(samples_per_problem=2),
     )
     counts = count_samples(RESULTS)
-    summary = summarise("math-500", contract.protocol, ProtocolFingerprint(), RESULTS, counts, {})
+    summary = summarise(
+        "math-500", contract.protocol, ProtocolFingerprint(), RESULTS, counts, {}, Overlap(unknown="nobody looked")
+    )
     return Evaluated(contract, RESULTS, summary, {"npu-distill": "1"}, NOON, NOON)
 
 
@@ -78,7 +80,7 @@ def answers(tmp_path: Path) -> Path:
 
 
 def test_an_inspect_log_has_every_sample(tmp_path: Path, answers: Path) -> None:
-    write_outputs(evaluated("b.jsonl"), "50 %", answers, tmp_path)
+    write_outputs(evaluated("b.jsonl"), "50 %", (), answers, tmp_path)
     with zipfile.ZipFile(tmp_path / "inspect.eval") as log:
         read = {name: json.loads(log.read(name)) for name in log.namelist()}
     samples = {f"samples/{number}_epoch_{epoch}.json" for number in (1, 2) for epoch in (1, 2)}
@@ -99,7 +101,7 @@ def test_an_inspect_log_is_of_inspects_names(tmp_path: Path, answers: Path) -> N
         known = INSPECT[model]
         assert set(known["required"]) <= set(value) <= {*known["required"], *known["optional"]}, model
 
-    write_outputs(evaluated("b.jsonl"), "50 %", answers, tmp_path)
+    write_outputs(evaluated("b.jsonl"), "50 %", (), answers, tmp_path)
     with zipfile.ZipFile(tmp_path / "inspect.eval") as log:
         read = {name: json.loads(log.read(name)) for name in log.namelist()}
     header = read["header.json"]
@@ -130,7 +132,7 @@ def test_an_inspect_log_is_of_inspects_names(tmp_path: Path, answers: Path) -> N
 
 
 def test_lm_eval_results_are_in_its_schema(tmp_path: Path, answers: Path) -> None:
-    write_outputs(evaluated("b.jsonl"), "50 %", answers, tmp_path)
+    write_outputs(evaluated("b.jsonl"), "50 %", (), answers, tmp_path)
     read = json.loads((tmp_path / "lm-eval" / "results.json").read_text())
     assert {name: type(value) for name, value in read.items()} == LM_EVAL
     assert read["results"]["math-500"] == {
@@ -154,7 +156,7 @@ def test_lm_eval_results_are_in_its_schema(tmp_path: Path, answers: Path) -> Non
 def test_the_hub_is_told_of_its_own_benchmarks(
     tmp_path: Path, answers: Path, uri: str, dataset: dict[str, str] | None
 ) -> None:
-    write_outputs(evaluated(uri), "50 %", answers, tmp_path)
+    write_outputs(evaluated(uri), "50 %", (), answers, tmp_path)
     files = list(tmp_path.glob(".eval_results/*.yaml"))
     assert len(files) == (dataset is not None)
     for file in files:

@@ -5,7 +5,7 @@ import pytest
 from distill_runtime.contract import Protocol
 from distill_runtime.evaluation.score import ProblemResult, Sample, count_samples
 from distill_runtime.evaluation.summarising import metrics_of, summarise
-from distill_runtime.evaluation.summary import ProtocolFingerprint, Summary
+from distill_runtime.evaluation.summary import Overlap, ProtocolFingerprint, Summary
 
 
 def problem(*samples: Sample) -> ProblemResult:
@@ -42,7 +42,15 @@ def test_what_says_more_of_a_sample_is_counted_once_more() -> None:
 
 def summary(results: list[ProblemResult], samples: int) -> Summary:
     protocol = Protocol(samples_per_problem=samples)
-    return summarise("plus-one", protocol, ProtocolFingerprint(), results, count_samples(results), {})
+    return summarise(
+        "plus-one",
+        protocol,
+        ProtocolFingerprint(),
+        results,
+        count_samples(results),
+        {},
+        Overlap(unknown="nobody looked"),
+    )
 
 
 def test_what_was_not_answered_is_wrong() -> None:

@@ -121,6 +121,7 @@ def test_a_kept_row_is_a_conversation_with_its_reasoning(filtered: Filtered) -> 
         "source": None,
         "tokens": 20,
         "teacher": "teacher",
+        "decided_by": "rules",
         "messages": [
             {"role": "user", "content": "the problem p"},
             {"role": "assistant", "content": "<think>\nHalf of one.\n</think>\n\n" + RIGHT},
@@ -274,6 +275,15 @@ def test_nothing_right_is_wrong_input(tmp_path: Path) -> None:
     with pytest.raises(WrongInput) as refusal:
         filter_stage.run(contract(1), StageContext(Volume(tmp_path), Reporter("filter", "generations")))
     assert refusal.value.reason == "NothingAccepted"
+
+
+def test_a_probe_may_solve_nothing(tmp_path: Path) -> None:
+    """That is a pass rate too, and what is to be trained on comes from elsewhere."""
+    write_generate_artifacts(tmp_path, [[Generation("p", 0, "1", "\\boxed{2}")]])
+    probed = contract(1).model_copy(update={"purpose": "passRates"})
+    result = filter_stage.run(probed, StageContext(Volume(tmp_path), Reporter("filter", "generations")))
+    assert result.counts == {"generations": 1, "kept": 0, "rejected.incorrect": 1}
+    assert result.metrics == {"acceptanceRate": 0.0}
 
 
 def test_answers_that_are_corrected_are_asked_for_anew_and_judged_anew(context: StageContext, tmp_path: Path) -> None:

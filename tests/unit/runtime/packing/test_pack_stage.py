@@ -43,7 +43,9 @@ def filter_artifact(volume: Volume, texts: list[str]) -> ArtifactReference:
     with (writer.directory / KEPT_NAME).open("w") as file:
         for number, text in enumerate(texts):
             prompt, answer = f"{number} + 1?", str(number + 1)
-            row = kept_row(f"u{number}", 0, prompt, answer, text, source=None, tokens=None, teacher=None)
+            row = kept_row(
+                f"u{number}", 0, prompt, answer, text, source=None, tokens=None, teacher=None, decided_by="rules"
+            )
             file.write(json.dumps(row) + "\n")
     return writer.finish({"kept": len(texts)}, {})
 

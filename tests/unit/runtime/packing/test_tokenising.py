@@ -39,7 +39,9 @@ def rows_of(tmp_path: Path) -> Tokenizers:
 
 
 def line(text: str = ANSWER, prompt: str = "1 + 1?") -> bytes:
-    return json.dumps(kept_row("u", 0, prompt, "2", text, source=None, tokens=None, teacher=None)).encode()
+    return json.dumps(
+        kept_row("u", 0, prompt, "2", text, source=None, tokens=None, teacher=None, decided_by="rules")
+    ).encode()
 
 
 def outcomes(tokenizer: RowTokenizer, *lines: bytes) -> list[str]:

@@ -29,6 +29,7 @@ def report(text: str) -> EvaluationReport:
         figures={"score": "90.0 %"},
         breakdowns={text: (Score(text, 50.0, 10.0, 90.0, 3),)},
         tables=(),
+        overlap=text,
         charts=(),
         flips=(Flips(text, (Flip(sample, sample),), 2),),
         samples=(sample,),

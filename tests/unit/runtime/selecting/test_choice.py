@@ -28,7 +28,9 @@ def fates(generations: list[Verified], **parameters: Any) -> Fate:
     with TemporaryDirectory() as directory:
         root = Path(directory)
         write_filter_artifact(root, generations)
-        known = read_candidates(root / "filter", root, SelectParameters.model_validate(parameters), lambda _: None)
+        known = read_candidates(
+            root / "filter", None, root, SelectParameters.model_validate(parameters), lambda _: None
+        )
         choice = choose(known, SelectParameters.model_validate(parameters))
     right = [generation for generation in generations if generation.verdict == RIGHT]
     told = {(each.uuid, each.index): FATES[fate] for each, fate in zip(right, choice.fates, strict=True)}

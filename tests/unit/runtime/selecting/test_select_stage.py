@@ -102,6 +102,43 @@ def test_the_report_says_the_same_as_the_counts(
     assert by_rate == {"10 – 20 %": [0, 1], "50 – 60 %": [0, 1], "70 – 80 %": [2, 1], "100 %": [0, 4]}
 
 
+def test_a_probe_s_pass_rate_counts_instead(filtered: ArtifactReference, context: StageContext, tmp_path: Path) -> None:
+    """It solves what the teacher finds hard; what it never answered has no rate, nor has what nobody asked it."""
+    probed = [
+        *(Verified("hard", index) for index in range(3)),
+        Verified("hard", 3, "duplicate"),
+        Verified("middling", 0),
+        *(Verified("middling", index, "truncated") for index in range(1, 4)),
+        Verified("easy", 0, "failed"),
+        Verified("another", 0),
+    ]
+    probe = write_filter_artifact(tmp_path, probed, "probe")
+    asked = contract(filtered, maxPassRate=0.5).model_copy(update={"probe": probe})
+    result = run_stage(select, asked, context)
+    assert result.counts == {
+        "rows": 9,
+        "kept": 3,
+        "prompts": 1,
+        "rejected.passRateTooHigh": 1,
+        "rejected.passRateUnknown": 5,
+    }
+    assert [row["uuid"] for row in read(tmp_path / "select" / "kept.jsonl")] == ["middling"] * 3
+    report = json.loads((tmp_path / "select" / "report.json").read_text())
+    by_rate = {bar["label"]: bar["parts"] for bar in report["charts"][1]["bars"] if any(bar["parts"])}
+    assert by_rate == {"20 – 30 %": [3, 0], "100 %": [0, 1], "unknown": [0, 5]}
+    assert [each.name for each in result.inputs] == ["kept", "probe"]
+    assert result.artifact is not None
+    assert open_artifact(context.volume, result.artifact)[1].inputs == (filtered, probe)
+
+
+def test_where_a_probe_has_no_verdict_at_all_nothing_is_selected(
+    filtered: ArtifactReference, context: StageContext, tmp_path: Path
+) -> None:
+    probe = write_filter_artifact(tmp_path, [Verified("hard", 0, "failed")], "probe")
+    with pytest.raises(WrongInput, match="none of the 9 right answers is selected: 9 passRateUnknown"):
+        select.run(contract(filtered, maxPassRate=0.5).model_copy(update={"probe": probe}), context)
+
+
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [

@@ -23,7 +23,7 @@ def write(volume: Volume, contract: FilterContract = CONTRACT) -> ArtifactRefere
     (writer.directory / "deep").mkdir()
     (writer.directory / "rows.jsonl").write_text("rows")
     (writer.directory / "deep" / "more").write_bytes(b"")
-    return writer.finish({"rows": 1}, {"rate": 0.5}, packages=["pydantic"])
+    return writer.finish({"rows": 1}, {"rate": 0.5}, versions={"pydantic": "2"})
 
 
 def test_a_finished_artifact_describes_every_file(volume: Volume) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from .build import build
 from .errors import ClusterError
-from .images import build_images, tag
+from .images import SHIPPED, build_images, shipped_tag
 from .lifecycle import alone, down, load, up
 from .processes import running
 from .report import report
@@ -38,12 +38,11 @@ def main() -> int:
             case "status":
                 print(report(settings))
             case "images":
-                wanted = tag()
                 with alone(settings):
-                    images = build_images(settings, wanted, say)
+                    images = build_images(settings, SHIPPED, say)
                     if running():
                         load(settings, images, say)
-                print(wanted)
+                print(shipped_tag())
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

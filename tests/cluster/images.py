@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,39 @@ SOURCES = (
 )
 # What python:3.11-slim-bookworm has and our Dockerfiles count on.
 BASE_PACKAGES = "python3,python3-venv,ca-certificates,netbase,tzdata"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An image that is built here: its name, its Dockerfile's folder, and all that decides what comes out."""
+
+    name: str
+    folder: str
+    sources: tuple[str, ...]
+
+    @property
+    def repository(self) -> str:
+        return f"{PREFIX}/{self.name}"
+
+    @property
+    def tag(self) -> str:
+        """The tag of the image as it would be built now: a digest of everything that it is built from."""
+        digest = hashlib.sha256(os.environ.get("BASE_IMAGE", "").encode())
+        for path in _files(self.sources):
+            digest.update(f"{path.relative_to(REPOSITORY)}\0".encode() + path.read_bytes() + b"\0")
+        return digest.hexdigest()[:12]
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.repository}:{self.tag}"
+
+
+SHIPPED = tuple(Recipe(name, f"images/{name}", SOURCES) for name in NAMES)
+"""Ours. They are released together, so they share a tag; a chart that is given it rolls the operator when anything
+changes."""
+MLX_LM = Recipe("mlx-lm", "tests/servers/mlx-lm", ("tests/servers/mlx-lm",))
+"""A server that is somebody else's, for tests only."""
+RECIPES = (*SHIPPED, MLX_LM)
 
 
 @dataclass(frozen=True)
@@ -89,52 +122,48 @@ class Builder:
         return {name for name in names if "<none>" not in name}
 
 
-def tag() -> str:
-    """Returns the tag of the images as they would be built now: a digest of everything they are built from.
-
-    Images are released together, so they share it; a chart that is given it rolls the operator when anything changes.
-    """
-    digest = hashlib.sha256(os.environ.get("BASE_IMAGE", "").encode())
-    for path in _source_files():
-        digest.update(f"{path.relative_to(REPOSITORY)}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
+def shipped_tag() -> str:
+    """Returns the tag that our images share, as they would be built now."""
+    return SHIPPED[0].tag
 
 
-def _source_files() -> Iterator[Path]:
-    for source in SOURCES:
+def _files(sources: Sequence[str]) -> Iterator[Path]:
+    for source in sources:
         path = REPOSITORY / source
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         yield from (file for file in files if file.is_file() and "__pycache__" not in file.parts)
 
 
-def build_images(settings: Settings, wanted: str, say: Callable[[str], None]) -> list[Image]:
-    """Builds the images that are not built yet and returns all, under the tag that is `wanted` and under `dev`."""
-    names = [f"{PREFIX}/{name}:{each}" for each in (wanted, LATEST) for name in NAMES]
+def build_images(settings: Settings, recipes: Sequence[Recipe], say: Callable[[str], None]) -> list[Image]:
+    """Builds those of the images that are not built yet and returns all, under their tags and under `dev`."""
     layout = Layout(settings.image_layout)
-    if not _complete(layout, wanted):
+    names = {recipe: recipe.full_name for recipe in RECIPES}
+    missing = [recipe for recipe in recipes if not _complete(layout, names[recipe], _latest(recipe))]
+    if missing:
         check_machine()
         install(IMAGE_PACKAGES, say)
         builder = Builder(settings.cache / "images/buildah")
         builder.tidy()
         base = os.environ.get("BASE_IMAGE") or _local_base(builder, say)
-        for name in NAMES:
-            _build(builder, base, name, wanted, say)
-            full_name = f"{PREFIX}/{name}:{wanted}"
-            with signs_of_life(f"storing {name}", say):
-                builder.copy(full_name, layout)
-            layout.name(f"{PREFIX}/{name}:{LATEST}", layout.image(full_name).descriptor)
-        _forget(builder, names)
-        layout.keep({*names, PAUSE})
-    return [layout.image(name) for name in names]
+        for recipe in missing:
+            _build(builder, base, recipe, names[recipe], say)
+            with signs_of_life(f"storing {recipe.name}", say):
+                builder.copy(names[recipe], layout)
+            layout.name(_latest(recipe), layout.image(names[recipe]).descriptor)
+        current = {*names.values(), *map(_latest, RECIPES)}
+        _forget(builder, current)
+        layout.keep({*current, PAUSE})
+    return [layout.image(name) for recipe in recipes for name in (names[recipe], _latest(recipe))]
 
 
-def _complete(layout: Layout, wanted: str) -> bool:
+def _latest(recipe: Recipe) -> str:
+    return f"{recipe.repository}:{LATEST}"
+
+
+def _complete(layout: Layout, name: str, latest: str) -> bool:
     present = {image.name: image for image in layout.images()}
-    for name in NAMES:
-        image, latest = (present.get(f"{PREFIX}/{name}:{each}") for each in (wanted, LATEST))
-        if image is None or latest is None or image.digest != latest.digest or not layout.has(image):
-            return False
-    return True
+    image, same = present.get(name), present.get(latest)
+    return image is not None and same is not None and image.digest == same.digest and layout.has(image)
 
 
 def _local_base(builder: Builder, say: Callable[[str], None]) -> str:
@@ -154,11 +183,10 @@ def _local_base(builder: Builder, say: Callable[[str], None]) -> str:
     return LOCAL_BASE
 
 
-def _build(builder: Builder, base: str, name: str, wanted: str, say: Callable[[str], None]) -> None:
-    dockerfile = REPOSITORY / "images" / name / "Dockerfile"
-    full_name = f"{PREFIX}/{name}:{wanted}"
+def _build(builder: Builder, base: str, recipe: Recipe, full_name: str, say: Callable[[str], None]) -> None:
+    dockerfile = REPOSITORY / recipe.folder / "Dockerfile"
     say(f"building {full_name}")
-    with tempfile.TemporaryDirectory() as folder, signs_of_life(f"building {name}", say):
+    with tempfile.TemporaryDirectory() as folder, signs_of_life(f"building {recipe.name}", say):
         configuration = Path(folder) / "pip.conf"
         configuration.write_text(pip_configuration(os.environ))
         # Mounted while it builds: neither the host's certificates nor its index end up in a layer.
@@ -174,22 +202,19 @@ def _build(builder: Builder, base: str, name: str, wanted: str, say: Callable[[s
             str(REPOSITORY),
         )
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=builder.environment)
-    log = builder.store / f"{name}.log"
+    log = builder.store / f"{recipe.name}.log"
     log.write_text(done.stdout + done.stderr)
     if done.returncode:
         last = "\n".join(log.read_text().strip().splitlines()[-20:])
         raise ClusterError(f"building {full_name} from {dockerfile} failed (all of it: {log}):\n{last}")
 
 
-def _forget(builder: Builder, names: list[str]) -> None:
+def _forget(builder: Builder, current: set[str]) -> None:
     """Removes images of earlier code from buildah's store; the layers that today's share with them stay."""
-    earlier = {name for name in builder.tags() - set(names) if name.rpartition(":")[0] in _repositories()}
+    ours = {recipe.repository for recipe in RECIPES}
+    earlier = {name for name in builder.tags() - current if name.rpartition(":")[0] in ours}
     if earlier:
         builder.run("rmi", *sorted(earlier))
-
-
-def _repositories() -> set[str]:
-    return {f"{PREFIX}/{name}" for name in NAMES}
 
 
 def pip_configuration(environment: Mapping[str, str]) -> str:

@@ -3,17 +3,29 @@
 The files of tests are spread over processes that share the installation.
 """
 
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 
+from tests.cluster.images import MLX_LM
+from tests.cluster.settings import REPOSITORY
 from tests.e2e.workspace import Workspace, open_workspace
 from tests.harness.installation import Installation
 from tests.harness.sharing import share_installation
 
 PROGRESS_SECONDS = 3
+_SERVERS = re.compile(r"^```yaml\n(servers:\n  mlx-lm:\n.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def documented_server() -> dict[str, Any]:
+    """The server that docs/operating.md describes, as whoever reads it would."""
+    (block,) = _SERVERS.findall((REPOSITORY / "docs/operating.md").read_text())
+    return dict(yaml.safe_load(block)["servers"]["mlx-lm"])
+
 
 VALUES: dict[str, Any] = {
     "progressIntervalSeconds": PROGRESS_SECONDS,
@@ -21,6 +33,14 @@ VALUES: dict[str, Any] = {
     "stages": {
         stage: {"resources": {"requests": {"cpu": "50m"}}}
         for stage in ("generate", "filter", "select", "pack", "export")
+    },
+    # Not one of ours, and described as in docs/operating.md: nobody here has written it.
+    "servers": {
+        "mlx-lm": {
+            **documented_server(),
+            "image": MLX_LM.full_name,
+            "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}},
+        }
     },
     "profiles": {
         # Devices that the nodes of the local cluster claim to have, with the CPU's image: what an NPU Pod asks of

@@ -16,6 +16,8 @@ from tests.e2e.workspace import STAGES, Workspace
 from tests.harness.installation import Installation
 from tests.harness.kubectl import condition, eventually
 
+SERVED_ELSEWHERE = 200
+"""Problems that the student is asked once more, served by another server."""
 EVENTS = {"generate": "Generating", "filter": "Filtering", "pack": "Packing"}
 
 
@@ -138,6 +140,24 @@ def test_a_finished_pipeline_is_left_alone(done: Workspace) -> None:
     done.on_volume("sleep", str(4 * PROGRESS_SECONDS))
     assert {kind: done.get(kind)["metadata"]["resourceVersion"] for kind in KINDS} == before
     assert _writes(done) == writes
+
+
+def test_a_server_that_nobody_here_wrote_gives_the_same_answers(done: Workspace) -> None:
+    """Last: what is counted above is of three objects."""
+    elsewhere = {"serve": {"server": "mlx-lm"}, "benchmark": {"limit": SERVED_ELSEWHERE}, "protocol": {"maxTokens": 96}}
+    done.apply(done.evaluation("elsewhere", **elsewhere))
+    done.wait_for("evalrun", "elsewhere")
+    theirs, ours = (_answers(done, name) for name in ("elsewhere", "sums"))
+    assert len(theirs) == SERVED_ELSEWHERE
+    assert theirs == {problem: ours[problem] for problem in theirs}
+
+
+def _answers(workspace: Workspace, evaluation: str) -> dict[str, tuple[Any, ...]]:
+    """Give what was answered to each problem, of how many tokens, and why it ended."""
+    evaluated = workspace.stage("evalrun", "eval", evaluation)
+    fields = ("content", "reasoning", "finish_reason", "prompt_tokens", "completion_tokens")
+    answers = workspace.rows(f"{evaluated['artifact']['uri']}/answers.jsonl")
+    return {answer["uuid"]: tuple(answer[field] for field in fields) for answer in answers}
 
 
 def _kill_operator(installation: Installation) -> None:

@@ -1,9 +1,12 @@
 """One test's namespace: restricted Pod Security, a claim, a teacher, inputs, and the manifests that tests vary."""
 
+import base64
 import copy
+import io
 import json
 import re
 import secrets
+import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,7 +74,7 @@ class Workspace:
         manifest: Manifest = yaml.safe_load((EXAMPLE / file).read_text())
         spec = manifest["spec"]
         for change in changes:
-            spec = _merged(spec, change)
+            spec = merged(spec, change)
         return self.manifest(manifest["kind"], name, spec)
 
     # ---- what a test does ----
@@ -224,6 +227,15 @@ class Workspace:
         """Read a file of the claim."""
         return self.on_volume("cat", f"/data/{path}")
 
+    def upload(self, directory: Path) -> None:
+        """Copy what is in a directory of this machine to the claim, beside what is there."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            for child in directory.iterdir():  # not itself: the claim's own mode is somebody else's
+                archive.add(child, child.name)
+        into = ("exec", "-i", "toolbox", "-n", self.namespace, "--", "sh", "-c", "base64 -d | tar -xz -m -C /data")
+        self.kubectl(*into, stdin=base64.b64encode(packed.getvalue()).decode())
+
     def rows(self, path: str) -> list[Manifest]:
         """Read a JSON Lines file of the claim."""
         return [json.loads(line) for line in self.read(path).splitlines()]
@@ -264,14 +276,14 @@ def _toolbox(namespace: str) -> Manifest:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "toolbox", "namespace": namespace}, "spec": spec}
 
 
-def _merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> Manifest:
+def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> Manifest:
     """Lay `change` over `base`, maps key by key; a None removes a key."""
-    merged = dict(base)
+    laid = dict(base)
     for key, value in change.items():
         if value is None:
-            merged.pop(key, None)
-        elif isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = _merged(merged[key], value)
+            laid.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(laid.get(key), Mapping):
+            laid[key] = merged(laid[key], value)
         else:
-            merged[key] = value
-    return merged
+            laid[key] = value
+    return laid

@@ -5,6 +5,7 @@ import sys
 
 from tests.cluster.__main__ import speaker
 from tests.cluster.errors import ClusterError
+from tests.cluster.images import SHIPPED
 from tests.harness import arithmetic
 from tests.harness.installation import install, open_cluster
 from tests.harness.kubectl import CommandError
@@ -16,7 +17,7 @@ def main() -> int:
     """Run the demo; say what happens on stderr and print the score on stdout."""
     say = speaker()
     try:
-        kubectl = install(open_cluster(say), {}, say).kubectl
+        kubectl = install(open_cluster(SHIPPED, say), {}, say).kubectl
         arithmetic.set_up(kubectl, say)
         say("kubectl apply -f examples/arithmetic")
         arithmetic.apply(kubectl)

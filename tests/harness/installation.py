@@ -1,14 +1,14 @@
 """A cluster with npu-distill installed: the local one, or with CLUSTER=current the kubeconfig's own."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests.cluster.images import build_images, tag
+from tests.cluster.images import Recipe, build_images, shipped_tag
 from tests.cluster.lifecycle import alone, load, up
 from tests.cluster.settings import read_settings
 from tests.harness.kubectl import Kubectl
@@ -37,8 +37,8 @@ class Installation:
     namespace: str = NAMESPACE
 
 
-def open_cluster(say: Say) -> Cluster:
-    """Have a cluster up, the local one with the images of this tree in it.
+def open_cluster(recipes: Sequence[Recipe], say: Say) -> Cluster:
+    """Have a cluster up, the local one with images of this tree in it.
 
     Raises:
         ClusterError: this machine cannot run the local cluster; the message says what is missing.
@@ -49,8 +49,8 @@ def open_cluster(say: Say) -> Cluster:
     settings = read_settings()
     up(settings, say)
     with alone(settings):
-        wanted = tag()
-        load(settings, build_images(settings, wanted, say), say)
+        wanted = shipped_tag()
+        load(settings, build_images(settings, recipes, say), say)
     return Cluster(connect(), values={"image": {"tag": wanted}, "runtimeImage": {"tag": wanted}})
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 
+from tests.cluster.images import RECIPES
 from tests.cluster.lifecycle import down, locked
 from tests.cluster.processes import running
 from tests.cluster.settings import read_settings
@@ -51,7 +52,7 @@ def _set_up(users: IO[str], values: Mapping[str, Any], say: Say) -> None:
     users.write(STARTED if starts else "")
     users.flush()
     try:
-        install(open_cluster(say), values, say)
+        install(open_cluster(RECIPES, say), values, say)
     except BaseException:
         if starts:
             down(read_settings(), say)

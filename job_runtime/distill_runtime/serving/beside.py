@@ -150,12 +150,15 @@ class Server:
         return f"; it said: {line.strip()[:_ESSENCE_CHARACTERS]}"
 
     def _last_lines(self) -> list[str]:
+        """Give the last lines, without those in which it only notes that it was asked whether it is ready."""
         if self._output is None:
             return []
         try:
-            return read_end(self._output / _LOG).splitlines()[-_LAST_LINES:]
+            lines = read_end(self._output / _LOG).splitlines()
         except FileNotFoundError:
             return []
+        asked = f'"GET {self._described.health_path} '
+        return [line for line in lines if asked not in line][-_LAST_LINES:]
 
 
 def fingerprint_server(described: ServerBeside) -> tuple[InputFingerprint, ...]:

@@ -140,7 +140,7 @@ def test_servers_are_ones_that_the_operator_reads() -> None:
         r"^```yaml\n(servers:\n.*?)^```", (ROOT / "docs/operating.md").read_text(), re.DOTALL | re.MULTILINE
     )
     servers = [server for block in blocks for server in yaml.safe_load(block)["servers"].values()]
-    assert [Server.model_validate(server).image for server in servers] == ["registry.example.com/transformers:4.57"]
+    assert [Server.model_validate(server).image for server in servers] == ["registry.example.com/mlx-lm:0.32.2"]
 
 
 def test_the_supported_versions_are_the_locked_ones() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from images.imports import MODULES, other_versions
-from tests.cluster.images import NAMES
+from tests.cluster.images import MLX_LM, NAMES, RECIPES, Recipe
 from tests.cluster.settings import REPOSITORY
 
 CODE = {
@@ -53,11 +53,11 @@ def test_no_image_is_built_without_importing_it(image: str) -> None:
     assert line.startswith(" && ")
 
 
-@pytest.mark.parametrize("image", NAMES)
-def test_where_pip_and_apt_get_packages_from_can_be_said(image: str) -> None:
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_where_pip_and_apt_get_packages_from_can_be_said(recipe: Recipe) -> None:
     said: set[str] = set()
     installing = 0
-    for line in (REPOSITORY / f"images/{image}/Dockerfile").read_text().splitlines():
+    for line in (REPOSITORY / recipe.folder / "Dockerfile").read_text().splitlines():
         words = line.split()
         if words[:1] == ["FROM"]:
             said = set()
@@ -70,6 +70,15 @@ def test_where_pip_and_apt_get_packages_from_can_be_said(image: str) -> None:
             assert "APT_MIRROR" in said
             assert "Dir::Etc=/tmp/apt" in words
     assert installing == 1
+
+
+def test_a_server_that_is_somebody_elses_is_the_same_one_whenever_it_is_built() -> None:
+    """Its packages are installed without what they depend on: all of it is pinned."""
+    lines = (REPOSITORY / MLX_LM.folder / "requirements.txt").read_text().splitlines()
+    pinned = [line.partition("==") for line in lines if not line.startswith("#")]
+    assert {"mlx", "mlx-cpu", "mlx-lm"} <= {name for name, _, _ in pinned}
+    assert [name for name, _, version in pinned if not version] == []
+    assert "--no-deps" in (REPOSITORY / MLX_LM.folder / "Dockerfile").read_text()
 
 
 RUNTIME = (REPOSITORY / "images/runtime/Dockerfile").read_text()

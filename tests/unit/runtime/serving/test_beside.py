@@ -122,6 +122,13 @@ def test_a_server_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     assert said[0] == "waiting for the server other to load the model"
 
 
+def test_what_a_server_says_of_being_asked_whether_it_is_ready_is_none_of_its_last_words(tmp_path: Path) -> None:
+    """As mlx-lm, which stays with weights that it cannot read, and answers 503."""
+    log = "ValueError: no such weights\n" + '127.0.0.1 - - [28/Nov/2026] "GET /health HTTP/1.1" 503 -\n' * 100
+    with pytest.raises(Retryable, match=r"was not ready after 1 s; it said: ValueError: no such weights$"):
+        server_that_has(tmp_path, "started\n", log).wait_until_ready(lambda _: None)
+
+
 MORTAL = '''
 """Answers n + 1, and is killed at every seventh question, before it answers it."""
 import json, os, signal, sys, threading

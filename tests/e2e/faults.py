@@ -12,23 +12,24 @@ import os
 import random
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.e2e.conftest import VALUES
+from tests.e2e.recovery import RunFiles, Watch
 from tests.e2e.workspace import Manifest, Workspace, open_workspace
 from tests.harness.kubectl import eventually
 from tests.harness.sharing import share_installation
 
-STEPS, EVERY_STEPS = 120, 10
+STEPS, EVERY_STEPS = 80, 10
 SECONDS, DEAD_NODE_SECONDS = 60, 180
 """Within which the next attempt has to train."""
 EARLIEST_STEP = 22
 """From then on a worker that stops is noticed after 30 s: the time of a step is known."""
-LONGEST_SECONDS = 420
+LATEST_STEP = 50
+LONGEST_SECONDS = 600
 WORKER = "distill_runtime.training.worker"
 
 
@@ -137,34 +138,25 @@ def suffer(workspace: Workspace, name: str, what: str, step: int) -> dict[str, A
     """Have a run suffer a fault at a step, and say what came of it."""
     fault = FAULTS[what]
     train(workspace, name)
-    eventually(
-        lambda: (workspace.status("finetunerun", name).get("step") or 0) >= step, f"step {step}", LONGEST_SECONDS
-    )
+    run = RunFiles(workspace, name)
+    eventually(lambda: run.step() >= step, f"step {step}", LONGEST_SECONDS)  # a status is seconds behind
     selector = f"npu-distill.io/stage=train,npu-distill.io/name={name}"
     pod = random.choice(workspace.kubectl.list("pods", workspace.namespace, selector))
-    began = time.monotonic()
+    watch = Watch(workspace, run, attempt=1)
     struck = fault.strike(workspace, pod)
     next(struck)
-
-    def trains_again() -> bool:
-        latest = workspace.stage("finetunerun", "train", name).get("attempts", [{}])[-1]
-        return latest.get("attempt", 1) > 1 and latest.get("toStep", 0) > latest.get("resumedFromStep", STEPS)
-
     try:
-        eventually(
-            lambda: workspace.stage("finetunerun", "train", name)["attempt"] > 1, "the next attempt", LONGEST_SECONDS
-        )
+        eventually(watch.next_attempt, "the next attempt", LONGEST_SECONDS)
     finally:
         next(struck, None)  # of two nodes the run needs both: it trains once the lost one is back
-    eventually(trains_again, "it trains", LONGEST_SECONDS)
-    seconds = round(time.monotonic() - began, 1)
+    recovery = eventually(watch.trains, "it trains", LONGEST_SECONDS)
     digest = weights(workspace, name)
     return {
         "fault": what,
         "step": step,
         "pod": pod["metadata"]["name"],
-        "seconds": seconds,
-        "inTime": seconds <= fault.seconds,
+        **asdict(recovery),
+        "inTime": recovery.seconds <= fault.seconds,
         "lostSteps": (lost := workspace.status("finetunerun", name)["lostSteps"]),
         "lostFew": lost <= fault.lost_steps,
         "weights": digest,
@@ -177,10 +169,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.faults", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of the faults and their moments")
     parser.add_argument("--faults", type=int, default=20, help="how many")
-    parser.add_argument("--only", choices=sorted(FAULTS), help="this one alone")
+    parser.add_argument("--only", nargs="+", choices=sorted(FAULTS), default=list(FAULTS), help="these, in turn")
     arguments = parser.parse_args()
     random.seed(arguments.seed)
-    kinds = [arguments.only] if arguments.only else list(FAULTS)
     failures = 0
     with (
         share_installation(VALUES, lambda line: print(line, file=sys.stderr)) as installation,
@@ -193,8 +184,8 @@ def main() -> int:
         train(workspace, "calm")
         undisturbed = weights(workspace, "calm")
         for number in range(arguments.faults):
-            step = random.randrange(EARLIEST_STEP, STEPS // 2)
-            found = suffer(workspace, f"fault-{number}", kinds[number % len(kinds)], step)
+            step = random.randrange(EARLIEST_STEP, LATEST_STEP)
+            found = suffer(workspace, f"fault-{number}", arguments.only[number % len(arguments.only)], step)
             found["equal"] = found.pop("weights") == undisturbed
             failures += not (found["equal"] and found["inTime"] and found["lostFew"])
             print(json.dumps(found), flush=True)

@@ -20,6 +20,7 @@ _PARENT_VARIABLE: Final = "DISTILL_PARENT_PID"
 _PR_SET_PDEATHSIG: Final = 1
 _LAST_LINES: Final = 40
 _ESSENCE_CHARACTERS: Final = 500
+_STOPPED: Final = ("T", "t")
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,14 @@ class ChildProcess:
             self.kill()
         if code != 0:
             raise Retryable("ChildFailed", self.describe_end())
+
+    def is_stopped(self) -> bool:
+        """Tell whether a signal has stopped it, so that it does nothing more, whatever it is sent (proc(5), `stat`)."""
+        try:
+            status = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8")
+        except OSError:
+            return False  # it has ended
+        return status.rpartition(")")[2].split()[0] in _STOPPED
 
     def last_lines(self) -> list[str]:
         """Read the end of its log."""

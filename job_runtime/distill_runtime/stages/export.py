@@ -16,6 +16,7 @@ from distill_runtime.training.export_progress import expected_bytes, growth_repo
 from distill_runtime.training.inputs import TrainingInputs, fingerprint_inputs, open_inputs
 from distill_runtime.training.live_report import Run
 from distill_runtime.training.throughput import plan_work
+from distill_runtime.training.training_log import read_log
 
 
 def fingerprints(contract: TrainContract, context: StageContext) -> tuple[InputFingerprint, ...]:
@@ -54,7 +55,7 @@ def run(contract: TrainContract, context: StageContext) -> Result:
     total = expected_bytes(contract, inputs, last)
     with growth_reported([paths.unified, writer.directory], total, context.reporter):
         run = Run(contract, inputs, plan_work(contract, inputs), paths)
-        return complete_artifact(run, last, writer, context.reporter)
+        return complete_artifact(run, last, read_log(paths.training_log), writer, context.reporter)
 
 
 def _last_checkpoint(paths: RunPaths, inputs: TrainingInputs) -> Checkpoint:

@@ -22,7 +22,7 @@ from distill_runtime.training.live_report import Run
 from distill_runtime.training.looking_ahead import look_ahead
 from distill_runtime.training.node_training import train_on_node
 from distill_runtime.training.throughput import plan_work
-from distill_runtime.training.training_log import cut_log
+from distill_runtime.training.training_log import cut_log, read_log
 from distill_runtime.training.waiting import await_first_node, await_last_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -100,10 +100,11 @@ def _run_first_node(contract: TrainContract, context: StageContext, inputs: Trai
             train_on_node(run, context, resumption, note)
         last = await_last_checkpoint(paths, inputs)
         paths.ground.check_held()
-        end_attempt(contract, paths, attempts[-1])
+        records = read_log(paths.training_log)
+        end_attempt(contract, paths, attempts[-1], records)
         if contract.export_by == "export":
-            return sum_up(run).result(f"its checkpoint of step {last.step} is to be exported")
-        return complete_artifact(run, last, writer, context.reporter)
+            return sum_up(run, records).result(f"its checkpoint of step {last.step} is to be exported")
+        return complete_artifact(run, last, records, writer, context.reporter)
 
 
 def _begin_attempt(

@@ -2,7 +2,7 @@
 
 Told apart by the process that a module runs in:
 
-* the stage's, without MindSpore. Pure: `architecture`, `qwen3` (its keys), `schedule`, `configuration`,
+* the stage's, without MindSpore. Pure: `architecture`, `qwen3` (its keys), `schedule`, `configuration`, `overrides`,
   `weight_names`, `weight_layout` (what the network's weights are made of), `memory` (what a device needs), `stall`
   (whether training hangs). Files: `tensors` (safetensors by their headers), `woven` (in pieces), `checkpoints`,
   `training_log`, `attempt_log`, `assignment`, `stopping` (the workers' agreement on when to). Checks: `inputs`,

@@ -6,9 +6,8 @@ checkpoint, as many for each as lie between two. The log has them: it is durable
 
 import statistics
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-from distill_runtime.training.training_log import StepRecord, TrainingLogFollower
+from distill_runtime.training.training_log import StepRecord
 
 
 def smoothed_losses(steps: Iterable[int], records: Sequence[StepRecord], window: int) -> dict[int, float]:
@@ -33,6 +32,6 @@ def best_step(losses: dict[int, float]) -> int | None:
     return min(losses, key=lambda step: (losses[step], -step), default=None)
 
 
-def find_best(steps: Iterable[int], log: Path, window: int) -> int | None:
-    """Give the best of `steps` by the training log at `log`."""
-    return best_step(smoothed_losses(steps, list(TrainingLogFollower(log).read_new()), window))
+def find_best(steps: Iterable[int], records: Sequence[StepRecord], window: int) -> int | None:
+    """Give the best of `steps` by the training log."""
+    return best_step(smoothed_losses(steps, records, window))

@@ -1,5 +1,6 @@
 """What comes after the last step: the attempt's line, the run summed up, and the artifact of the exported model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from distill_runtime.training.export import export_model, unify_checkpoint
 from distill_runtime.training.inputs import TrainingInputs
 from distill_runtime.training.live_report import Run, write_final_report
 from distill_runtime.training.lora import Adapted
-from distill_runtime.training.training_log import TrainingLogFollower
+from distill_runtime.training.training_log import StepRecord
 
 _PACKAGES: Final = ("mindspore", "mindformers")
 
@@ -47,22 +48,26 @@ class Summary:
         )
 
 
-def end_attempt(contract: TrainContract, paths: RunPaths, attempt: AttemptRecord) -> None:
-    """Make the line of the attempt complete in which the last step was saved."""
-    records = list(TrainingLogFollower(paths.training_log).read_new())
+def end_attempt(
+    contract: TrainContract, paths: RunPaths, attempt: AttemptRecord, records: Sequence[StepRecord]
+) -> None:
+    """Make the line of the attempt complete in which the last step was saved.
+
+    Args:
+        records: the training log.
+    """
     nodes = nodes_of(paths.all_logs, contract.attempt)
     end_run(paths.attempts, attempt.model_copy(update={"nodes": nodes}), records)
 
 
-def sum_up(run: Run) -> Summary:
-    """Sum up a run whose last attempt has ended.
+def sum_up(run: Run, records: list[StepRecord]) -> Summary:
+    """Sum up a run whose last attempt has ended, by its training log.
 
     The last checkpoint says how many steps were done. The log should have them all; what a volume lost of it, for all
     that it was synced, is counted.
     """
     inputs, paths = run.inputs, run.paths
     steps = inputs.schedule.total_steps
-    records = list(TrainingLogFollower(paths.training_log).read_new())
     unlogged = steps - len(records)
     metrics = training_metrics(records, read_attempts(paths.attempts), inputs, run.work)
     counts = {
@@ -78,22 +83,27 @@ def sum_up(run: Run) -> Summary:
     return Summary(counts, metrics, f"trained {steps} steps{gap}, {loss}")
 
 
-def complete_artifact(run: Run, last: Checkpoint, writer: ArtifactWriter, reporter: Reporter) -> Result:
+def complete_artifact(
+    run: Run, last: Checkpoint, records: list[StepRecord], writer: ArtifactWriter, reporter: Reporter
+) -> Result:
     """Export the model of the last checkpoint, or of the best, and make the artifact complete.
+
+    Args:
+        records: the training log.
 
     Raises:
         WrongInput: as `export_model`.
         Retryable: as `unify_checkpoint`.
     """
     contract, inputs, paths = run.contract, run.inputs, run.paths
-    checkpoint = last if contract.checkpoint.export == "last" else _best_checkpoint(contract, inputs, paths)
+    checkpoint = last if contract.checkpoint.export == "last" else _best_checkpoint(contract, inputs, paths, records)
     reporter.update(message=f"exporting the model of step {checkpoint.step}")
     weights = _whole_weights(contract, paths, checkpoint)
     lora = contract.training.lora
     adapted = None if lora is None else Adapted(lora, contract.model.uri)
     export_model(weights, inputs.model, inputs.architecture, inputs.end_token, adapted, writer.directory)
-    summary = sum_up(run)
-    write_final_report(run, TrainingLogFollower(paths.training_log).read_new())
+    summary = sum_up(run, records)
+    write_final_report(run, records)
     summary = replace(summary, counts={**summary.counts, "exportedStep": checkpoint.step})
     artifact = writer.finish(
         summary.counts, summary.metrics, inputs=[contract.dataset], versions=versions_of(_PACKAGES)
@@ -102,14 +112,16 @@ def complete_artifact(run: Run, last: Checkpoint, writer: ArtifactWriter, report
     return summary.result(f"{which} is in {artifact.uri}", artifact)
 
 
-def _best_checkpoint(contract: TrainContract, inputs: TrainingInputs, paths: RunPaths) -> Checkpoint:
+def _best_checkpoint(
+    contract: TrainContract, inputs: TrainingInputs, paths: RunPaths, records: Sequence[StepRecord]
+) -> Checkpoint:
     """Give the whole checkpoint with the lowest loss.
 
     Raises:
         Retryable: CheckpointMissing.
     """
     whole = {found.step: found for found in complete_checkpoints(paths.checkpoints, inputs.schedule.devices)}
-    step = find_best(whole, paths.training_log, contract.checkpoint.every_steps)
+    step = find_best(whole, records, contract.checkpoint.every_steps)
     if step is None:
         raise Retryable(
             "CheckpointMissing",

@@ -1,12 +1,10 @@
 """The MindFormers YAML of a run: a pure function of the contract, the architecture and the schedule.
 
 The same settings as MindFormers' own fine-tuning YAMLs, minus the keys that only repeat a default. What the device
-target changes is in one place each: `_CPU` and `_ASCEND`. Overrides are merged last and win, except over the keys of
-`OWNED`, which the contract has its own fields for or which resuming depends on.
+target changes is in one place each: `_CPU` and `_ASCEND`. Overrides are merged last and win (`overrides`).
 """
 
-from collections.abc import Iterator, Mapping
-from copy import deepcopy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,64 +13,21 @@ from distill_runtime.contract import Recompute, TrainContract
 from distill_runtime.contract.stages import DeviceTarget
 from distill_runtime.foundation.errors import WrongInput
 from distill_runtime.packing.description import IGNORED_LABEL
-from distill_runtime.training.architecture import LLAMA_CONFIG_SOURCES, Architecture, llama_config
+from distill_runtime.training.architecture import Architecture, llama_config
 from distill_runtime.training.lora import pet_config
-from distill_runtime.training.qwen3 import (
-    OTHER_NAMES,
-    QWEN3_CONFIG_SOURCES,
-    QWEN3_KINDS,
-    QWEN3_PRECISE,
-    qwen3_config,
-)
+from distill_runtime.training.overrides import merge, refuse_lost_sections, refuse_owned
+from distill_runtime.training.qwen3 import QWEN3_KINDS, QWEN3_PRECISE, qwen3_config
 from distill_runtime.training.schedule import Schedule
 
-OWNED: Final[Mapping[str, str]] = {
-    "seed": "training.seed",
-    "run_mode": "nothing: the stage always fine-tunes",
-    "use_legacy": "nothing: it follows from model_type in the config.json of model.uri",
-    "output_dir": "nothing: artifacts have their place on the volume",
-    "load_checkpoint": "model.uri",
-    "pretrained_model_dir": "model.uri",
-    "load_ckpt_format": "nothing: weights are safetensors",
-    "use_legacy_format": "nothing: checkpoints are in the layout that the stage resumes from",
-    "resume_training": "nothing: the stage resumes by itself",
-    "runner_config.epochs": "training.epochs",
-    "runner_config.batch_size": "training.batchSize",
-    "runner_config.gradient_accumulation_steps": "training.batchSize or parallelism.microBatches",
-    "runner_config.sink_size": "nothing: every step is logged",
-    "runner_wrapper.local_norm": "nothing: the log has the global norm",
-    "calculate_per_token_loss": "nothing: the loss is that of MindFormers' own fine-tuning",
-    "lr_schedule.total_steps": "training.maxSteps",
-    "train_dataset.batch_size": "training.batchSize",
-    "train_dataset_task.dataset_config": "mindformers.train_dataset, of which it is a copy,",
-    "micro_batch_interleave_num": "training.batchSize or parallelism.microBatches",
-    "train_dataset.data_loader.dataset_path": "datasetRef",
-    "use_parallel": "parallelism",
-    "parallel.parallel_mode": "parallelism",
-    "parallel.full_batch": "parallelism",
-    "parallel.dataset_strategy": "parallelism",
-    "parallel_config.data_parallel": "parallelism",
-    "parallel_config.model_parallel": "parallelism.tensor",
-    "parallel_config.pipeline_stage": "parallelism.pipeline",
-    "parallel_config.context_parallel": "parallelism.context",
-    "parallel_config.use_seq_parallel": "parallelism.sequence",
-    "parallel_config.micro_batch_num": "parallelism.microBatches",
-    "context.device_target": "accelerator.profile",
-    "model.model_config.seq_length": "the dataset's pack.sequenceLength",
-    # The trained model is exported under the base's config.json and in its layout of weights. What made the network
-    # another one would be trained, and then be lost in the export or be computed differently by every server.
-    **{
-        f"model.model_config.{key}": f"{source} in the config.json of model.uri, which the exported model keeps,"
-        for key, source in {**LLAMA_CONFIG_SOURCES, **QWEN3_CONFIG_SOURCES, **OTHER_NAMES}.items()
-    },
-    "model.arch": "nothing: the network follows from the config.json of model.uri",
-    "model.model_config.qkv_concat": "nothing: query, key and value are exported apart",
-    "model.model_config.use_contiguous_weight_layout_attention": "nothing: weights are in the layout that is exported",
-    "model.model_config.use_interleaved_weight_layout_mlp": "nothing: weights are in the layout that is exported",
-    "model.model_config.pet_config": "training.lora",
-    "model.model_config.moe_config": "nothing: mixtures of experts are not exported",
-}
-"""Keys that overrides may not set, and what to set instead."""
+_SELECTED: Final = (
+    r"feed_forward\.mul",
+    r"feed_forward\.w1\.activation\.silu",
+    r"feed_forward\.w1\.reshape",
+    r"feed_forward\.w2\.reshape",
+)
+"""SiLU and the product after it, with the reshapes between them and before the next projection. `true` stands for the
+first two, which saves nothing in a network of the older kind: what the reshapes give is kept then (MindFormers'
+performance guide, "Silu-Mul Recomputation Not in Effect"). Its recipes for Qwen2.5 name these four."""
 
 _CPU_MODEL: Final[Mapping[str, Any]] = {
     "compute_dtype": "float32",
@@ -166,7 +121,7 @@ def build_configuration(
         WrongInput: OverrideNotAllowed, for an override of a key that has its own field; WrongMindFormersValue, for one
             that would do away with a mapping; LearningRateRises; AdaptersNotSupported.
     """
-    refuse_owned_overrides(contract.mindformers)
+    refuse_owned(contract.mindformers)
     training, parallelism = contract.training, contract.parallelism
     ascend = contract.device_target == "Ascend"
     compressed = compresses_mask(contract, architecture, data.sequence_length)
@@ -255,7 +210,7 @@ def build_configuration(
         "micro_batch_interleave_num": 1,
         # Of dense networks there is one loss; of a pipeline's, MindFormers 1.8 would divide that of experts by zero.
         **({"print_separate_loss": False} if architecture.newer else {}),
-        "recompute_config": _recompute(training.recompute) if ascend else {"recompute": False},
+        "recompute_config": _recompute(training.recompute, architecture) if ascend else {"recompute": False},
         "callbacks": [],
         "context": {
             "mode": 0,
@@ -271,7 +226,7 @@ def build_configuration(
         },
         "model": _model(contract, architecture, data, compressed),
     }
-    _refuse_lost_sections(configuration, contract.mindformers)
+    refuse_lost_sections(configuration, contract.mindformers)
     merged = merge(configuration, contract.mindformers)
     # Named twice in every MindFormers YAML; it must say the same, overrides included.
     merged["train_dataset_task"]["dataset_config"] = merged["train_dataset"]
@@ -332,52 +287,6 @@ def _network(architecture: Architecture, device_target: DeviceTarget) -> dict[st
     return {**llama_config(architecture), **(_ASCEND_MODEL if device_target == "Ascend" else _CPU_MODEL), **_PRECISE}
 
 
-def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge deeply: mappings key by key, everything else replaced. Unknown keys go through."""
-    merged = deepcopy(dict(base))
-    for key, value in overrides.items():
-        below = merged.get(key)
-        merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
-    return merged
-
-
-def refuse_owned_overrides(overrides: Mapping[str, Any]) -> None:
-    """Refuse overrides that would contradict a field of the contract.
-
-    Raises:
-        WrongInput: OverrideNotAllowed.
-    """
-    if refused := sorted(OWNED.keys() & set(_paths(overrides))):
-        instead = "; ".join(f"mindformers.{key}: set {OWNED[key]} instead" for key in refused)
-        raise WrongInput("OverrideNotAllowed", f"these keys cannot be overridden: {instead}")
-
-
-def _refuse_lost_sections(base: Mapping[str, Any], overrides: Mapping[str, Any], prefix: str = "") -> None:
-    """Refuse overrides that put something else in the place of a mapping, whose keys MindFormers would then default.
-
-    Raises:
-        WrongInput: WrongMindFormersValue.
-    """
-    for key, value in overrides.items():
-        below = base.get(key)
-        if not isinstance(below, Mapping):
-            continue
-        if not isinstance(value, Mapping):
-            raise WrongInput(
-                "WrongMindFormersValue",
-                f"spec.mindformers.{prefix}{key}: must be a mapping, which is merged into what npu-distill writes, not "
-                f"{value!r}; leave it out to change nothing",
-            )
-        _refuse_lost_sections(below, value, f"{prefix}{key}.")
-
-
-def _paths(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in tree.items():
-        yield prefix + key
-        if isinstance(value, Mapping):
-            yield from _paths(value, f"{prefix}{key}.")
-
-
 def _parallel_optimizer(contract: TrainContract) -> dict[str, Any]:
     """Give how the optimizer's states are shared out.
 
@@ -393,11 +302,12 @@ def _parallel_optimizer(contract: TrainContract) -> dict[str, Any]:
     }
 
 
-def _recompute(recompute: Recompute) -> dict[str, Any]:
+def _recompute(recompute: Recompute, architecture: Architecture) -> dict[str, Any]:
     """Give the keys that MindFormers 1.8 goes by; mp_comm_recompute is none, as its LayerSetting does not read it."""
+    selected: bool | list[str] = recompute.layers == "selected"
     return {
         "recompute": recompute.layers == "full",
-        "select_recompute": recompute.layers == "selected",
+        "select_recompute": list(_SELECTED) if selected and not architecture.newer else selected,
         "select_comm_recompute": recompute.communication,
     }
 

@@ -26,9 +26,11 @@ class GracefulStop:
     def waits(self) -> bool:
         """Ask, the first time, and tell whether to wait for the workers."""
         now = time.monotonic()
-        self.progress.update()
+        hang = self.progress.update()
         if not self.progress.new_step:
             return False  # there is nothing new to save
+        if hang is not None or self.stopping.given_up():
+            return False  # the step under way does not end
         if self.asked is None:
             logger.info("told to end: the workers save the step under way")
             try:

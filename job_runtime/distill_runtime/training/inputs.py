@@ -20,9 +20,10 @@ from distill_runtime.storage.artifact import open_artifact
 from distill_runtime.storage.fingerprints import fingerprint_artifact, fingerprint_directory
 from distill_runtime.storage.volume import Volume
 from distill_runtime.training.architecture import Architecture, read_architecture
-from distill_runtime.training.configuration import TrainingData, compresses_mask, refuse_owned_overrides
+from distill_runtime.training.configuration import TrainingData, compresses_mask
 from distill_runtime.training.divisions import check_divisions, warn_of_vocabulary
 from distill_runtime.training.end_token import EndToken
+from distill_runtime.training.overrides import refuse_owned
 from distill_runtime.training.schedule import Schedule, plan_schedule
 from distill_runtime.training.tensors import read_directory
 from distill_runtime.training.weight_names import check_shapes
@@ -79,7 +80,7 @@ def open_inputs(contract: TrainContract, volume: Volume) -> TrainingInputs:
     Raises:
         WrongInput: saying what is wrong, where, and what to do.
     """
-    refuse_owned_overrides(contract.mindformers)
+    refuse_owned(contract.mindformers)
     model = volume.resolve(contract.model.uri)
     architecture = read_architecture(model)
     if contract.model.initialization == "pretrained":

@@ -145,7 +145,8 @@ def _let_end(children: list[ChildProcess], stop: Callable[[], bool]) -> None:
 
 def _have_stacks_written(running: list[ChildProcess]) -> None:
     """Have each worker write its Python stacks to its log; one that is stopped, or hangs in the kernel, cannot."""
-    workers = {child: child.log.stat().st_size for child in running if child.name != "scheduler"}
+    able = (child for child in running if child.name != "scheduler" and not child.is_stopped())
+    workers = {child: child.log.stat().st_size for child in able}
     for worker in workers:
         worker.process.send_signal(STACKS_SIGNAL)
     deadline = time.monotonic() + _STACKS_SECONDS

@@ -16,7 +16,7 @@ from distill_runtime.training.best import find_best
 from distill_runtime.training.checkpoints import checkpoint_file, delete_old, saved_steps
 from distill_runtime.training.fence import check_held, superseded
 from distill_runtime.training.stopping import Stopping
-from distill_runtime.training.training_log import StepRecord, TrainingLogWriter
+from distill_runtime.training.training_log import StepRecord, TrainingLogWriter, read_log
 
 _NOT_SAVED = ("accu_grads", "fi_parameter", "_cache", "_device_local_norm", "_device_local_loss")
 """Parts of parameters' names: buffers of a step, which MindFormers leaves out of its own checkpoints too."""
@@ -155,7 +155,7 @@ class TrainingMonitor(Callback):  # type: ignore[misc] # MindSpore has no types
         assignment = self._assignment
         if assignment.checkpoint_exported == "last":
             return None
-        return find_best(saved, assignment.training_log, assignment.checkpoint_every_steps)
+        return find_best(saved, read_log(assignment.training_log), assignment.checkpoint_every_steps)
 
 
 def _make_durable(path: Path) -> None:

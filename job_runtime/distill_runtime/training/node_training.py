@@ -1,5 +1,6 @@
 """One node's part in an attempt: its workers, from their orders to what their end means."""
 
+import logging
 import shutil
 import time
 
@@ -25,6 +26,8 @@ from distill_runtime.training.step_progress import StepProgress, View
 from distill_runtime.training.stopping import Stopping
 from distill_runtime.training.tensorboard import EventFile
 from distill_runtime.training.training_log import TrainingLogFollower
+
+logger = logging.getLogger(__name__)
 
 
 def train_on_node(run: Run, context: StageContext, resumption: Resumption, note: NoteWriter) -> None:
@@ -74,6 +77,7 @@ def train_on_node(run: Run, context: StageContext, resumption: Resumption, note:
         for view in views:
             view.close()
     if cause is not None:
+        _let_others_end(stopping)
         note.failed(cause)
         raise judge(cause, progress.new_step, _failed_before(paths, contract.attempt))
     after = stopping.after()
@@ -86,6 +90,14 @@ def open_views(run: Run, resumed: int) -> tuple[View, ...]:
     if not run.contract.training.tensorboard:
         return (LiveReport(run),)
     return LiveReport(run), EventFile(run.paths.tensorboard, run.work, resumed)
+
+
+def _let_others_end(stopping: Stopping) -> None:
+    """Spare the other nodes the wait for a step. If they cannot be told, they find out by themselves."""
+    try:
+        stopping.give_up()
+    except OSError as error:
+        logger.warning("cannot tell the other nodes that this one has failed: %s", error)
 
 
 def _failed_before(paths: RunPaths, attempt: int) -> str | None:

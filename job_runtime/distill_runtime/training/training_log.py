@@ -67,6 +67,11 @@ class TrainingLogFollower:
             yield StepRecord.model_validate_json(line)
 
 
+def read_log(path: Path) -> list[StepRecord]:
+    """Read the whole log of a run that writes no more to it, or all that there is so far."""
+    return list(TrainingLogFollower(path).read_new())
+
+
 def cut_log(path: Path, last_step: int) -> tuple[list[StepRecord], list[StepRecord]]:
     """Cut a log back to the step that training resumes from, dropping a torn last line as well.
 

@@ -4,27 +4,23 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from distill_operator.api import StageState, StageStatus
-from distill_operator.api.common import Artifact, StageInput
-from distill_operator.observation import ResourceKey
 from distill_operator.plan import attempt_records, placement
 from distill_operator.plan.buckets import Attempt, Buckets, Children
+from distill_operator.plan.ends import cause_of, cause_of_giving_up, succeeded, with_failure
 from distill_operator.plan.failures import (
     FAULTS_OF_A_NODE,
     Failure,
     disruption,
-    failure,
-    given_up,
     unreadable_result,
 )
 from distill_operator.plan.following import follow, wait_for_end, waiting_for_pods
 from distill_operator.plan.leftovers import in_the_way
-from distill_operator.plan.merging import merge_results, readable
+from distill_operator.plan.merging import merge_results
 from distill_operator.plan.obstacles import cannot_be_ended, stuck_terminating, until_overdue
 from distill_operator.plan.queues import elsewhere
 from distill_operator.plan.restarts import may_go_on, next_attempt, pause_left, retried
 from distill_operator.plan.stages import Blocked, Invalid, Outline, Stage, Waiting, job_name
 from distill_operator.plan.steps import Step
-from distill_runtime.contract import Result
 
 HEARD_AFTER = timedelta(seconds=10)
 """A Job's end and its Pods' last words arrive by two watches: silence means something only after this."""
@@ -85,20 +81,8 @@ def _with_end_of_recorded(stage: Outline, status: StageStatus, buckets: Buckets,
     ended = next((one for one in buckets.all if one.job.attempt == status.attempt), None)
     if not stage.fenced or ended is None:
         return status
-    cause = _cause(stage, ended) if ended.job.failed else _cause_of_giving_up(ended)
+    cause = cause_of(stage, ended) if ended.job.failed else cause_of_giving_up(ended)
     return status if cause is None else attempt_records.failed(status, ended, cause, now)
-
-
-def _cause(stage: Outline, attempt: Attempt) -> Failure:
-    """Say why an attempt failed."""
-    cause = failure(attempt.job, attempt.pods)
-    return cause if cause.final else disruption(stage, attempt.job, attempt.pods) or cause
-
-
-def _cause_of_giving_up(attempt: Attempt) -> Failure | None:
-    """Say why an attempt is given up, if a Pod of it is still there that cannot be ended."""
-    held = next((pod for pod in attempt.pods if not pod.finished), None)
-    return given_up(held) if held is not None else None
 
 
 def _while_ending(
@@ -112,7 +96,7 @@ def _while_ending(
 ) -> Step:
     """Wait for the Pods of a Job that is being deleted; not for such as cannot be, if the next is fenced."""
     stage = planned.outline
-    cause = _cause_of_giving_up(attempt) if stage.fenced and cannot_be_ended(attempt.pods, now) else None
+    cause = cause_of_giving_up(attempt) if stage.fenced and cannot_be_ended(attempt.pods, now) else None
     if cause is None:
         step = wait_for_end(stage, before, attempt, now)
         return placement.while_ending(step, now)
@@ -150,7 +134,7 @@ def _after_failure(
     unheard = _unheard(stage, before, attempt, f"Job {job.name} has failed; reading why.", children, now)
     if not told and unheard is not None:
         return unheard
-    cause = _cause(stage, attempt)
+    cause = cause_of(stage, attempt)
     if cause.final and cause.reason in FAULTS_OF_A_NODE and not attempt_records.has_met(before, cause.reason):
         cause = replace(cause, final=False)  # another node may be better; if not, it is no node's fault
     return _go_on(planned, attempt, before, buckets, children, retry, now, cause)
@@ -170,7 +154,7 @@ def _go_on(
     stage = planned.outline
     ended = attempt_records.failed(before, attempt, cause, now) if stage.fenced else before
     if cause.final or not may_go_on(stage, before):
-        return _failed(_with_failure(children.key, attempt, ended, retry, cause))
+        return _failed(with_failure(children.key, attempt, ended, retry, cause))
     said = f"Attempt {attempt.job.attempt} failed ({cause.reason}: {cause.message})"
     held = _standing_still(ended).model_copy(update={"message": f"{said}."})
     following = next_attempt(stage, ended).model_copy(
@@ -201,7 +185,7 @@ def _start(
     if obstruction := in_the_way(children, stage, name, now):
         return _blocked(held, obstruction, until_overdue(children.pods, now))
     failed = [one.job for one in buckets.ended if one.job.failed] if buckets is not None else []
-    pause = pause_left(failed, following.disrupted, following.reason, now)
+    pause = pause_left(failed, following, now)
     message = waiting_for_pods(name)
     if said:
         when = f" after a pause, at {now + pause:%H:%M:%S} UTC" if pause else ""
@@ -238,11 +222,11 @@ def _take_result(
     job, pods = attempt.job, attempt.pods
     result = merge_results(pods, stage.pods, stage.teamwork)
     if result is not None:
-        return Step(_succeeded(stage, before, attempt, result))
+        return Step(succeeded(stage, before, attempt, result))
     if unheard := _unheard(stage, before, attempt, f"Job {job.name} is complete; reading its result.", children, now):
         return unheard
     if cause := unreadable_result(pods):
-        return _failed(_with_failure(children.key, attempt, before, retry, cause))
+        return _failed(with_failure(children.key, attempt, before, retry, cause))
     message = f"The result of Job {job.name} was lost with its Pods; running it again, which picks up what is complete."
     return Step(
         before.model_copy(update={"message": message}), stage.reason, message, delete=() if job.deleting else (job,)
@@ -252,62 +236,15 @@ def _take_result(
 def _unheard(
     stage: Outline, before: StageStatus, attempt: Attempt, message: str, children: Children, now: datetime
 ) -> Step | None:
-    """Wait for the last words of an ended Job's Pods, and have these read anew; None once no more will be heard."""
+    """Wait for the last words of an ended Job's Pods, and have these read anew; None once no more will be heard.
+
+    Of Pods that are gone, as those that somebody has deleted, there is nothing to wait for.
+    """
     ended_at = attempt.job.finished_at
-    due = ended_at is None or now - ended_at > HEARD_AFTER
+    due = ended_at is None or now - ended_at > HEARD_AFTER or not attempt.pods
     if due and children.confirmed and all(pod.finished for pod in attempt.pods):
         return None
     return Step(before, stage.reason, message, look_again_after=HEARD_AFTER, confirm=due and not children.confirmed)
-
-
-def _succeeded(stage: Outline, before: StageStatus, attempt: Attempt, result: Result) -> StageStatus:
-    artifact = result.artifact
-    if stage.fenced:
-        before = attempt_records.succeeded(before, attempt, result.reason, result.metrics)
-    return before.model_copy(
-        update={
-            "state": StageState.SUCCEEDED,
-            "given_back": 0,
-            "next_try_at": None,
-            "finished_at": attempt.job.finished_at,
-            "done": before.total if before.total is not None else before.done,
-            "rate": None,
-            "eta_seconds": None,
-            "message": result.message,
-            "reason": None,
-            "failure_class": None,
-            "counts": result.counts,
-            "metrics": readable(result.metrics),
-            "inputs": tuple(StageInput.model_validate(each.model_dump()) for each in result.inputs),
-            "artifact": Artifact(uri=artifact.uri, digest=artifact.digest) if artifact is not None else None,
-            "judgement": result.judgement,
-        }
-    )
-
-
-def _with_failure(key: ResourceKey, attempt: Attempt, before: StageStatus, retry: int, cause: Failure) -> StageStatus:
-    again = retry + 1
-    patch = f'{{"spec":{{"retry":{again}}}}}'
-    command = f"kubectl patch {key.kind.lower()} {key.name} -n {key.namespace} --type merge -p '{patch}'"
-    remedy = (
-        f"Correct what is on the claim and set spec.retry to {again} (`{command}`), which runs the stage again; "
-        "or, if it is the spec, create the object again with it corrected"
-        if cause.final
-        else f"When the cause is mended, set spec.retry to {again} (`{command}`), which runs the stage again, from "
-        "where it was"
-    )
-    return before.model_copy(
-        update={
-            "state": StageState.FAILED,
-            "retry": retry,
-            "finished_at": attempt.job.finished_at,
-            "rate": None,
-            "eta_seconds": None,
-            "message": f"{cause.message.rstrip('.')}. {remedy}.",
-            "reason": cause.reason,
-            "failure_class": cause.failure_class,
-        }
-    )
 
 
 def _failed(status: StageStatus) -> Step:

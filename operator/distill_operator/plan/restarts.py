@@ -4,7 +4,7 @@ Failures count since the last attempt that got further. A run of weeks may fail 
 one that always fails at the same place does not begin there for ever.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from distill_operator.api import StageState, StageStatus
@@ -14,7 +14,8 @@ from distill_operator.plan.stages import Outline
 FIRST_PAUSE = timedelta(seconds=10)
 LONGEST_PAUSE = timedelta(minutes=6)
 """The pause before an attempt doubles with each that fails soon, from the one to the other, as a Job's does between its
-Pods: a fault of the storage or of a node often passes."""
+Pods: a fault of the storage or of a node often passes. While it lasts devices wait, so there is none where an attempt
+has worked."""
 PAUSES = {"DevicesStillHeld": timedelta(seconds=30)}
 """The pause at least after some failures. CANN advises to wait for 10 s after the last training process was killed
 (EJ0001, hicann/hcomm); a Pod's devices are its own again somewhat later than its processes end."""
@@ -53,21 +54,21 @@ def retried(stage: Outline, failed: StageStatus) -> StageStatus:
     return next_attempt(stage, failed).model_copy(update={"failures": 0})
 
 
-def pause_left(failed: Sequence[JobView], disrupted: Collection[int], reason: str | None, now: datetime) -> timedelta:
-    """Give how long the attempt after the last of `failed` has to wait; after a disruption it need not.
+def pause_left(failed: Sequence[JobView], following: StageStatus, now: datetime) -> timedelta:
+    """Give how long the attempt that `following` is of has to wait after the last of `failed`.
 
-    `reason` is why that one failed.
+    After a disruption it need not, nor after an attempt that got further: what that one needed was there.
     """
     last = failed[-1] if failed else None
-    if last is None or last.attempt in disrupted or last.finished_at is None:
+    if last is None or last.attempt in following.disrupted or last.finished_at is None:
         return timedelta()
     soon = 0
     for job in reversed(failed):
-        if job.attempt in disrupted or not _failed_soon(job):
+        if job.attempt in following.disrupted or not _failed_soon(job):
             break
         soon += 1
-    pause = min(FIRST_PAUSE * 2.0 ** max(soon - 1, 0), LONGEST_PAUSE)
-    pause = max(pause, PAUSES.get(reason or "", pause))
+    pause = min(FIRST_PAUSE * 2.0 ** max(soon - 1, 0), LONGEST_PAUSE) if following.failures else timedelta()
+    pause = max(pause, PAUSES.get(following.reason or "", pause))
     return max(last.finished_at + pause - now, timedelta())
 
 

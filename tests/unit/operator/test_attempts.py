@@ -297,7 +297,7 @@ class TestComplete:
 
     def test_reads_on_while_a_pod_s_words_may_be_under_way(self) -> None:
         recorded = stage_status("generate", StageState.RUNNING, job=GENERATE.name, started_at=NOW)
-        found = step(recorded=recorded, jobs=(complete_job(),), now=ENDED)
+        found = step(recorded=recorded, jobs=(complete_job(),), now=ENDED, confirmed=False)
         assert (found.status, found.delete) == (recorded, ())
         assert found.look_again_after is not None
 
@@ -364,6 +364,15 @@ class TestFailed:
         spec = {"restarts": {"max": 10}}
         found = step("FinetuneRun", jobs=tuple(jobs), pods=(failed_pod(jobs[-1]),), now=later(at), spec=spec)
         assert (created(found), found.look_again_after) == ([], timedelta(seconds=pause))
+
+    @pytest.mark.parametrize(("reason", "pause"), [("TrainingStalled", None), ("DevicesStillHeld", 30)])
+    def test_what_has_worked_goes_on_at_once(self, reason: str, pause: int | None) -> None:
+        said = Result(outcome="Failed", reason=reason, message="m")
+        before = stage_status("train", StageState.RUNNING, job=TRAIN.name, done=1200, done_before=400)
+        spec = {"checkpoint": {"everySteps": 500}}
+        found = step("FinetuneRun", before, (failed_job(),), (failed_pod(TRAIN, said=said),), ENDED, spec)
+        assert created(found) == ([] if pause else ["student-train-a2"])
+        assert found.look_again_after == (timedelta(seconds=pause) if pause else None)
 
     def test_devices_that_are_still_held_are_waited_for(self) -> None:
         said = Result(outcome="Failed", reason="DevicesStillHeld", message="EJ0001", failure_class="infrastructure")
@@ -480,7 +489,7 @@ class TestFailed:
     def test_is_not_judged_before_its_pods_have_been_heard(self) -> None:
         """The Job's failure comes by another watch than the Pod that says that the input is wrong."""
         for pods in ((), (running_pod(TRAIN),), (failed_pod(TRAIN, 1, 143), running_pod(TRAIN))):
-            found = step("FinetuneRun", jobs=(failed_job(),), pods=pods, now=ENDED)
+            found = step("FinetuneRun", jobs=(failed_job(),), pods=pods, now=ENDED, confirmed=False)
             assert (created(found), found.status.state) == ([], StageState.PENDING)
             assert found.look_again_after is not None
 
@@ -488,6 +497,14 @@ class TestFailed:
         """One of them may have said that the input is wrong, and another attempt would hold devices for nothing."""
         found = step("FinetuneRun", jobs=(failed_job(),), now=later(3600), confirmed=False)
         assert (created(found), found.confirm) == ([], True)
+
+    def test_pods_that_are_gone_are_not_waited_for(self) -> None:
+        """Somebody has deleted them: they went before their Job failed."""
+        before = stage_status("train", StageState.RUNNING, job=TRAIN.name, done=1200, done_before=400)
+        spec = {"checkpoint": {"everySteps": 500}}
+        late = step("FinetuneRun", before, (failed_job(),), (), ENDED, spec, confirmed=False)
+        assert (created(late), late.confirm) == ([], True)
+        assert created(step("FinetuneRun", before, (failed_job(),), (), ENDED, spec)) == ["student-train-a2"]
 
     def test_pods_that_stay_silent_are_not_waited_for(self) -> None:
         found = step("FinetuneRun", jobs=(failed_job(),), now=later(3600))

@@ -16,7 +16,9 @@ number in computing:
                   step_parallel.cc leaves what is not trained)
     activations   for each layer, and each micro-batch in flight (p - stage at most: one forward, one backward):
                   e s (2 h/t' + 2 h + 2 q/t + 2 k/t + 4 i/t) + 64 s a/t, or e s h/t' if it is computed again; for a norm
-                  on query and key e s (q + k)/t more; where residuals are in float32, 4 for e before h/t'
+                  on query and key e s (q + k)/t more; where residuals are in float32, 4 for e before h/t'; with
+                  fine_grain_interleave e s q/t more, as attention gives its output whole and the rest of a layer takes
+                  it in parts (llama_interleave.py)
     temporary     the largest of: 14 s v/t for the loss (log-softmax, one-hot labels, gradient in float32, gradient in
                   e = 2), the backward pass of a layer, the optimizer's step
     mask          as a matrix, the square of the sequence length a sequence, and four times that a micro-batch where
@@ -248,6 +250,8 @@ def _layer_activations(plan: MemoryPlan) -> int:
     attention = (2 * queries * network.query_size + 2 * keys * network.key_value_size) // tensor
     if network.qwen3:
         attention += tokens * (network.query_size + network.key_value_size) // tensor
+    if plan.fine_grained:
+        attention += queries * network.query_size // tensor  # whole for flash attention, in parts for the projection
     feed_forward = 4 * tokens * network.intermediate // tensor
     statistics = queries * network.heads // tensor * _STATISTICS_BYTES
     if not plan.flash_attention:

@@ -75,6 +75,7 @@ class MemoryPlan:
             computes all of it then.
         mask_from_data: whether it comes with the data as a matrix of integers.
         compressed_mask: whether flash attention makes the causal mask by itself.
+        fine_grained: whether a layer computes parts of a sequence beside each other (fine_grain_interleave).
         aggregated_layers: layers whose gradients are reduced at once.
         adapter_parameters: of the low-rank adapters of a layer; 0 where all weights are trained.
         stages: the layers of each stage of the pipeline.
@@ -100,6 +101,7 @@ class MemoryPlan:
     packed_attention: bool
     mask_from_data: bool
     compressed_mask: bool
+    fine_grained: bool
     optimizer: Optimizer
     aggregated_layers: int
     adapter_parameters: int
@@ -141,6 +143,7 @@ def read_plan(configuration: Mapping[str, Any]) -> MemoryPlan:
         packed_attention=packed and not newer,
         mask_from_data=_brings_mask(_section(configuration, "train_dataset")),
         compressed_mask=packed or bool(model.get("use_attn_mask_compression")),
+        fine_grained=not newer and _count(model, "fine_grain_interleave", 1) > 1,
         optimizer=_optimizer(_section(configuration, "parallel"), parallel, model),
         aggregated_layers=max(1, (_first_of(model, *_LAYERS) + 1) // groups),
         adapter_parameters=_adapter_parameters(_section(model, "pet_config", "model.model_config.pet_config"), network),

@@ -147,7 +147,7 @@ def test_workers_that_hang_write_their_stacks_and_are_ended(train: Train, tmp_pa
 def test_a_worker_that_is_stopped_writes_nothing_and_is_ended_all_the_same(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launcher, "_STACKS_SECONDS", 0.5)
+    monkeypatch.setattr(launcher, "_STACKS_SECONDS", 100_000)
     assert train("do_step(1); os.kill(os.getpid(), signal.SIGSTOP)").reason == "TrainingStalled"
 
 
@@ -190,6 +190,9 @@ def test_told_to_stop_before_the_first_step_it_waits_for_nothing(train: Train) -
     assert conclude(run)[1] == EXIT_TERMINATED
 
 
+TOLD_TO_STOP = "do_step(1); do_step(2); os.kill(os.getppid(), signal.SIGTERM); time.sleep(600)"
+
+
 def test_told_to_stop_it_does_not_wait_for_a_step_that_never_comes(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,8 +201,31 @@ def test_told_to_stop_it_does_not_wait_for_a_step_that_never_comes(
     monkeypatch.setitem(ALLOWANCES, "CPU", Allowances(first=600, least=0.1))
 
     def run() -> Result:
-        code = "do_step(1); do_step(2); os.kill(os.getppid(), signal.SIGTERM); time.sleep(600)"
-        raise train(code, grace_seconds=100_000)
+        raise train(TOLD_TO_STOP, grace_seconds=100_000)
+
+    assert conclude(run)[1] == EXIT_TERMINATED
+
+
+@pytest.mark.usefixtures("impatient")
+def test_told_to_stop_it_does_not_wait_for_workers_that_hang(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stall, "_DOUBT_SECONDS", 100_000)
+
+    def run() -> Result:
+        raise train(TOLD_TO_STOP, grace_seconds=100_000)
+
+    assert conclude(run)[1] == EXIT_TERMINATED
+
+
+def test_told_to_stop_since_another_node_has_failed_it_waits_for_nothing(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train("do_step(1); raise RuntimeError('link')", 1)
+    [left] = tmp_path.glob("trained.work/attempt-1*/stopping/given-up")
+    monkeypatch.setattr(stall, "_DOUBT_SECONDS", 100_000)
+
+    def run() -> Result:
+        said = f"Path(orders['stopping'], 'given-up').write_text({left.read_text()!r}); "
+        raise train(said + TOLD_TO_STOP, 2, grace_seconds=100_000)
 
     assert conclude(run)[1] == EXIT_TERMINATED
 

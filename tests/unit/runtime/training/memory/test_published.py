@@ -1,8 +1,9 @@
 """What the estimate is worth: held against what others have published.
 
 A configuration names what it may take of a device (max_device_memory), not what it takes, so it says no more than that
-it fits. Where it recomputes some of the layers, or not as many in each stage, somebody has fitted it to that limit by
-hand, so that it should not be far below it either. Measured peaks are few; they are at the end.
+it fits. Where somebody has chosen for each stage how many layers are computed again, it should not be far below that
+either, as every layer costs time; where all are or none, only the next coarser choice says something. Measured peaks
+are few; they are at the end.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from unit.runtime.training.memory.published import PAGE, Published, read_published
+from unit.runtime.training.memory.published import MET, NEEDS_ITS_RECOMPUTE, PAGE, ROOM, Published, read_published
 
 from distill_runtime.training.memory.estimate import estimate_memory
 from distill_runtime.training.memory.fitting import TOLERANCE
@@ -19,20 +20,9 @@ from distill_runtime.training.memory.recompute import StageLayers
 
 MIB = 2**20
 ALL = read_published()
-FITTED_BY_HAND = [
-    published
-    for published in ALL
-    if len(set(published.plan.stages)) > 1 or any(0 < each.recomputed < each.layers for each in published.plan.stages)
-]
-ROOM_LEFT = {
-    "finetune_llama3_1_70b": 0.74,
-    "finetune_llama2_70b_bf16_64p": 0.83,
-    "finetune_qwen1_5_14b": 0.78,
-    "pretrain_qwen3_32b_4k": 0.78,
-}
-"""Fitted by hand as well, and by the estimate further below their limit. Either there is room, or something is missing
-here: of the first three what their fine_grain_interleave takes, which npu-distill does not use. Qwen3's has its stages
-evened out and all layers computed again all the same."""
+CHOSEN = [published for published in ALL if published.layers_are_chosen]
+ABOVE = ["finetune_deepseek_coder1_5_7b", "pretrain_qwen1_5_14b"]
+"""Estimated 12 % above what they name, more than half of it for the loss over the vocabulary."""
 
 
 @pytest.mark.parametrize("published", ALL, ids=lambda published: published.name)
@@ -41,22 +31,27 @@ def test_what_is_published_fits(published: Published) -> None:
 
 
 def test_nearly_all_fit_without_the_tolerance() -> None:
-    assert [published.name for published in ALL if published.share > 1.03] == []
+    assert [published.name for published in ALL if published.share > 1.03] == ABOVE
 
 
-@pytest.mark.parametrize("published", FITTED_BY_HAND, ids=lambda published: published.name)
-def test_what_was_fitted_by_hand_is_met_within_the_tolerance(published: Published) -> None:
-    if published.name in ROOM_LEFT:
-        assert published.share == pytest.approx(ROOM_LEFT[published.name], abs=0.01)
-    else:
-        assert 1 - TOLERANCE <= published.share <= 1 + TOLERANCE
+def test_what_is_far_below_had_no_finer_choice() -> None:
+    """Of Qwen2-0.5B SiLU and its product are computed again, without which it would take .94 of what it names."""
+    assert [published.name for published in ALL if published.relation == ROOM] == ["finetune_qwen2_0.5b_32k"]
+
+
+def test_where_layers_were_chosen_the_limit_is_met() -> None:
+    """But by Llama 3.1 70B, whose numbers of layers are those of Llama 2 70B on 64 devices, with the communication
+    computed again besides: without that it would need 1.06 of what it names."""
+    assert len(CHOSEN) == 10
+    relations = {published.name: published.relation for published in CHOSEN if published.relation != MET}
+    assert relations == {"finetune_llama3_1_70b": NEEDS_ITS_RECOMPUTE}
 
 
 def test_the_list(equals_golden_text: Callable[[Path, str], None]) -> None:
     """The table in docs/finetunerun.md is made of it."""
     lines = [
         f"{published.share:4.2f} {published.estimate.pool / GIB:5.1f} of {published.plan.pool / GIB:4.1f} GiB "
-        f"{published.source}"
+        f"{published.source}: {published.relation}"
         for published in ALL
     ]
     equals_golden_text(PAGE.with_name("published.txt"), "\n".join(lines) + "\n")
@@ -105,6 +100,7 @@ class TestMeasuredPeaks:
         packed_attention=False,
         mask_from_data=False,
         compressed_mask=True,
+        fine_grained=False,
         optimizer=Optimizer(128, 1, shards_accumulation=False, gathers_again=False),
         aggregated_layers=24,
         adapter_parameters=0,

@@ -44,7 +44,7 @@ def open_example(installation: Installation) -> Iterator[Example]:
             stack.enter_context(workspace.watching(kind, "{.metadata.resourceVersion}", versions / kind))
         whole = {"source": {"prompts": {"limit": None}}, "teacher": {"shards": 2}}
         dataset = workspace.dataset(**whole, filter={"minAcceptanceRate": 0.7})
-        training = {"training": {"maxSteps": None, "batchSize": 16}, "checkpoint": {"everySteps": 100}}
+        training = {"training": {"maxSteps": None, "batchSize": 8}, "checkpoint": {"everySteps": 100}}
         benchmark = {"benchmark": {"limit": None}, "protocol": {"maxTokens": 96}}
         judged = {"compareWith": [BASELINE], "gate": {"minScore": 90, "maxTruncatedRate": 5}}
         workspace.apply(workspace.evaluation(**benchmark, **judged), workspace.finetune(**training), dataset)

@@ -362,7 +362,7 @@ def test_policies_are_bound_and_may_be_left_out() -> None:
 
 def test_nodes_are_read_only_where_the_values_say_so() -> None:
     found = objects(render(["watchNamespaces={team-a}", "queues.nodes=true"]))
-    (role,) = [each for each in found if each["kind"] == "ClusterRole" and each["metadata"]["name"].endswith("-nodes")]
+    (role,) = [each for each in found if each["kind"] == "ClusterRole" and "-nodes." in each["metadata"]["name"]]
     assert role["rules"] == [{"apiGroups": [""], "resources": ["nodes", "pods"], "verbs": ["list"]}]
     assert any(document["kind"] == "ClusterRoleBinding" for document in found)
 

@@ -1,5 +1,8 @@
 """`helm install` on a cluster whose CRDs kubectl applied, as after an upgrade and an uninstall (docs/operating.md)."""
 
+import contextlib
+from collections.abc import Iterator
+
 import pytest
 
 from tests.e2e.workspace import Workspace
@@ -8,11 +11,13 @@ from tests.harness.kubectl import CommandError
 
 
 @pytest.fixture
-def release(workspace: Workspace) -> tuple[str, ...]:
-    """The words that install a second release, which keeps to the test's namespace and goes with it."""
+def release(workspace: Workspace) -> Iterator[tuple[str, ...]]:
+    """The words that install a second release, which watches the test's namespace alone."""
     workspace.kubectl("apply", "--server-side", "--force-conflicts", "-f", REPOSITORY / "crds")
     where = ("--namespace", workspace.namespace, "--set", f"watchNamespaces={{{workspace.namespace}}}")
-    return ("helm", "install", "second", str(CHART), *where)
+    yield ("helm", "install", "second", str(CHART), *where)
+    with contextlib.suppress(CommandError):  # there is none where it was refused
+        workspace.kubectl.run("helm", "uninstall", "second", "--namespace", workspace.namespace)
 
 
 def test_helm_4_refuses_them(workspace: Workspace, release: tuple[str, ...]) -> None:

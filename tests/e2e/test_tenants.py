@@ -163,7 +163,7 @@ def test_the_operator_s_account_has_its_own_jobs_and_services_and_no_others(work
     foreign = merged(service, {"metadata": {"name": "foreign", "labels": None}})
     exposed = merged(service, {"metadata": {"name": "exposed"}, "spec": {"clusterIP": None, "type": "NodePort"}})
     said_of_services = refusals(workspace, operator, foreign, exposed)
-    assert "the operator's Services have the label" in said_of_services
+    assert "what the operator creates has the label" in said_of_services
     assert "the operator's Services are headless" in said_of_services
 
     somebody_s = {"metadata": {"name": "somebody-s", "labels": {"a": "b"}, "ownerReferences": None}}

@@ -39,19 +39,19 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         "a host path",
         DATASET,
         {"podTemplate": {"volumes": [{"name": "node", "hostPath": {"path": "/"}}]}},
-        'unknown field "spec.podTemplate.volumes[0].hostPath"',
+        'unknown field "hostPath"',
     ),
     (
         "the host's network",
         DATASET,
         {"podTemplate": {"hostNetwork": True}},
-        'unknown field "spec.podTemplate.hostNetwork"',
+        'unknown field "hostNetwork"',
     ),
     (
         "a service account's token",
         DATASET,
         {"podTemplate": {"automountServiceAccountToken": True}},
-        'unknown field "spec.podTemplate.automountServiceAccountToken"',
+        'unknown field "automountServiceAccountToken"',
     ),
     (
         "a volume over the claim",
@@ -86,7 +86,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         "devices past the accelerator",
         FINETUNE,
         {"podTemplate": {"resources": [{"stage": "train", "limits": {"huawei.com/Ascend910": 8}}]}},
-        'unknown field "spec.podTemplate.resources[0].limits.huawei.com/Ascend910"',
+        'unknown field "huawei.com/Ascend910"',
     ),
     (
         "resources of a stage of another kind",

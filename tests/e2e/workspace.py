@@ -214,7 +214,7 @@ class Workspace:
         return stats
 
     def shrink_student(self) -> None:
-        """Leave the student one layer of four, for tests that do not ask what it has learned: it compiles in half the
+        """Leave the student one layer of two, for tests that do not ask what it has learned: it compiles in half the
         time."""
         config = f"/data/{self.finetune()['spec']['model']['uri']}/config.json"
         self.on_volume("sed", "-i", r's/\("num_hidden_layers":\) [0-9]*/\1 1/', config)

@@ -170,3 +170,8 @@ app.kubernetes.io/managed-by: npu-distill
     - {port: 53, protocol: UDP}
     - {port: 53, protocol: TCP}
 {{- end -}}
+
+{{/* What the name of an object that is in no namespace ends with: of releases that watch some namespaces there may be several. */}}
+{{- define "npu-distill.ofNamespace" -}}
+{{- if .Values.watchNamespaces -}}.{{ .Release.Namespace }}{{- end -}}
+{{- end -}}

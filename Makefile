@@ -46,7 +46,7 @@ check: venv ## Format, lint, types, import contracts, generated files.
 	$(VENV)/bin/lint-imports
 	$(RUN) -m distill_operator.api . --check
 
-unit: venv ## Run the unit tests: no cluster, no network beyond loopback.
+unit: venv ## Run the unit tests: no cluster; loopback only, once what reads our outputs is installed.
 	$(RUN) -m pytest tests/unit --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 e2e: venv ## Run the end-to-end tests on a real Kubernetes.

@@ -19,7 +19,7 @@ from distill_runtime.foundation.rows import CUT_OFF
 from distill_runtime.judge.agreement import RIGHT, WRONG, Agreement, choose_sample
 from distill_runtime.judge.asking import JUDGEMENTS_NAME, ask_judge
 from distill_runtime.judge.questions import Case, is_answered, judge_request
-from distill_runtime.judge.verdicts import Judgement, read_judgements
+from distill_runtime.judge.verdicts import Judgement
 from distill_runtime.process.stage import StageContext
 from distill_runtime.sources.prompts import Prompt
 
@@ -44,13 +44,12 @@ def judge_samples(
         artifact: directory that has the answers, for what the judge was asked and said.
 
     Raises:
-        WrongInput, Retryable: as `ask_judge` and `read_judgements`.
+        WrongInput, Retryable: as `ask_judge`.
     """
     places = {(uuid, number): sample for uuid, of_it in samples.items() for number, sample in of_it.items()}
     right = ((f"{uuid}:{number}", (uuid, number)) for (uuid, number), sample in places.items() if sample.correct)
     wanted = choose_sample(right, judge.agreement_sample)
     wanted |= {place for place, sample in places.items() if _is_doubtful(sample)}
-    done, journal = context.reporter.snapshot().done, artifact / JUDGEMENTS_NAME
 
     def requests() -> Iterator[tuple[Place, Request]]:
         for record in read_records(artifact / ANSWERS_NAME):
@@ -58,15 +57,9 @@ def judge_samples(
             if place in wanted and is_answered(record["content"]):
                 yield place, judge_request(judge, _case(prompts[record["uuid"]], record))
 
-    def report(outcomes: int, doing: str) -> None:
-        asked = min(outcomes, len(wanted))
-        context.reporter.update(done=done + asked, message=f"{doing} about {asked} of at most {len(wanted)} answers")
-
-    context.reporter.update(total=done + len(wanted))
-    ask_judge(judge, (request for _, request in requests()), journal, context, report)
     agreement = Agreement()
-    asked = ((place, request.key) for place, request in requests())
-    with closing(read_judgements(judge, asked, journal)) as judgements:
+    journal = artifact / JUDGEMENTS_NAME
+    with closing(ask_judge(judge, requests, len(wanted), journal, context)) as judgements:
         for (uuid, number), judgement in judgements:
             sample = samples[uuid][number]
             agreement.add(str(sample.reason), judgement.decision)

@@ -26,7 +26,7 @@ from distill_runtime.filtering.verifying import Files, Verified
 from distill_runtime.judge.agreement import RIGHT, WRONG, Agreement, choose_sample
 from distill_runtime.judge.asking import JUDGEMENTS_NAME, ask_judge
 from distill_runtime.judge.questions import Case, judge_request
-from distill_runtime.judge.verdicts import Judgement, read_judgements
+from distill_runtime.judge.verdicts import Judgement
 from distill_runtime.process.stage import StageContext
 from distill_runtime.storage.resumable import GrowingFile, json_line, read_lines
 
@@ -50,11 +50,10 @@ def judge_doubts(
         The state with each generation accepted or rejected, and how far judge and verifier agree.
 
     Raises:
-        WrongInput, Retryable: as `ask_judge` and `read_judgements`.
+        WrongInput, Retryable: as `ask_judge`.
     """
     chosen = _choose(files, judge.agreement_sample)
     asked_at_most = verified.counts.get(TO_BE_JUDGED, 0) + len(chosen)
-    done = context.reporter.snapshot().done
 
     def requests() -> Iterator[tuple[Doubt | Row, Request]]:
         for doubt in read_doubts(files.doubts):
@@ -62,14 +61,7 @@ def judge_doubts(
         for row in _rows(files.accepted, chosen):
             yield row, judge_request(judge, _case_of_row(row))
 
-    def report(outcomes: int, doing: str) -> None:
-        asked = min(outcomes, asked_at_most)
-        context.reporter.update(done=done + asked, message=f"{doing} about {asked} of at most {asked_at_most} answers")
-
-    context.reporter.update(total=done + asked_at_most)
-    journal = artifact / JUDGEMENTS_NAME
-    ask_judge(judge, (request for _, request in requests()), journal, context, report)
-    judgements = read_judgements(judge, ((item, request.key) for item, request in requests()), journal)
+    judgements = ask_judge(judge, requests, asked_at_most, artifact / JUDGEMENTS_NAME, context)
     return _write(judgements, files, verified, artifact)
 
 

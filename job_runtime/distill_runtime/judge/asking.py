@@ -5,7 +5,7 @@ nothing twice.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ from distill_runtime.client.values import Request
 from distill_runtime.contract import InputFingerprint, Judge
 from distill_runtime.contract.parameters import MAX_ATTEMPTS, UNAVAILABLE_TIMEOUT_SECONDS
 from distill_runtime.foundation.errors import StageError
-from distill_runtime.judge.verdicts import open_verdicts
+from distill_runtime.judge.verdicts import Item, Judgement, open_verdicts, read_judgements
 from distill_runtime.process import event_loop
 from distill_runtime.process.stage import StageContext
 
@@ -60,21 +60,38 @@ def check_judge(judge: Judge | None, context: StageContext) -> None:
 
 
 def ask_judge(
-    judge: Judge, requests: Iterable[Request], journal: Path, context: StageContext, report: Callable[[int, str], None]
-) -> None:
-    """Have an outcome of every request in the journal.
+    judge: Judge,
+    asked: Callable[[], Iterable[tuple[Item, Request]]],
+    at_most: int,
+    journal: Path,
+    context: StageContext,
+) -> Generator[tuple[Item, Judgement], None, None]:
+    """Ask the judge about answers, as far as the journal has no outcome of it yet.
 
     Args:
-        requests: read only as fast as they are asked; those with the same key are asked once.
+        asked: gives the answers, each with what is asked about it; called twice. They are read only as fast as they are
+            asked about, and those with the same key are asked once.
+        at_most: how many there may be, which the progress adds to what is done already.
         journal: its file, made if need be.
-        report: called every second with the number of outcomes and what is going on.
+
+    Returns:
+        What it says of each, in their order, as `read_judgements`.
 
     Raises:
         WrongInput: as `client.ask.Client`, or JournalDamaged.
         Retryable: EndpointUnreachable or JournalInUse; what was answered is kept.
     """
+    done = context.reporter.snapshot().done
+
+    def report(outcomes: int, doing: str) -> None:
+        number = min(outcomes, at_most)
+        context.reporter.update(done=done + number, message=f"{doing} about {number} of at most {at_most} answers")
+
+    context.reporter.update(total=done + at_most)
     with _of_the_judge(), Journal(journal) as outcomes:
-        event_loop.run(_ask(_settings(judge, context), _missing(requests, outcomes), outcomes, report))
+        missing = _missing((request for _, request in asked()), outcomes)
+        event_loop.run(_ask(_settings(judge, context), missing, outcomes, report))
+    return read_judgements(judge, ((item, request.key) for item, request in asked()), journal)
 
 
 def _missing(requests: Iterable[Request], journal: Journal) -> Iterator[Request]:
